@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "fsparse/groups.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace unionfs {
+namespace {
+
+struct NamedRange {
+  BlockRange blocks;
+  const char* what;
+};
+
+Group decode(const ext2::GroupDescriptor& raw) {
+  Group group;
+  group.block_bitmap = BlockNumber(raw.bg_block_bitmap);
+  group.inode_bitmap = BlockNumber(raw.bg_inode_bitmap);
+  group.inode_table = BlockNumber(raw.bg_inode_table);
+  group.free_blocks_count = raw.bg_free_blocks_count;
+  group.free_inodes_count = raw.bg_free_inodes_count;
+  group.used_dirs_count = raw.bg_used_dirs_count;
+  return group;
+}
+
+Result<void> check_counters(const Image& image, const Layout& layout, GroupNumber number,
+                            const Group& group) {
+  const uint64_t block_count = layout.blocks_of(number).count();
+  if (group.free_blocks_count > block_count) {
+    return corrupt("{}: group {}: bg_free_blocks_count {} is over its {} blocks", image.name(),
+                   number, group.free_blocks_count, block_count);
+  }
+  if (group.free_inodes_count > layout.inodes_per_group) {
+    return corrupt("{}: group {}: bg_free_inodes_count {} is over its {} inodes", image.name(),
+                   number, group.free_inodes_count, layout.inodes_per_group);
+  }
+  if (group.used_dirs_count > layout.inodes_per_group - group.free_inodes_count) {
+    return corrupt("{}: group {}: bg_used_dirs_count {} is over its {} used inodes", image.name(),
+                   number, group.used_dirs_count,
+                   layout.inodes_per_group - group.free_inodes_count);
+  }
+  return {};
+}
+
+// ext2 without flex_bg keeps a group's metadata inside the group; so overlaps
+// can be looked for group by group.
+Result<void> check_places(const Image& image, const Layout& layout, GroupNumber number,
+                          const Group& group) {
+  const BlockRange inside = layout.blocks_of(number);
+  const Layout::DescriptorCopy descriptors = layout.descriptor_copy(number);
+  // The resize inode's blocks follow the descriptors of every backup.
+  const uint64_t reserved = layout.has_superblock(number) ? layout.reserved_gdt_blocks : 0;
+  const BlockNumber after_head = descriptors.first_block + descriptors.count + reserved;
+  NamedRange ranges[] = {
+      {{inside.begin, after_head}, "superblock and descriptor copy"},
+      {{group.block_bitmap, group.block_bitmap + 1}, "bg_block_bitmap"},
+      {{group.inode_bitmap, group.inode_bitmap + 1}, "bg_inode_bitmap"},
+      {{group.inode_table, group.inode_table + layout.inode_table_block_count()},
+       "bg_inode_table"},
+  };
+  for (const NamedRange& range : ranges) {
+    if (range.blocks.begin < inside.begin || range.blocks.end > inside.end) {
+      return corrupt("{}: group {}: {} at blocks {} to {} is outside its group (blocks {} to {})",
+                     image.name(), number, range.what, range.blocks.begin,
+                     range.blocks.end.value() - 1, inside.begin, inside.end.value() - 1);
+    }
+  }
+  std::sort(std::begin(ranges), std::end(ranges), [](const NamedRange& a, const NamedRange& b) {
+    return a.blocks.begin < b.blocks.begin;
+  });
+  for (size_t i = 1; i < std::size(ranges); ++i) {
+    if (ranges[i].blocks.begin < ranges[i - 1].blocks.end) {
+      return corrupt("{}: group {}: {} and {} overlap at block {}", image.name(), number,
+                     ranges[i - 1].what, ranges[i].what, ranges[i].blocks.begin);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Group>> read_groups(const Image& image, const Superblock& superblock) {
+  const Layout& layout = superblock.layout();
+  const uint32_t per_block = layout.descriptors_per_block();
+  std::vector<Group> groups;
+  groups.reserve(layout.group_count());  // bounded: every group has blocks inside the image
+  std::vector<std::byte> block(layout.block_size_bytes);
+  for (uint32_t index = 0; index < layout.descriptor_block_count(); ++index) {
+    const BlockNumber place = layout.primary_descriptor_block(index);
+    if (place.value() >= layout.block_count) {
+      return corrupt("{}: descriptor block {} at block {} is outside the image ({} blocks)",
+                     image.name(), index, place, layout.block_count);
+    }
+    UNIONFS_TRY(image.read(layout.offset_of(place), block));
+    for (uint32_t i = 0; i < per_block && groups.size() < layout.group_count(); ++i) {
+      ext2::GroupDescriptor raw;
+      std::memcpy(&raw, block.data() + i * sizeof(raw), sizeof(raw));
+      const GroupNumber number(static_cast<uint32_t>(groups.size()));
+      const Group group = decode(raw);
+      UNIONFS_TRY(check_places(image, layout, number, group));
+      UNIONFS_TRY(check_counters(image, layout, number, group));
+      groups.push_back(group);
+    }
+  }
+  return groups;
+}
+
+uint64_t inode_offset(const Layout& layout, const std::vector<Group>& groups, InodeNumber inode) {
+  const GroupNumber number = layout.group_of(inode);
+  const uint64_t index = (inode.value() - 1) % layout.inodes_per_group;
+  return layout.offset_of(groups[number.value()].inode_table) + index * layout.inode_size_bytes;
+}
+
+}  // namespace unionfs

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The numbers of an ext2 image, each a type of its own so that a block number
+// never passes for an inode number.  Byte offsets and lengths stay plain
+// uint64_t with `_bytes` or `offset` in their names.
+#ifndef UNIONFS_FSPARSE_NUMBERS_H
+#define UNIONFS_FSPARSE_NUMBERS_H
+
+#include <fmt/format.h>
+
+#include <compare>
+#include <cstdint>
+
+namespace unionfs {
+
+// A position in one numbered world.  Positions of one world can be compared
+// and subtracted; a count (plain integer) can be added to one.
+template <typename World, typename Representation>
+class Position {
+ public:
+  using representation = Representation;
+
+  constexpr Position() = default;
+  constexpr explicit Position(Representation value) : value_(value) {}
+
+  constexpr Representation value() const { return value_; }
+
+  constexpr auto operator<=>(const Position&) const = default;
+  constexpr Position operator+(Representation count) const { return Position(value_ + count); }
+  constexpr Position operator-(Representation count) const { return Position(value_ - count); }
+  constexpr Representation operator-(Position other) const { return value_ - other.value_; }
+  constexpr Position& operator++() {
+    ++value_;
+    return *this;
+  }
+  constexpr Position& operator+=(Representation count) {
+    value_ += count;
+    return *this;
+  }
+
+ private:
+  Representation value_ = 0;
+};
+
+// A block of the image: 0 .. s_blocks_count - 1.  Block 0 is never a file's.
+// 64 bits wide so that ends of ranges (s_blocks_count <= 2^32 - 1) and sums
+// cannot wrap; a valid number always fits in 32 bits.
+using BlockNumber = Position<struct BlockWorld, uint64_t>;
+// An inode: 1 .. s_inodes_count.
+using InodeNumber = Position<struct InodeWorld, uint32_t>;
+// A block group: 0 .. group count - 1.
+using GroupNumber = Position<struct GroupWorld, uint32_t>;
+// A block of one file, counted from the file's start.
+using FileBlock = Position<struct FileBlockWorld, uint64_t>;
+
+// Half-open range [begin, end) of blocks.
+struct BlockRange {
+  BlockNumber begin;
+  BlockNumber end;
+
+  constexpr uint64_t count() const { return end - begin; }
+  constexpr bool empty() const { return begin == end; }
+  constexpr bool contains(BlockNumber block) const { return block >= begin && block < end; }
+  constexpr bool operator==(const BlockRange&) const = default;
+};
+
+constexpr uint64_t divide_round_up(uint64_t dividend, uint64_t divisor) {
+  return dividend / divisor + (dividend % divisor != 0 ? 1 : 0);
+}
+
+constexpr uint64_t round_up(uint64_t value, uint64_t multiple) {
+  return divide_round_up(value, multiple) * multiple;
+}
+
+}  // namespace unionfs
+
+template <typename World, typename Representation>
+struct fmt::formatter<unionfs::Position<World, Representation>> : fmt::formatter<Representation> {
+  template <typename Context>
+  auto format(unionfs::Position<World, Representation> position, Context& context) const {
+    return fmt::formatter<Representation>::format(position.value(), context);
+  }
+};
+
+#endif  // UNIONFS_FSPARSE_NUMBERS_H

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The layer tables as bytes, both ways.
+#include <xxhash.h>
+
+#include <cstring>
+
+#include "overlay/layer.h"
+
+namespace unionfs {
+namespace {
+
+namespace format = upper_format;
+
+template <typename T>
+void append(std::vector<std::byte>& bytes, const T& value) {
+  const auto* first = reinterpret_cast<const std::byte*>(&value);
+  bytes.insert(bytes.end(), first, first + sizeof(T));
+}
+
+uint64_t checksum_of(ConstByteSpan bytes) {
+  // The checksum's own field counts as zero.
+  std::vector<std::byte> copy(bytes.begin(), bytes.end());
+  constexpr size_t kPlace = offsetof(format::LayerTablesHead, checksum);
+  std::memset(copy.data() + kPlace, 0, sizeof(Le64));
+  return XXH3_64bits(copy.data(), copy.size());
+}
+
+// Takes structures off the front of the bytes; their number was checked.
+class Taker {
+ public:
+  explicit Taker(ConstByteSpan bytes) : bytes_(bytes) {}
+
+  template <typename T>
+  T take() {
+    T value;
+    std::memcpy(&value, bytes_.data(), sizeof(T));
+    bytes_ = bytes_.subspan(sizeof(T));
+    return value;
+  }
+
+ private:
+  ConstByteSpan bytes_;
+};
+
+uint64_t arrays_size_bytes(const format::LayerTablesHead& head) {
+  return uint64_t{head.translated_count} * sizeof(format::TranslatedBlock) +
+         uint64_t{head.kept_inode_count} * sizeof(format::KeptInode) +
+         uint64_t{head.kept_xattr_count} * sizeof(format::KeptXattr) +
+         uint64_t{head.group_counters_count} * sizeof(format::GroupCounters) +
+         uint64_t{head.block_whiteout_count} * sizeof(format::WhiteoutRun) +
+         uint64_t{head.inode_whiteout_count} * sizeof(format::WhiteoutRun);
+}
+
+// Whiteouts of inodes are few and scattered: they are kept one by one in
+// memory and as runs on disk.
+std::vector<format::WhiteoutRun> inode_runs(const std::vector<InodeNumber>& inodes) {
+  std::vector<format::WhiteoutRun> runs;
+  for (const InodeNumber inode : inodes) {
+    if (!runs.empty() && runs.back().first + runs.back().count == inode.value()) {
+      runs.back().count = runs.back().count + 1;
+    } else {
+      runs.push_back({inode.value(), 1U});
+    }
+  }
+  return runs;
+}
+
+class Decoder {
+ public:
+  Decoder(const std::string& name, const Geometry& geometry, const format::LayerTablesHead& head,
+          ConstByteSpan arrays)
+      : name_(name), merged_(geometry.merged()), head_(head), taker_(arrays) {}
+
+  Result<LayerTables> decode() {
+    tables_.features = {head_.merged_rev_level, head_.merged_feature_compat,
+                        head_.merged_feature_incompat, head_.merged_feature_ro_compat};
+    tables_.reserved_inodes_own = head_.reserved_inodes_own;
+    tables_.boot_own = head_.boot_own != 0;
+    UNIONFS_TRY(take_translated());
+    UNIONFS_TRY(take_kept());
+    UNIONFS_TRY(take_counters());
+    UNIONFS_TRY(take_whiteouts());
+    return std::move(tables_);
+  }
+
+ private:
+  Result<void> ascending(const char* what, uint64_t number, uint64_t least, uint64_t limit) {
+    if (number < least || number >= limit) {
+      return corrupt("{}: state area: layer tables: {} {} is out of order or out of range", name_,
+                     what, number);
+    }
+    return {};
+  }
+
+  Result<void> take_translated() {
+    uint64_t least = merged_.first_data_block + 1;
+    for (uint32_t i = 0; i < head_.translated_count; ++i) {
+      const auto raw = taker_.take<format::TranslatedBlock>();
+      UNIONFS_TRY(ascending("translated block", raw.block, least, merged_.block_count));
+      UNIONFS_TRY(ascending("inode of a translated block", raw.inode, 1,
+                            merged_.inode_count() + 1));
+      UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 5));
+      least = raw.block + uint64_t{1};
+      tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode),
+                                    raw.file_block, static_cast<TranslatedKind>(raw.kind),
+                                    raw.level});
+    }
+    return {};
+  }
+
+  Result<void> take_kept() {
+    uint64_t least = 1;
+    for (uint32_t i = 0; i < head_.kept_inode_count; ++i) {
+      const auto raw = taker_.take<format::KeptInode>();
+      UNIONFS_TRY(ascending("kept inode", raw.inode, least, merged_.inode_count() + 1));
+      least = raw.inode + uint64_t{1};
+      tables_.kept_inodes.push_back({InodeNumber(raw.inode), raw.i_blocks, raw.i_links_count});
+    }
+    least = merged_.first_data_block + 1;
+    for (uint32_t i = 0; i < head_.kept_xattr_count; ++i) {
+      const auto raw = taker_.take<format::KeptXattr>();
+      UNIONFS_TRY(ascending("kept xattr block", raw.block, least, merged_.block_count));
+      least = raw.block + uint64_t{1};
+      tables_.kept_xattrs.push_back({BlockNumber(raw.block), raw.h_refcount});
+    }
+    return {};
+  }
+
+  Result<void> take_counters() {
+    uint64_t least = 0;
+    for (uint32_t i = 0; i < head_.group_counters_count; ++i) {
+      const auto raw = taker_.take<format::GroupCounters>();
+      UNIONFS_TRY(ascending("counters of group", raw.group, least, merged_.group_count()));
+      least = raw.group + uint64_t{1};
+      tables_.counters.push_back({GroupNumber(raw.group), raw.free_blocks_count,
+                                  raw.free_inodes_count, raw.used_dirs_count});
+    }
+    return {};
+  }
+
+  Result<void> take_whiteouts() {
+    uint64_t least = merged_.first_data_block;
+    for (uint32_t i = 0; i < head_.block_whiteout_count; ++i) {
+      const auto raw = taker_.take<format::WhiteoutRun>();
+      const uint64_t end = uint64_t{raw.first} + raw.count;
+      UNIONFS_TRY(ascending("whited-out block", raw.first, least, merged_.block_count));
+      UNIONFS_TRY(ascending("end of whited-out blocks", end, raw.first + uint64_t{1},
+                            merged_.block_count + 1));
+      least = end;
+      tables_.block_whiteouts.push_back({BlockNumber(raw.first), BlockNumber(end)});
+    }
+    least = 1;
+    for (uint32_t i = 0; i < head_.inode_whiteout_count; ++i) {
+      const auto raw = taker_.take<format::WhiteoutRun>();
+      const uint64_t end = uint64_t{raw.first} + raw.count;
+      UNIONFS_TRY(ascending("whited-out inode", raw.first, least, merged_.inode_count() + 1));
+      UNIONFS_TRY(ascending("end of whited-out inodes", end, raw.first + uint64_t{1},
+                            merged_.inode_count() + 2));
+      least = end;
+      for (uint64_t inode = raw.first; inode < end; ++inode) {
+        tables_.inode_whiteouts.push_back(InodeNumber(static_cast<uint32_t>(inode)));
+      }
+    }
+    return {};
+  }
+
+  const std::string& name_;
+  const Layout& merged_;
+  const format::LayerTablesHead& head_;
+  Taker taker_;
+  LayerTables tables_;
+};
+
+}  // namespace
+
+std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
+  const std::vector<format::WhiteoutRun> inodes = inode_runs(tables.inode_whiteouts);
+  format::LayerTablesHead head = {};
+  head.magic = format::kLayerTablesMagic;
+  head.merged_rev_level = tables.features.rev_level;
+  head.merged_feature_compat = tables.features.compat;
+  head.merged_feature_incompat = tables.features.incompat;
+  head.merged_feature_ro_compat = tables.features.ro_compat;
+  head.reserved_inodes_own = tables.reserved_inodes_own;
+  head.boot_own = tables.boot_own ? 1U : 0U;
+  head.translated_count = static_cast<uint32_t>(tables.translated.size());
+  head.kept_inode_count = static_cast<uint32_t>(tables.kept_inodes.size());
+  head.kept_xattr_count = static_cast<uint32_t>(tables.kept_xattrs.size());
+  head.group_counters_count = static_cast<uint32_t>(tables.counters.size());
+  head.block_whiteout_count = static_cast<uint32_t>(tables.block_whiteouts.size());
+  head.inode_whiteout_count = static_cast<uint32_t>(inodes.size());
+
+  std::vector<std::byte> bytes;
+  append(bytes, head);
+  for (const TranslatedBlock& entry : tables.translated) {
+    append(bytes, format::TranslatedBlock{static_cast<uint32_t>(entry.block.value()),
+                                          entry.inode.value(), entry.file_block,
+                                          static_cast<uint8_t>(entry.kind), entry.level,
+                                          uint16_t{0}});
+  }
+  for (const KeptInode& entry : tables.kept_inodes) {
+    append(bytes, format::KeptInode{entry.inode.value(), entry.block_sectors, entry.links_count});
+  }
+  for (const KeptXattr& entry : tables.kept_xattrs) {
+    append(bytes, format::KeptXattr{static_cast<uint32_t>(entry.block.value()), entry.refcount});
+  }
+  for (const GroupCounters& entry : tables.counters) {
+    append(bytes, format::GroupCounters{entry.group.value(), entry.free_blocks_count,
+                                        entry.free_inodes_count, entry.used_dirs_count});
+  }
+  for (const BlockRange& range : tables.block_whiteouts) {
+    append(bytes, format::WhiteoutRun{static_cast<uint32_t>(range.begin.value()),
+                                      static_cast<uint32_t>(range.count())});
+  }
+  for (const format::WhiteoutRun& run : inodes) {
+    append(bytes, run);
+  }
+  head.checksum = checksum_of(bytes);
+  std::memcpy(bytes.data(), &head, sizeof(head));
+  return bytes;
+}
+
+Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
+                                        const Geometry& geometry) {
+  format::LayerTablesHead head;
+  if (bytes.size() < sizeof(head)) {
+    return corrupt("{}: state area: layer tables of {} bytes are too short", name, bytes.size());
+  }
+  std::memcpy(&head, bytes.data(), sizeof(head));
+  if (head.magic != format::kLayerTablesMagic) {
+    return corrupt("{}: state area: layer tables have no magic", name);
+  }
+  if (arrays_size_bytes(head) != bytes.size() - sizeof(head)) {
+    return corrupt("{}: state area: layer tables of {} bytes, but their counts make {}", name,
+                   bytes.size(), arrays_size_bytes(head) + sizeof(head));
+  }
+  if (checksum_of(bytes) != head.checksum) {
+    return corrupt("{}: state area: layer tables: checksum is {:#018x}, not {:#018x}", name,
+                   checksum_of(bytes), head.checksum);
+  }
+  return Decoder(name, geometry, head, bytes.subspan(sizeof(head))).decode();
+}
+
+}  // namespace unionfs

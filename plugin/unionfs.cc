@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The nbdkit plugin: nbdkit's callbacks on one side, the overlay on the other.
+// Errors become errno values and log lines here; no exception leaves here.
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "overlay/overlay.h"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+namespace {
+
+using unionfs::ByteSpan;
+using unionfs::ConstByteSpan;
+using unionfs::Error;
+using unionfs::Overlay;
+using unionfs::OverlayOptions;
+using unionfs::Result;
+
+OverlayOptions options;
+std::unique_ptr<Overlay> overlay;
+
+// What a client has open: whether it may write.
+struct Handle {
+  bool read_only;
+};
+
+const Handle& as_handle(void* handle) { return *static_cast<const Handle*>(handle); }
+
+int report(const Error& error) {
+  if (error.error_number == ENOTSUP && overlay) {
+    nbdkit_debug("%s", error.message.c_str());  // a fast zero: an answer, not a fault
+  } else {
+    nbdkit_error("%s", error.message.c_str());
+  }
+  nbdkit_set_error(error.error_number);
+  return -1;
+}
+
+// Runs what a callback does; `action` returns Result<void>.
+template <typename Action>
+int guarded(Action&& action) {
+  try {
+    const Result<void> result = action();
+    return result ? 0 : report(result.error());
+  } catch (const std::bad_alloc&) {
+    nbdkit_error("out of memory");
+    nbdkit_set_error(ENOMEM);
+  } catch (const std::exception& exception) {
+    nbdkit_error("internal error: %s", exception.what());
+    nbdkit_set_error(EIO);
+  }
+  return -1;
+}
+
+// ---- configuration -----------------------------------------------------------
+
+int set_path(const char* what, std::string& path, const char* value) {
+  if (!path.empty()) {
+    nbdkit_error("%s is given twice: %s and %s", what, path.c_str(), value);
+    return -1;
+  }
+  // The server leaves this directory before the file is opened.
+  char* absolute = nbdkit_absolute_path(value);
+  if (absolute == nullptr) {
+    return -1;
+  }
+  path = absolute;
+  free(absolute);
+  return 0;
+}
+
+int unionfs_config(const char* key, const char* value) {
+  if (strcmp(key, "lower") == 0) {
+    return set_path("lower", options.lower_path, value);
+  }
+  if (strcmp(key, "upper") == 0) {
+    return set_path("upper", options.upper_path, value);
+  }
+  if (strcmp(key, "image") == 0) {  // a bare parameter
+    return options.lower_path.empty() ? set_path("lower", options.lower_path, value)
+                                      : set_path("upper", options.upper_path, value);
+  }
+  if (strcmp(key, "size") == 0) {
+    const int64_t size = nbdkit_parse_size(value);
+    if (size == -1) {
+      return -1;
+    }
+    options.size_bytes = static_cast<uint64_t>(size);
+    return 0;
+  }
+  nbdkit_error("unknown parameter '%s'", key);
+  return -1;
+}
+
+int unionfs_config_complete() {
+  if (options.lower_path.empty()) {
+    nbdkit_error("the lower image is missing: give it as the first parameter, or as lower=FILE");
+    return -1;
+  }
+  const char* directory = getenv("TMPDIR");
+  char* absolute = nbdkit_absolute_path(directory != nullptr ? directory : "/var/tmp");
+  if (absolute == nullptr) {
+    return -1;
+  }
+  options.temporary_directory = absolute;
+  free(absolute);
+  return 0;
+}
+
+constexpr const char* kConfigHelp =
+    "[lower=]<FILE>      (required) The ext2 image below, never written.\n"
+    "[upper=]<FILE>      The layer over it, created if missing;\n"
+    "                    without one changes are gone at exit.\n"
+    "size=<SIZE>         Size of a new merged disk\n"
+    "                    (default: the lower's, plus as much or 1G).";
+
+void unionfs_dump_plugin() {
+  printf("unionfs_upper_version=%u\n", unionfs::upper_format::kVersion);
+  printf("unionfs_block_sizes=1024,2048,4096\n");
+}
+
+// ---- life --------------------------------------------------------------------
+
+int unionfs_get_ready() {
+  return guarded([]() -> Result<void> {
+    options.log = [](const std::string& message) { nbdkit_error("%s", message.c_str()); };
+    UNIONFS_ASSIGN(overlay, Overlay::prepare(options));
+    return {};
+  });
+}
+
+int unionfs_after_fork() {
+  // A write past the file size limit is an error for the client, not our end.
+  signal(SIGXFSZ, SIG_IGN);
+  return 0;
+}
+
+void unionfs_cleanup() {
+  if (overlay) {
+    (void)guarded([] { return overlay->close(); });
+  }
+}
+
+void unionfs_unload() { overlay.reset(); }
+
+void* unionfs_open(int readonly) {
+  Handle* handle = nullptr;
+  (void)guarded([&]() -> Result<void> {
+    UNIONFS_TRY(overlay->open(readonly != 0));
+    handle = new Handle{readonly != 0};
+    return {};
+  });
+  return handle;
+}
+
+void unionfs_close(void* handle) { delete static_cast<Handle*>(handle); }
+
+// ---- what the disk can do ------------------------------------------------------
+
+int64_t unionfs_get_size(void*) { return static_cast<int64_t>(overlay->size_bytes()); }
+
+int unionfs_can_write(void* handle) { return as_handle(handle).read_only ? 0 : 1; }
+
+int unionfs_yes(void*) { return 1; }
+
+int unionfs_can_fua(void*) { return NBDKIT_FUA_NATIVE; }
+
+int unionfs_can_cache(void*) { return NBDKIT_CACHE_NATIVE; }
+
+int unionfs_is_rotational(void*) { return 0; }
+
+int unionfs_block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum) {
+  *minimum = 1;
+  *preferred = 4096;  // the host's pages, and a multiple of every ext2 block
+  *maximum = UINT32_MAX;
+  return 0;
+}
+
+// ---- data ----------------------------------------------------------------------
+
+int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
+  return guarded([&] {
+    return overlay->read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
+  });
+}
+
+Result<void> flush_if(bool wanted) {
+  return wanted ? overlay->session().flush() : Result<void>();
+}
+
+int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded([&]() -> Result<void> {
+    UNIONFS_TRY(overlay->session().write(
+        offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count)));
+    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
+  });
+}
+
+int unionfs_zero(void*, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded([&]() -> Result<void> {
+    const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
+                                    (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
+    UNIONFS_TRY(overlay->session().zero(offset, count, zero));
+    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
+  });
+}
+
+int unionfs_trim(void*, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded([&]() -> Result<void> {
+    UNIONFS_TRY(overlay->session().trim(offset, count));
+    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
+  });
+}
+
+int unionfs_flush(void*, uint32_t) {
+  return guarded([] { return overlay->session().flush(); });
+}
+
+// Extents of one answer; more would only delay it.
+constexpr int kMaxExtents = 4096;
+
+int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
+                    nbdkit_extents* extents) {
+  return guarded([&]() -> Result<void> {
+    bool failed = false;
+    int left = kMaxExtents;
+    overlay->view().for_each_extent(
+        offset, count, [&](uint64_t start, uint64_t length, bool is_hole) {
+          const uint32_t type = is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0;
+          failed = nbdkit_add_extent(extents, start, length, type) == -1;
+          return !failed && --left > 0 && (flags & NBDKIT_FLAG_REQ_ONE) == 0;
+        });
+    if (failed) {
+      return unionfs::system_failure(errno, "cannot list extents");
+    }
+    return {};
+  });
+}
+
+int unionfs_cache(void*, uint32_t count, uint64_t offset, uint32_t) {
+  return guarded([&]() -> Result<void> {
+    overlay->view().prefetch(offset, count);
+    return {};
+  });
+}
+
+nbdkit_plugin make_plugin() {
+  nbdkit_plugin plugin = {};
+  plugin.name = "unionfs";
+  plugin.longname = "nbdkit unionfs plugin";
+  plugin.version = UNIONFS_VERSION;
+  plugin.description = "a writable layer of files over a read-only ext2 image, as one ext2 disk";
+  plugin.unload = unionfs_unload;
+  plugin.config = unionfs_config;
+  plugin.config_complete = unionfs_config_complete;
+  plugin.config_help = kConfigHelp;
+  plugin.magic_config_key = "image";
+  plugin.dump_plugin = unionfs_dump_plugin;
+  plugin.get_ready = unionfs_get_ready;
+  plugin.after_fork = unionfs_after_fork;
+  plugin.cleanup = unionfs_cleanup;
+  plugin.open = unionfs_open;
+  plugin.close = unionfs_close;
+  plugin.get_size = unionfs_get_size;
+  plugin.block_size = unionfs_block_size;
+  plugin.can_write = unionfs_can_write;
+  plugin.can_flush = unionfs_yes;
+  plugin.can_fua = unionfs_can_fua;
+  plugin.can_zero = unionfs_yes;
+  plugin.can_fast_zero = unionfs_yes;
+  plugin.can_trim = unionfs_yes;
+  plugin.can_extents = unionfs_yes;
+  plugin.can_cache = unionfs_can_cache;
+  plugin.can_multi_conn = unionfs_yes;  // a flush covers the writes of all connections
+  plugin.is_rotational = unionfs_is_rotational;
+  plugin.pread = unionfs_pread;
+  plugin.pwrite = unionfs_pwrite;
+  plugin.zero = unionfs_zero;
+  plugin.trim = unionfs_trim;
+  plugin.flush = unionfs_flush;
+  plugin.extents = unionfs_extents;
+  plugin.cache = unionfs_cache;
+  plugin.errno_is_preserved = 0;  // every error is told by nbdkit_set_error
+  return plugin;
+}
+
+nbdkit_plugin plugin = make_plugin();
+
+}  // namespace
+
+NBDKIT_REGISTER_PLUGIN(plugin)
