@@ -74,6 +74,18 @@ int rename_without_replacing(const char* from, const char* to) {
 
 }  // namespace
 
+Result<void> check_directory_of(const std::string& path) {
+  struct stat status;
+  const std::string directory = directory_of(path);
+  if (::stat(directory.c_str(), &status) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create it in {}", path, directory));
+  }
+  if (!S_ISDIR(status.st_mode)) {
+    return system_failure(ENOTDIR, fmt::format("{}: cannot create it in {}", path, directory));
+  }
+  return {};
+}
+
 Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, FileLock lock) {
   constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
   int write_error = EROFS;
@@ -186,6 +198,9 @@ Result<void> PosixFile::make_writable() {
 }
 
 Result<void> PosixFile::publish() {
+  if (hidden_path_.empty()) {
+    return {};
+  }
   if (::fsync(descriptor_) == -1) {
     return system_failure(errno, fmt::format("{}: cannot sync", name_));
   }

@@ -16,6 +16,9 @@ namespace unionfs {
 
 enum class FileLock { kShared, kExclusive };
 
+// Whether the directory a file is to be made in is there.
+Result<void> check_directory_of(const std::string& path);
+
 class PosixFile final : public File {
  public:
   // Opens the file and takes the lock (flock, which survives a fork).  It must
@@ -40,7 +43,8 @@ class PosixFile final : public File {
   // when the file could only be opened for reading.  Not thread-safe.
   Result<void> make_writable();
   // After create_for(): makes contents durable, gives the file its name
-  // without replacing another, and makes that durable.  Not thread-safe.
+  // without replacing another, and makes that durable; else nothing.  Not
+  // thread-safe.
   Result<void> publish();
   bool is_same_file(const PosixFile& other) const;
 

@@ -192,17 +192,17 @@ int unionfs_block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* 
 
 int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   return guarded([&] {
-    return overlay->read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
+    return overlay->disk().read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
   });
 }
 
 Result<void> flush_if(bool wanted) {
-  return wanted ? overlay->session().flush() : Result<void>();
+  return wanted ? overlay->disk().session().flush() : Result<void>();
 }
 
 int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->session().write(
+    UNIONFS_TRY(overlay->disk().session().write(
         offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count)));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
@@ -212,20 +212,20 @@ int unionfs_zero(void*, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&]() -> Result<void> {
     const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
                                     (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
-    UNIONFS_TRY(overlay->session().zero(offset, count, zero));
+    UNIONFS_TRY(overlay->disk().session().zero(offset, count, zero));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
 }
 
 int unionfs_trim(void*, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->session().trim(offset, count));
+    UNIONFS_TRY(overlay->disk().session().trim(offset, count));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
 }
 
 int unionfs_flush(void*, uint32_t) {
-  return guarded([] { return overlay->session().flush(); });
+  return guarded([] { return overlay->disk().session().flush(); });
 }
 
 // Extents of one answer; more would only delay it.
@@ -236,7 +236,7 @@ int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
   return guarded([&]() -> Result<void> {
     bool failed = false;
     int left = kMaxExtents;
-    overlay->view().for_each_extent(
+    overlay->disk().view().for_each_extent(
         offset, count, [&](uint64_t start, uint64_t length, bool is_hole) {
           const uint32_t type = is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0;
           failed = nbdkit_add_extent(extents, start, length, type) == -1;
@@ -251,7 +251,7 @@ int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
 
 int unionfs_cache(void*, uint32_t count, uint64_t offset, uint32_t) {
   return guarded([&]() -> Result<void> {
-    overlay->view().prefetch(offset, count);
+    overlay->disk().view().prefetch(offset, count);
     return {};
   });
 }

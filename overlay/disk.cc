@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/disk.h"
+
+namespace unionfs {
+namespace {
+
+using upper_format::kFlagInUse;
+using upper_format::kFlagUnproven;
+
+// The upper's ext2 part must have the merged geometry, to the last descriptor:
+// one numbering for lower, upper and merged.
+Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) {
+  const Layout& merged = geometry.merged();
+  const Layout& found = upper.layout();
+  if (found.block_size_bytes != merged.block_size_bytes ||
+      found.block_count != merged.block_count ||
+      found.blocks_per_group != merged.blocks_per_group ||
+      found.inodes_per_group != merged.inodes_per_group ||
+      found.inode_size_bytes != merged.inode_size_bytes ||
+      found.has_meta_groups != merged.has_meta_groups ||
+      found.first_meta_group != merged.first_meta_group) {
+    return corrupt("{}: superblock: its geometry ({} blocks of {} bytes, {} and {} a group) is not "
+                   "the merged image's ({} blocks of {} bytes, {} and {} a group)",
+                   upper.name(), found.block_count, found.block_size_bytes,
+                   found.blocks_per_group, found.inodes_per_group, merged.block_count,
+                   merged.block_size_bytes, merged.blocks_per_group, merged.inodes_per_group);
+  }
+  for (uint32_t number = 0; number < merged.group_count(); ++number) {
+    const Group& wanted = geometry.groups()[number];
+    const Group& group = upper.group(GroupNumber(number));
+    if (group.block_bitmap != wanted.block_bitmap || group.inode_bitmap != wanted.inode_bitmap ||
+        group.inode_table != wanted.inode_table) {
+      return corrupt("{}: group {}: its bitmaps and inode table are not where the merged image "
+                     "has them",
+                     upper.name(), number);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const File& lower_file, File& upper,
+                                         std::string boot_id, LogSink log) {
+  std::unique_ptr<Disk> disk(
+      new Disk(lower, lower_file, upper, std::move(boot_id), std::move(log)));
+  UNIONFS_TRY(disk->load_layer());
+  return disk;
+}
+
+Result<void> Disk::load_layer() {
+  const std::string& name = upper_file_.name();
+  UNIONFS_ASSIGN(upper_, Volume::open(upper_file_, SuperblockUse::kUpper));
+  const ext2::Superblock& superblock = upper_->superblock().raw();
+  const std::optional<uint64_t> state_offset = state_offset_of(superblock);
+  if (!state_offset) {
+    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
+                       "program; uppers made elsewhere are not taken yet",
+                       name);
+  }
+  UNIONFS_ASSIGN(const StateHeader header, read_state_header(upper_file_, *state_offset));
+  area_ = header.area;
+  UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
+  if (!is_same_lower(area_.lower, identity)) {
+    return invalid("{}: belongs to another lower ({}), not to {} ({})", name,
+                   describe(area_.lower), lower_.name(), describe(identity));
+  }
+  UNIONFS_ASSIGN(geometry_,
+                 Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
+  UNIONFS_TRY(check_sections(name, header, *geometry_));
+  UNIONFS_TRY(check_same_geometry(*upper_, *geometry_));
+  std::vector<std::byte> bytes(area_.layer_tables.length);
+  UNIONFS_TRY(upper_file_.read(area_.layer_tables.offset, bytes));
+  UNIONFS_ASSIGN(LayerTables tables, decode_layer_tables(name, bytes, *geometry_));
+  if (tables.translated.size() * geometry_->merged().block_size_bytes !=
+      area_.translated_blocks.length) {
+    return corrupt("{}: state area: {} translated blocks, but {} bytes for them", name,
+                   tables.translated.size(), area_.translated_blocks.length);
+  }
+  UNIONFS_ASSIGN(layer_, Layer::load(*upper_, *geometry_, std::move(tables)));
+  synthesis_.emplace(lower_, *upper_, *geometry_, *layer_);
+  view_.emplace(*synthesis_, lower_file_, upper_file_, area_, reader_);
+  return {};
+}
+
+Result<void> Disk::open(bool read_only) {
+  const std::lock_guard<std::mutex> guard(open_mutex_);
+  if (session_ != nullptr || (read_only && reading_bitmap_ != nullptr)) {
+    return {};
+  }
+  return read_only ? show_to_readers() : begin_session();
+}
+
+Result<void> Disk::show_to_readers() {
+  UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
+  UNIONFS_ASSIGN(reading_bitmap_,
+                 SessionBitmap::open_for_reading(
+                     upper_file_, live ? area_.live_bitmap : area_.durable_bitmap));
+  view_->set_bitmap(reading_bitmap_.get());
+  return {};
+}
+
+Result<void> Disk::begin_session() {
+  UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
+  UNIONFS_ASSIGN(stamp_, LiveStamp::map(upper_file_, area_));
+  if (!live) {
+    // While the live bitmap is made anew it must not pass for a current one.
+    stamp_->clear();
+  }
+  UNIONFS_ASSIGN(writing_bitmap_,
+                 SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
+                                                 area_.durable_bitmap, live));
+  if (!live && (area_.flags & kFlagInUse) != 0 && !writing_bitmap_->is_empty()) {
+    area_.flags |= kFlagUnproven;
+  }
+  area_.flags |= kFlagInUse;
+  UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
+  UNIONFS_TRY(upper_file_.sync());
+  stamp_->write(area_.session_number, boot_id_);
+  view_->set_bitmap(writing_bitmap_.get());
+  session_ = std::make_unique<Session>(
+      upper_file_, area_, *view_, *writing_bitmap_, [this] { stamp_->clear(); }, log_);
+  session_->start();
+  begun_session_.store(session_.get(), std::memory_order_release);
+  return {};
+}
+
+Result<void> Disk::read(uint64_t offset, ByteSpan buffer) const {
+  const Session* session = begun_session_.load(std::memory_order_acquire);
+  return session != nullptr ? session->read(offset, buffer) : view_->read(offset, buffer);
+}
+
+Result<void> Disk::close() {
+  if (session_ == nullptr) {
+    return {};
+  }
+  session_->stop();
+  UNIONFS_TRY(session_->flush());
+  area_.flags &= ~kFlagInUse;
+  UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
+  return upper_file_.sync();
+}
+
+}  // namespace unionfs

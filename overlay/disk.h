@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A lower and an existing upper as one disk, whatever files they are.  The
+// data's way is MergedView (reads) and Session (writes); this class loads the
+// layer and decides, at the first client, whether a session is begun.
+#ifndef UNIONFS_OVERLAY_DISK_H
+#define UNIONFS_OVERLAY_DISK_H
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "overlay/live_stamp.h"
+#include "overlay/session.h"
+
+namespace unionfs {
+
+// open(), read() and close() are thread-safe; session() is after open(false).
+class Disk {
+ public:
+  // Checks the upper against the lower without writing a byte.  `lower_file`
+  // is what `lower` was opened from; these and `upper` outlive the disk.
+  // `boot_id` tells this boot of the host from any other.
+  static Result<std::unique_ptr<Disk>> load(const Volume& lower, const File& lower_file,
+                                            File& upper, std::string boot_id, LogSink log);
+
+  const Geometry& geometry() const { return *geometry_; }
+  const StateArea& state_area() const { return area_; }
+  const Layer& layer() const { return *layer_; }
+  const MergedView& view() const { return *view_; }
+
+  // For each client.  The first that may write begins the session: the upper
+  // must be writable by then.
+  Result<void> open(bool read_only);
+  // Reads the merged image; fails after a failed sync.
+  Result<void> read(uint64_t offset, ByteSpan buffer) const;
+  Session& session() { return *session_; }
+  // Flushes and notes that the end was orderly.  No client may be left.
+  Result<void> close();
+
+ private:
+  Disk(const Volume& lower, const File& lower_file, File& upper, std::string boot_id, LogSink log)
+      : lower_(lower),
+        lower_file_(lower_file),
+        upper_file_(upper),
+        boot_id_(std::move(boot_id)),
+        log_(log),
+        reader_(std::move(log)) {}
+
+  Result<void> load_layer();
+  Result<void> show_to_readers();
+  Result<void> begin_session();
+
+  const Volume& lower_;
+  const File& lower_file_;
+  File& upper_file_;
+  std::string boot_id_;
+  LogSink log_;
+  BatchReader reader_;
+  StateArea area_;
+  std::optional<Volume> upper_;
+  std::optional<Geometry> geometry_;
+  std::optional<Layer> layer_;
+  std::optional<Synthesis> synthesis_;
+  std::optional<MergedView> view_;
+
+  std::mutex open_mutex_;  // guards what follows while clients come
+  std::unique_ptr<SessionBitmap> reading_bitmap_;
+  std::unique_ptr<SessionBitmap> writing_bitmap_;
+  std::unique_ptr<LiveStamp> stamp_;
+  std::unique_ptr<Session> session_;
+  std::atomic<Session*> begun_session_{nullptr};  // session_, once it may be used
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_DISK_H
