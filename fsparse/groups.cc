@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace unionfs {
 namespace {
@@ -65,8 +66,9 @@ Result<void> check_places(const Image& image, const Layout& layout, GroupNumber 
                      range.blocks.end.value() - 1, inside.begin, inside.end.value() - 1);
     }
   }
+  // A head may be empty; it then begins where the first of the others may.
   std::sort(std::begin(ranges), std::end(ranges), [](const NamedRange& a, const NamedRange& b) {
-    return a.blocks.begin < b.blocks.begin;
+    return std::pair(a.blocks.begin, a.blocks.end) < std::pair(b.blocks.begin, b.blocks.end);
   });
   for (size_t i = 1; i < std::size(ranges); ++i) {
     if (ranges[i].blocks.begin < ranges[i - 1].blocks.end) {
@@ -83,7 +85,7 @@ Result<std::vector<Group>> read_groups(const Image& image, const Superblock& sup
   const Layout& layout = superblock.layout();
   const uint32_t per_block = layout.descriptors_per_block();
   std::vector<Group> groups;
-  groups.reserve(layout.group_count());  // bounded: every group has blocks inside the image
+  // Not reserved at once: a sparse image can claim 2^26 groups and hold none.
   std::vector<std::byte> block(layout.block_size_bytes);
   for (uint32_t index = 0; index < layout.descriptor_block_count(); ++index) {
     const BlockNumber place = layout.primary_descriptor_block(index);

@@ -50,15 +50,23 @@ Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const File& lower_
 
 Result<void> Disk::load_layer() {
   const std::string& name = upper_file_.name();
-  UNIONFS_ASSIGN(upper_, Volume::open(upper_file_, SuperblockUse::kUpper));
-  const ext2::Superblock& superblock = upper_->superblock().raw();
-  const std::optional<uint64_t> state_offset = state_offset_of(superblock);
+  UNIONFS_ASSIGN(const Superblock superblock,
+                 Superblock::read(upper_file_, SuperblockUse::kUpper));
+  const std::optional<uint64_t> state_offset = state_offset_of(superblock.raw());
   if (!state_offset) {
     return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
                        "program; uppers made elsewhere are not taken yet",
                        name);
   }
-  UNIONFS_ASSIGN(const StateHeader header, read_state_header(upper_file_, *state_offset));
+  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper_file_, *state_offset));
+  File* upper_file = &upper_file_;
+  if (header.area.journal.length != 0) {
+    journal_area_ = header.area;
+    stage_ = std::make_unique<StagedFile>(upper_file_);
+    UNIONFS_TRY(stage_journal(*stage_, upper_file_, journal_area_));
+    UNIONFS_ASSIGN(header, read_state_header(*stage_, *state_offset));
+    upper_file = stage_.get();
+  }
   area_ = header.area;
   UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
   if (!is_same_lower(area_.lower, identity)) {
@@ -68,9 +76,10 @@ Result<void> Disk::load_layer() {
   UNIONFS_ASSIGN(geometry_,
                  Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
   UNIONFS_TRY(check_sections(name, header, *geometry_));
+  UNIONFS_ASSIGN(upper_, Volume::open(*upper_file, SuperblockUse::kUpper));
   UNIONFS_TRY(check_same_geometry(*upper_, *geometry_));
   std::vector<std::byte> bytes(area_.layer_tables.length);
-  UNIONFS_TRY(upper_file_.read(area_.layer_tables.offset, bytes));
+  UNIONFS_TRY(upper_file->read(area_.layer_tables.offset, bytes));
   UNIONFS_ASSIGN(LayerTables tables, decode_layer_tables(name, bytes, *geometry_));
   if (tables.translated.size() * geometry_->merged().block_size_bytes !=
       area_.translated_blocks.length) {
@@ -79,7 +88,7 @@ Result<void> Disk::load_layer() {
   }
   UNIONFS_ASSIGN(layer_, Layer::load(*upper_, *geometry_, std::move(tables)));
   synthesis_.emplace(lower_, *upper_, *geometry_, *layer_);
-  view_.emplace(*synthesis_, lower_file_, upper_file_, area_, reader_);
+  view_.emplace(*synthesis_, lower_file_, *upper_file, area_, reader_);
   return {};
 }
 
@@ -92,6 +101,11 @@ Result<void> Disk::open(bool read_only) {
 }
 
 Result<void> Disk::show_to_readers() {
+  if (has_journal()) {
+    reading_bitmap_ = SessionBitmap::make_empty(*stage_, bitmap_size_bytes(*geometry_));
+    view_->set_bitmap(reading_bitmap_.get());
+    return {};
+  }
   UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
   UNIONFS_ASSIGN(reading_bitmap_,
                  SessionBitmap::open_for_reading(
@@ -120,6 +134,7 @@ Result<void> Disk::begin_session() {
   view_->set_bitmap(writing_bitmap_.get());
   session_ = std::make_unique<Session>(
       upper_file_, area_, *view_, *writing_bitmap_, [this] { stamp_->clear(); }, log_);
+  UNIONFS_ASSIGN(first_superblock_, read_superblock());
   session_->start();
   begun_session_.store(session_.get(), std::memory_order_release);
   return {};
@@ -139,6 +154,41 @@ Result<void> Disk::close() {
   area_.flags &= ~kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
   return upper_file_.sync();
+}
+
+// ---- checkpoints -------------------------------------------------------------
+
+bool Disk::has_session() const { return writing_bitmap_ && !writing_bitmap_->is_empty(); }
+
+Result<ext2::Superblock> Disk::read_superblock() const {
+  ext2::Superblock raw;
+  UNIONFS_TRY(view_->read(ext2::kSuperblockOffsetBytes,
+                          std::as_writable_bytes(std::span(&raw, 1))));
+  return raw;
+}
+
+// After a power loss the valid flag may be newer than what it speaks for, until
+// it was set once more: by a mount and its unmount, or by e2fsck.
+Result<void> Disk::check_proven() const {
+  if ((area_.flags & kFlagUnproven) == 0) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const ext2::Superblock now, read_superblock());
+  const bool was_valid = (first_superblock_.s_state & ext2::kStateValid) != 0;
+  if (now.s_lastcheck != first_superblock_.s_lastcheck || !was_valid ||
+      now.s_mtime != first_superblock_.s_mtime) {
+    return {};
+  }
+  return unsupported("power was lost during this session and the image has not been checked or "
+                     "mounted since");
+}
+
+Result<CheckpointFigures> Disk::checkpoint(bool by_itself) {
+  if (by_itself) {
+    UNIONFS_TRY(check_proven());
+  }
+  return make_checkpoint({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
+                          *writing_bitmap_, area_});
 }
 
 }  // namespace unionfs

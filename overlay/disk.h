@@ -12,6 +12,9 @@
 #include <optional>
 #include <string>
 
+#include "overlay/checkpoint/checkpoint.h"
+#include "overlay/checkpoint/journal.h"
+#include "overlay/checkpoint/staged_file.h"
 #include "overlay/live_stamp.h"
 #include "overlay/session.h"
 
@@ -37,8 +40,20 @@ class Disk {
   // Reads the merged image; fails after a failed sync.
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
   Session& session() { return *session_; }
-  // Flushes and notes that the end was orderly.  No client may be left.
+  // Flushes, ends the session's threads, and notes that the end was orderly.  No
+  // client may be left, and none may come.
   Result<void> close();
+
+  // Whether a checkpoint was committed but not brought home.  Such a disk can
+  // only be read; finish_checkpoint() mends that.
+  bool has_journal() const { return stage_ != nullptr; }
+  Result<void> finish_checkpoint() { return replay_journal(upper_file_, journal_area_); }
+  // Whether there is anything a checkpoint could turn into a layer.  After open().
+  bool has_session() const;
+  // After close() of a disk that was opened for writing: the session becomes the
+  // layer.  Afterwards, however it ended, the disk must be loaded anew.
+  // `by_itself` is refused where only a person can tell that the image is sound.
+  Result<CheckpointFigures> checkpoint(bool by_itself);
 
  private:
   Disk(const Volume& lower, const File& lower_file, File& upper, std::string boot_id, LogSink log)
@@ -50,6 +65,8 @@ class Disk {
         reader_(std::move(log)) {}
 
   Result<void> load_layer();
+  Result<void> check_proven() const;
+  Result<ext2::Superblock> read_superblock() const;
   Result<void> show_to_readers();
   Result<void> begin_session();
 
@@ -60,6 +77,8 @@ class Disk {
   LogSink log_;
   BatchReader reader_;
   StateArea area_;
+  StateArea journal_area_;             // with a journal: the area that has it
+  std::unique_ptr<StagedFile> stage_;  // with a journal: the upper as it will be
   std::optional<Volume> upper_;
   std::optional<Geometry> geometry_;
   std::optional<Layer> layer_;
@@ -71,6 +90,7 @@ class Disk {
   std::unique_ptr<SessionBitmap> writing_bitmap_;
   std::unique_ptr<LiveStamp> stamp_;
   std::unique_ptr<Session> session_;
+  ext2::Superblock first_superblock_ = {};  // merged, when the session was opened
   std::atomic<Session*> begun_session_{nullptr};  // session_, once it may be used
 };
 

@@ -77,6 +77,10 @@ Result<void> Layer::load_own(const Volume& upper, const Geometry& geometry) {
       clear_bits(bits, 0, reserved);
     }
   }
+  for (const TranslatedBlock& entry : tables_.translated) {
+    // So that the routing looks for translated blocks in this group.
+    own_blocks_.mutable_of(merged.group_of(entry.block));
+  }
   for (uint32_t inode = 1; inode < ext2::kGoodOldFirstInode; ++inode) {
     if ((tables_.reserved_inodes_own >> (inode - 1) & 1) != 0) {
       own_inodes_.set(merged.group_of(InodeNumber(inode)), (inode - 1) % merged.inodes_per_group);
@@ -85,15 +89,16 @@ Result<void> Layer::load_own(const Volume& upper, const Geometry& geometry) {
   return {};
 }
 
-// A translated block that is not own would be routed past the layer.
+// A translated block is own, or nothing but a count of the lower's block.
 Result<void> Layer::check_translated(const std::string& name, const Geometry& geometry) const {
   const Layout& merged = geometry.merged();
   for (const TranslatedBlock& entry : tables_.translated) {
     const GroupNumber group = merged.group_of(entry.block);
     const uint64_t bit = entry.block - merged.blocks_of(group).begin;
-    if (!own_blocks_.test(group, static_cast<uint32_t>(bit))) {
-      return corrupt("{}: state area: translated block {} is not the layer's own", name,
-                     entry.block);
+    const bool is_own = own_blocks_.test(group, static_cast<uint32_t>(bit));
+    if (is_own == (entry.kind == TranslatedKind::kXattrCount)) {
+      return corrupt("{}: state area: translated block {} is {}the layer's own", name,
+                     entry.block, is_own ? "" : "not ");
     }
   }
   return {};

@@ -100,7 +100,7 @@ class Decoder {
       UNIONFS_TRY(ascending("translated block", raw.block, least, merged_.block_count));
       UNIONFS_TRY(ascending("inode of a translated block", raw.inode, 1,
                             merged_.inode_count() + 1));
-      UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 5));
+      UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
       least = raw.block + uint64_t{1};
       tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode),
                                     raw.file_block, static_cast<TranslatedKind>(raw.kind),

@@ -98,8 +98,27 @@ Result<void> Overlay::open(bool read_only) {
       return invalid("the first client only read, so there is no upper to write to");
     }
     UNIONFS_TRY(upper_file_->make_writable());
+    if (disk_->has_journal()) {
+      UNIONFS_TRY(disk_->finish_checkpoint());
+      UNIONFS_TRY(load_disk());
+    }
   }
   return disk_->open(read_only);
+}
+
+Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
+  const std::lock_guard<std::mutex> guard(open_mutex_);
+  if (disk_ == nullptr || !disk_->has_session()) {
+    return std::optional<CheckpointFigures>();
+  }
+  UNIONFS_TRY(disk_->close());
+  Result<CheckpointFigures> figures = disk_->checkpoint(by_itself);
+  disk_.reset();
+  UNIONFS_TRY(load_disk());
+  if (!figures) {
+    return Failure(std::move(figures).error());
+  }
+  return std::optional<CheckpointFigures>(*figures);
 }
 
 Result<void> Overlay::close() { return disk_ != nullptr ? disk_->close() : Result<void>(); }

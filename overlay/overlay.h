@@ -36,6 +36,9 @@ class Overlay {
   Result<void> open(bool read_only);
   // After the last client: see Disk::close().
   Result<void> close();
+  // Between clients: turns the session into the layer; nothing when there is no
+  // session.  On an error the session is as it was.
+  Result<std::optional<CheckpointFigures>> checkpoint(bool by_itself);
 
   // Only after a successful open().
   Disk& disk() { return *disk_; }

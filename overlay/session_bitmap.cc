@@ -39,8 +39,13 @@ SessionBitmap::SessionBitmap(File& upper, FileRange durable, std::unique_ptr<Map
     : upper_(upper),
       durable_(durable),
       region_(std::move(region)),
-      words_(reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data())),
-      states_(region_->bytes().size() / kPageBytes) {}
+      words_(region_ ? reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data())
+                     : nullptr),
+      states_(durable.length / kPageBytes) {}
+
+std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(File& upper, uint64_t size_bytes) {
+  return std::unique_ptr<SessionBitmap>(new SessionBitmap(upper, {0, size_bytes}, nullptr));
+}
 
 Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(File& upper,
                                                                        FileRange source) {

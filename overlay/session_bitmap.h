@@ -24,6 +24,8 @@ namespace unionfs {
 // reserve the page's space.
 class SessionBitmap {
  public:
+  // No bit is set, nor ever will be.
+  static std::unique_ptr<SessionBitmap> make_empty(File& upper, uint64_t size_bytes);
   // For reading only: bits as of now are those of `source`, whichever of the
   // two sections that is; nothing is ever written.
   static Result<std::unique_ptr<SessionBitmap>> open_for_reading(File& upper, FileRange source);

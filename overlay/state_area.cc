@@ -139,6 +139,10 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) 
   area.fixed_blocks = decode(raw.fixed_blocks);
   area.layer_tables = decode(raw.layer_tables);
   area.translated_blocks = decode(raw.translated_blocks);
+  area.journal = decode(raw.journal);
+  if (area.journal.length != 0) {
+    UNIONFS_TRY(check_section(upper, state_offset, {"journal", area.journal}));
+  }
   for (const NamedSection& section :
        {NamedSection{"durable bitmap", area.durable_bitmap},
         NamedSection{"live bitmap", area.live_bitmap},
@@ -173,13 +177,11 @@ Result<void> check_sections(const std::string& name, const StateHeader& header,
   return {};
 }
 
-Result<void> write_state_header(File& upper, StateArea& area, const Geometry& geometry) {
-  ++area.generation;
+format::Header encode_header(const StateArea& area, const Geometry& geometry) {
   format::Header raw = {};
   raw.magic = format::kHeaderMagic;
   raw.version = format::kVersion;
   raw.flags = area.flags;
-  raw.generation = area.generation;
   raw.state_offset = area.offset;
   raw.session_number = area.session_number;
   raw.merged_block_count = static_cast<uint32_t>(geometry.merged().block_count);
@@ -190,10 +192,21 @@ Result<void> write_state_header(File& upper, StateArea& area, const Geometry& ge
   raw.fixed_blocks = encode(area.fixed_blocks);
   raw.layer_tables = encode(area.layer_tables);
   raw.translated_blocks = encode(area.translated_blocks);
+  raw.journal = encode(area.journal);
+  return raw;
+}
+
+Result<void> write_header(File& upper, format::Header raw, uint64_t generation) {
+  raw.generation = generation;
   raw.checksum = checksum_of(raw);
-  const uint64_t slot = area.generation % format::kHeaderSlots;
-  return upper.write(area.offset + slot * format::kPageBytes,
+  const uint64_t slot = generation % format::kHeaderSlots;
+  return upper.write(raw.state_offset + slot * format::kPageBytes,
                      std::as_bytes(std::span(&raw, 1)));
+}
+
+Result<void> write_state_header(File& upper, StateArea& area, const Geometry& geometry) {
+  ++area.generation;
+  return write_header(upper, encode_header(area, geometry), area.generation);
 }
 
 Result<format::LowerIdentity> identity_of(const Volume& lower) {

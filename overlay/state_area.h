@@ -34,6 +34,7 @@ struct StateArea {
   FileRange fixed_blocks;
   FileRange layer_tables;
   FileRange translated_blocks;
+  FileRange journal;    // empty, or a committed checkpoint that is not home yet
 
   uint64_t stamp_offset() const { return offset + upper_format::kStampOffset; }
   // Where the file ends.
@@ -63,8 +64,12 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset);
 // Checks that the sections are as long as this geometry needs.
 Result<void> check_sections(const std::string& name, const StateHeader& header,
                             const Geometry& geometry);
-// Writes the header with the next generation into the slot that does not
-// count; the caller syncs.
+// The header's bytes, but for generation and checksum.
+upper_format::Header encode_header(const StateArea& area, const Geometry& geometry);
+// Writes a header with the next generation into the slot that does not count;
+// the caller syncs.
+Result<void> write_header(File& upper, upper_format::Header raw, uint64_t generation);
+// Both for this area, whose generation is raised.
 Result<void> write_state_header(File& upper, StateArea& area, const Geometry& geometry);
 
 // What a lower is recognized by.

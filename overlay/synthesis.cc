@@ -2,9 +2,11 @@
 #include "overlay/synthesis.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "fsparse/bitmap.h"
+#include "fsparse/block_map.h"
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
 #include "overlay/directory_synthesis.h"
@@ -203,17 +205,88 @@ Result<void> Synthesis::own_inode(InodeNumber inode, ByteSpan slot) const {
     raw.i_links_count = static_cast<uint16_t>(kept->links_count);
     raw.i_blocks = kept->block_sectors;
   }
+  if ((raw.i_mode & ext2::kModeTypeMask) == ext2::kModeRegular) {
+    UNIONFS_ASSIGN(const auto below, regular_below(inode));
+    if (below) {
+      std::array<BlockNumber, ext2::kBlockSlots> pointers;
+      for (uint32_t i = 0; i < pointers.size(); ++i) {
+        pointers[i] = below->pointer(i);
+      }
+      UNIONFS_TRY(fill_holes(raw.i_block, pointers));
+    }
+  }
   std::memcpy(slot.data(), &raw, sizeof(raw));
   return {};
 }
 
+Result<std::optional<InodeRecord>> Synthesis::regular_below(InodeNumber inode) const {
+  const GroupNumber group = geometry_.merged().group_of(inode);
+  const uint32_t bit = (inode.value() - 1) % geometry_.merged().inodes_per_group;
+  if (inode.value() > geometry_.lower().inode_count() ||
+      layer_.inode_whiteouts().test(group, bit)) {
+    return std::optional<InodeRecord>();
+  }
+  UNIONFS_ASSIGN(InodeRecord below, read_inode(lower_, inode));
+  return below.is_regular() ? std::optional(std::move(below)) : std::optional<InodeRecord>();
+}
+
+bool Synthesis::is_whited_out(BlockNumber block) const {
+  const GroupNumber group = geometry_.merged().group_of(block);
+  const uint64_t bit = block - geometry_.merged().blocks_of(group).begin;
+  return layer_.block_whiteouts().test(group, static_cast<uint32_t>(bit));
+}
+
+// What the layer's file does not own shows from below, unless the lower's block
+// is whited out: then the hole is a hole.
+Result<void> Synthesis::fill_holes(std::span<Le32> pointers,
+                                   std::span<const BlockNumber> below) const {
+  for (size_t i = 0; i < pointers.size(); ++i) {
+    const BlockNumber block = below[i];
+    if (pointers[i] != 0 || block.value() == 0) {
+      continue;
+    }
+    if (!lower_.is_inside(block)) {
+      return corrupt("{}: a block pointer {} is outside the image ({} blocks)", lower_.name(),
+                     block, lower_.layout().block_count);
+    }
+    if (!is_whited_out(block)) {
+      pointers[i] = static_cast<uint32_t>(block.value());
+    }
+  }
+  return {};
+}
+
+// Own indirect blocks: of a regular file, filled up like its inode; of any
+// other type all that they lead to is own.
+Result<void> Synthesis::own_indirect(const TranslatedBlock& entry, ByteSpan out) const {
+  UNIONFS_ASSIGN(const auto below, regular_below(entry.inode));
+  if (!below) {
+    return {};
+  }
+  ext2::Inode own;
+  const uint64_t offset = inode_offset(geometry_.merged(), upper_.groups(), entry.inode);
+  UNIONFS_TRY(upper_.image().read(offset, std::as_writable_bytes(std::span(&own, 1))));
+  if ((own.i_mode & ext2::kModeTypeMask) != ext2::kModeRegular) {
+    return {};
+  }
+  const BlockRole role{entry.level, FileBlock(entry.file_block)};
+  UNIONFS_ASSIGN(const auto block, map_block(lower_, *below, role));
+  if (!block) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(lower_, *block));
+  return fill_holes({reinterpret_cast<Le32*>(out.data()), pointers.size()}, pointers);
+}
+
 Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {
   const TranslatedBlock& entry = layer_.tables().translated[index];
-  UNIONFS_TRY(upper_.read_block(entry.block, out));
+  const bool is_own = entry.kind != TranslatedKind::kXattrCount;
+  UNIONFS_TRY((is_own ? upper_ : lower_).read_block(entry.block, out));
   switch (entry.kind) {
     case TranslatedKind::kDirectory:
       return synthesize_directory_block(lower_, upper_, layer_.tables().features, entry, out);
     case TranslatedKind::kXattr:
+    case TranslatedKind::kXattrCount:
       if (const KeptXattr* kept = layer_.kept_xattr(entry.block)) {
         ext2::XattrHeader header;
         std::memcpy(&header, out.data(), sizeof(header));
@@ -221,7 +294,8 @@ Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {
         std::memcpy(out.data(), &header, sizeof(header));
       }
       return {};
-    case TranslatedKind::kIndirect:  // of a directory: all it leads to is own
+    case TranslatedKind::kIndirect:
+      return own_indirect(entry, out);
     case TranslatedKind::kSymlink:
       return {};
   }

@@ -7,8 +7,11 @@
 #ifndef UNIONFS_OVERLAY_SYNTHESIS_H
 #define UNIONFS_OVERLAY_SYNTHESIS_H
 
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "fsparse/inode.h"
 #include "fsparse/volume.h"
 #include "overlay/geometry.h"
 #include "overlay/layer.h"
@@ -45,6 +48,12 @@ class Synthesis {
   Result<void> inode_bitmap(GroupNumber group, ByteSpan out) const;
   Result<void> inode_table(const FixedRange& range, BlockNumber block, ByteSpan out) const;
   Result<void> own_inode(InodeNumber inode, ByteSpan slot) const;
+  Result<void> own_indirect(const TranslatedBlock& entry, ByteSpan out) const;
+  Result<void> fill_holes(std::span<Le32> pointers, std::span<const BlockNumber> below) const;
+  // The lower's inode of that number if a regular file of the layer may have
+  // blocks falling through to it.
+  Result<std::optional<InodeRecord>> regular_below(InodeNumber inode) const;
+  bool is_whited_out(BlockNumber block) const;
 
   const Volume& lower_;
   const Volume& upper_;

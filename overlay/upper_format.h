@@ -85,7 +85,8 @@ struct Header {
   Section fixed_blocks;        // 0x090: raw copies of written F-blocks, by rank
   Section layer_tables;        // 0x0a0
   Section translated_blocks;   // 0x0b0: raw copies of written translated blocks, by index
-  std::array<uint8_t, 0x140> reserved;  // 0x0c0
+  Section journal;             // 0x0c0: of a committed checkpoint that is not home yet, or empty
+  std::array<uint8_t, 0x130> reserved;  // 0x0d0
 };
 static_assert(sizeof(Header) == 512);
 static_assert(offsetof(Header, lower) == 0x38);
@@ -101,6 +102,29 @@ struct Stamp {
 static_assert(sizeof(Stamp) == 56);
 
 constexpr std::array<char, 8> kStampMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'L'};
+
+// ---- the checkpoint journal ----------------------------------------------
+
+// What turns the session and the old layer into the new layer.  Replaying it
+// twice does no harm.  Head, then the ranges to punch, then the runs, each
+// followed by its bytes; that is also the order of the work.
+struct JournalHead {
+  std::array<char, 8> magic;
+  Le64 checksum;       // XXH3-64 of the journal with this field zero
+  Le64 file_size;      // of the upper, afterwards
+  Le32 run_count;      // JournalRun, each with `length` bytes behind it
+  Le32 punch_count;    // JournalRun, without bytes; these come first
+  Header header;       // the one that retires journal and session; generation and
+                       // checksum are set when it is written
+};
+static_assert(sizeof(JournalHead) == 544);
+
+constexpr std::array<char, 8> kJournalMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'J'};
+
+struct JournalRun {
+  Le64 offset;  // bytes from the start of the file
+  Le64 length;  // bytes
+};
 
 // ---- layer tables --------------------------------------------------------
 
@@ -126,12 +150,13 @@ static_assert(sizeof(LayerTablesHead) == 64);
 
 constexpr std::array<char, 8> kLayerTablesMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'T'};
 
-// What an own block is that must not be taken for plain file data.
+// What a block is that must not be taken for plain file data.
 enum class TranslatedKind : uint8_t {
   kDirectory = 1,  // a block of names
   kIndirect = 2,   // a block of block pointers
   kXattr = 3,
   kSymlink = 4,    // the target of a long symlink
+  kXattrCount = 5, // not own: the lower's xattr block with another reference count
 };
 
 struct TranslatedBlock {
@@ -152,6 +177,7 @@ struct KeptInode {
 };
 static_assert(sizeof(KeptInode) == 12);
 
+// Merged reference count of a translated xattr block.
 struct KeptXattr {
   Le32 block;
   Le32 h_refcount;

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The checkpoint's journal: all that turns the session into the new layer, in
+// the upper itself, so that a crash leaves either the one or the other.
+//
+//   journal written, synced -> header names it, synced: committed
+//   -> bytes go home, dead ranges are punched, synced
+//   -> a header retires journal and session, synced
+#ifndef UNIONFS_OVERLAY_CHECKPOINT_JOURNAL_H
+#define UNIONFS_OVERLAY_CHECKPOINT_JOURNAL_H
+
+#include <vector>
+
+#include "overlay/checkpoint/staged_file.h"
+#include "overlay/file.h"
+#include "overlay/state_area.h"
+
+namespace unionfs {
+
+// What a checkpoint is going to do to the upper.
+struct JournalPlan {
+  const StagedFile& stage;            // bytes that go home
+  std::vector<FileRange> punches;     // ranges that mean nothing afterwards
+  uint64_t file_size_bytes = 0;       // afterwards
+  upper_format::Header header = {};   // afterwards
+};
+
+// Writes the journal past everything that counts before or after, and commits
+// it by a header.  `area` is the one of the session; it gains the journal.
+Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
+                            const JournalPlan& plan);
+
+// Brings a committed journal home and retires it; may be repeated after a crash
+// at any point.  The upper's header must be read anew afterwards.
+Result<void> replay_journal(File& upper, const StateArea& area);
+
+// Puts the committed journal on a stage, header and all, for those who may not
+// write.
+Result<void> stage_journal(StagedFile& stage, const File& upper, const StateArea& area);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHECKPOINT_JOURNAL_H

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/checkpoint/proof.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "fsparse/directory.h"
+#include "overlay/checkpoint/number_sets.h"
+
+namespace unionfs {
+namespace {
+
+using LiveEntry = std::tuple<uint32_t, uint32_t, uint8_t, std::string>;
+
+class Prover {
+ public:
+  Prover(const Volume& session, const Volume& synthesized, const Geometry& geometry,
+         const Layer& layer)
+      : session_(session),
+        synthesized_(synthesized),
+        geometry_(geometry),
+        layer_(layer),
+        used_(session),
+        expected_(geometry.merged().block_size_bytes),
+        found_(geometry.merged().block_size_bytes) {}
+
+  Result<void> prove_superblock() const {
+    ext2::Superblock expected = normalized(session_.superblock().raw());
+    ext2::Superblock found = normalized(synthesized_.superblock().raw());
+    if (std::memcmp(&expected, &found, sizeof(found)) != 0) {
+      return corrupt("the new layer would give another superblock");
+    }
+    return {};
+  }
+
+  Result<void> prove(BlockNumber block) {
+    UNIONFS_ASSIGN(const bool is_used, used_.is_used(block));
+    if (!is_used) {
+      return {};
+    }
+    UNIONFS_TRY(session_.read_block(block, expected_));
+    UNIONFS_TRY(synthesized_.read_block(block, found_));
+    if (expected_ == found_) {
+      return {};
+    }
+    const FixedRange* fixed = geometry_.fixed_at_or_after(block);
+    if (fixed != nullptr && fixed->blocks.contains(block)) {
+      return fixed->kind == FixedKind::kInodeTable ? prove_slots(*fixed, block)
+                                                   : differs(block, "metadata");
+    }
+    const size_t index = layer_.translated_at_or_after(block);
+    const auto& table = layer_.tables().translated;
+    if (index < table.size() && table[index].block == block &&
+        table[index].kind == TranslatedKind::kDirectory) {
+      return prove_names(table[index]);
+    }
+    return differs(block, "a file's block");
+  }
+
+ private:
+  static Failure differs(BlockNumber block, const char* what) {
+    return corrupt("the new layer would give other bytes of block {} ({})", block, what);
+  }
+
+  // Without counters and what a layer keeps elsewhere.
+  static ext2::Superblock normalized(ext2::Superblock raw) {
+    raw.s_free_blocks_count = 0U;
+    raw.s_free_inodes_count = 0U;
+    raw.s_overhead_clusters = 0U;
+    raw.s_block_group_nr = uint16_t{0};
+    raw.s_jnl_blocks = {};
+    return raw;
+  }
+
+  Result<void> prove_slots(const FixedRange& range, BlockNumber block) {
+    const Layout& layout = geometry_.merged();
+    const size_t size = layout.inode_size_bytes;
+    const uint64_t first = (block - range.blocks.begin) * layout.inodes_per_block();
+    for (size_t i = 0; i < layout.inodes_per_block() && first + i < layout.inodes_per_group; ++i) {
+      const InodeNumber inode(static_cast<uint32_t>(
+          uint64_t{range.group.value()} * layout.inodes_per_group + first + i + 1));
+      UNIONFS_ASSIGN(const bool is_used, used_.is_used(inode));
+      if (!is_used) {
+        continue;
+      }
+      const ByteSpan expected = ByteSpan(expected_).subspan(i * size, size);
+      const ByteSpan found = ByteSpan(found_).subspan(i * size, size);
+      forget_access_time(expected);
+      forget_access_time(found);
+      if (!std::equal(expected.begin(), expected.end(), found.begin())) {
+        return corrupt("the new layer would give another inode {}", inode);
+      }
+    }
+    return {};
+  }
+
+  static void forget_access_time(ByteSpan slot) {
+    std::memset(slot.data() + offsetof(ext2::Inode, i_atime), 0, sizeof(Le32));
+    constexpr size_t kExtra =
+        ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
+    if (slot.size() >= kExtra + sizeof(Le32)) {
+      std::memset(slot.data() + kExtra, 0, sizeof(Le32));
+    }
+  }
+
+  Result<void> prove_names(const TranslatedBlock& entry) const {
+    UNIONFS_ASSIGN(const auto expected, live_entries(expected_, entry));
+    UNIONFS_ASSIGN(const auto found, live_entries(found_, entry));
+    // An index block has no names but "." and "..": its bytes count.
+    const bool has_names = std::any_of(expected.begin(), expected.end(), [](const LiveEntry& e) {
+      return std::get<3>(e) != "." && std::get<3>(e) != "..";
+    });
+    UNIONFS_ASSIGN(const InodeRecord directory, read_inode(session_, entry.inode));
+    if (expected != found || (directory.has_index() && !has_names && entry.file_block == 0)) {
+      return corrupt("the new layer would give other names in block {} of directory inode {}",
+                     entry.block, entry.inode);
+    }
+    return {};
+  }
+
+  Result<std::vector<LiveEntry>> live_entries(ConstByteSpan bytes,
+                                              const TranslatedBlock& entry) const {
+    std::vector<LiveEntry> entries;
+    const DirectoryPlace place{"merged image", entry.inode, entry.block};
+    UNIONFS_TRY(for_each_entry(bytes, DirectoryRules::of(session_), place,
+                               [&](const EntryView& view) -> Result<EntryStep> {
+                                 if (view.kind == EntryKind::kReal) {
+                                   entries.emplace_back(view.offset, view.inode.value(),
+                                                        view.file_type, std::string(view.name));
+                                 }
+                                 return EntryStep::kContinue;
+                               }));
+    return entries;
+  }
+
+  const Volume& session_;
+  const Volume& synthesized_;
+  const Geometry& geometry_;
+  const Layer& layer_;
+  UsedNumbers used_;
+  std::vector<std::byte> expected_;
+  std::vector<std::byte> found_;
+};
+
+}  // namespace
+
+Result<void> prove_same(const Volume& session, const Volume& synthesized,
+                        const Geometry& geometry, const Layer& layer,
+                        const std::set<BlockNumber>& blocks) {
+  Prover prover(session, synthesized, geometry, layer);
+  UNIONFS_TRY(prover.prove_superblock());
+  for (const BlockNumber block : blocks) {
+    UNIONFS_TRY(prover.prove(block));
+  }
+  return {};
+}
+
+}  // namespace unionfs

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A checkpoint proves itself: the merged image is synthesized from lower and
+// new layer and compared with what the session shows, before anything is
+// committed.  A mistake in the rules costs a refused checkpoint, not a disk.
+#ifndef UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
+#define UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
+
+#include <set>
+
+#include "fsparse/volume.h"
+#include "overlay/geometry.h"
+#include "overlay/layer.h"
+
+namespace unionfs {
+
+// Compares the blocks in both images.  Not compared: free blocks, slots of free
+// inodes, access times, and in directory blocks what is not a live entry.
+// `layer` is the new one.  An error names the first block that differs.
+Result<void> prove_same(const Volume& session, const Volume& synthesized,
+                        const Geometry& geometry, const Layer& layer,
+                        const std::set<BlockNumber>& blocks);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
