@@ -183,12 +183,13 @@ Result<void> Disk::check_proven() const {
                      "mounted since");
 }
 
-Result<CheckpointFigures> Disk::checkpoint(bool by_itself) {
+Result<CheckpointFigures> Disk::checkpoint(bool by_itself,
+                                           const std::atomic<bool>& is_cancelled) {
   if (by_itself) {
     UNIONFS_TRY(check_proven());
   }
   return make_checkpoint({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
-                          *writing_bitmap_, area_});
+                          *writing_bitmap_, area_, is_cancelled});
 }
 
 }  // namespace unionfs

@@ -53,7 +53,7 @@ class Disk {
   // After close() of a disk that was opened for writing: the session becomes the
   // layer.  Afterwards, however it ended, the disk must be loaded anew.
   // `by_itself` is refused where only a person can tell that the image is sound.
-  Result<CheckpointFigures> checkpoint(bool by_itself);
+  Result<CheckpointFigures> checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled);
 
  private:
   Disk(const Volume& lower, const File& lower_file, File& upper, std::string boot_id, LogSink log)

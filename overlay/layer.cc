@@ -111,6 +111,12 @@ size_t Layer::translated_at_or_after(BlockNumber block) const {
   return static_cast<size_t>(found - tables_.translated.begin());
 }
 
+const TranslatedBlock* Layer::translated(BlockNumber block) const {
+  const size_t index = translated_at_or_after(block);
+  const bool found = index < tables_.translated.size() && tables_.translated[index].block == block;
+  return found ? &tables_.translated[index] : nullptr;
+}
+
 const KeptInode* Layer::kept_inode(InodeNumber inode) const {
   const auto found = std::lower_bound(
       tables_.kept_inodes.begin(), tables_.kept_inodes.end(), inode,

@@ -99,6 +99,8 @@ class Layer {
 
   // Index of the first translated block at or after `block`.
   size_t translated_at_or_after(BlockNumber block) const;
+  // The entry of the block; nullptr if it is not translated.
+  const TranslatedBlock* translated(BlockNumber block) const;
   const KeptInode* kept_inode(InodeNumber inode) const;
   const KeptXattr* kept_xattr(BlockNumber block) const;
 

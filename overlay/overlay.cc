@@ -108,11 +108,12 @@ Result<void> Overlay::open(bool read_only) {
 
 Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (disk_ == nullptr || !disk_->has_session()) {
+  const bool is_kept = !options_.upper_path.empty();
+  if (disk_ == nullptr || !is_kept || !disk_->has_session()) {
     return std::optional<CheckpointFigures>();
   }
   UNIONFS_TRY(disk_->close());
-  Result<CheckpointFigures> figures = disk_->checkpoint(by_itself);
+  Result<CheckpointFigures> figures = disk_->checkpoint(by_itself, is_cancelled_);
   disk_.reset();
   UNIONFS_TRY(load_disk());
   if (!figures) {

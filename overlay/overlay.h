@@ -5,6 +5,7 @@
 #ifndef UNIONFS_OVERLAY_OVERLAY_H
 #define UNIONFS_OVERLAY_OVERLAY_H
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -39,6 +40,8 @@ class Overlay {
   // Between clients: turns the session into the layer; nothing when there is no
   // session.  On an error the session is as it was.
   Result<std::optional<CheckpointFigures>> checkpoint(bool by_itself);
+  // While true, a checkpoint that is not committed gives up with ECANCELED.
+  void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
   // Only after a successful open().
   Disk& disk() { return *disk_; }
@@ -62,6 +65,7 @@ class Overlay {
   std::unique_ptr<PosixFile> upper_file_;  // nullptr until there is one
   bool is_upper_in_memory_ = false;
   std::unique_ptr<Disk> disk_;
+  std::atomic<bool> is_cancelled_{false};
 };
 
 }  // namespace unionfs

@@ -168,8 +168,10 @@ Result<void> Session::write_home(uint64_t home_offset, const Change& change) {
 
 void Session::set_bits(BlockNumber begin, BlockNumber end) {
   bitmap_.set(begin, end);
-  first_touches_.fetch_add(1, std::memory_order_release);
-  if (flusher_idles_.exchange(false, std::memory_order_acq_rel)) {
+  // Both sequentially consistent, as in run_flusher(): either this thread sees
+  // that the flusher idles, or the flusher sees the touch.
+  first_touches_.fetch_add(1);
+  if (flusher_idles_.exchange(false)) {
     const std::lock_guard<std::mutex> guard(flusher_mutex_);
     flusher_wakeup_.notify_one();
   }
@@ -308,9 +310,9 @@ void Session::run_flusher() {
   while (!flusher_stops_) {
     const uint64_t seen = first_touches_.load(std::memory_order_acquire);
     if (seen == flushed) {
-      flusher_idles_.store(true, std::memory_order_release);
+      flusher_idles_.store(true);
       flusher_wakeup_.wait(lock, [this, flushed] {
-        return flusher_stops_ || first_touches_.load(std::memory_order_acquire) != flushed;
+        return flusher_stops_ || first_touches_.load() != flushed;
       });
       flusher_idles_.store(false, std::memory_order_release);
       continue;

@@ -92,7 +92,7 @@ Result<void> SessionBitmap::copy_from_durable(FileRange live) {
 }
 
 // Holes are skipped without a look, so the cost follows what was written.
-Result<void> SessionBitmap::find_touched(const File& upper, FileRange section, uint8_t state) {
+Result<void> SessionBitmap::find_touched(const File& upper, FileRange section, uint32_t state) {
   const ConstByteSpan bytes = region_->bytes();
   uint64_t offset = section.offset;
   while (offset < section.end()) {
@@ -141,10 +141,15 @@ void SessionBitmap::set(BlockNumber begin, BlockNumber end) {
     const uint64_t in_word = block.value() % 64;
     const uint64_t count = std::min<uint64_t>(64 - in_word, end - block);
     const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << in_word;
-    const uint64_t before = word(block).fetch_or(mask, std::memory_order_acq_rel);
-    if ((before & mask) != mask) {
+    if ((word(block).load(std::memory_order_acquire) & mask) != mask) {
+      std::atomic<uint32_t>& state = states_[page_of(block)];
+      // Whoever sees the new bits writes without setting any, and may flush
+      // before the mark below is made: the page counts as dirty from now on.
+      state.fetch_add(kSetter, std::memory_order_acq_rel);
+      word(block).fetch_or(mask, std::memory_order_acq_rel);
       // After the bits, so that a flush which takes the mark also sees them.
-      states_[page_of(block)].fetch_or(kTouched | kDirty, std::memory_order_acq_rel);
+      state.fetch_or(kTouched | kDirty, std::memory_order_acq_rel);
+      state.fetch_sub(kSetter, std::memory_order_acq_rel);
     }
     block += count;
   }
@@ -171,10 +176,11 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
 std::vector<SessionBitmap::DirtyPage> SessionBitmap::take_dirty() {
   std::vector<DirtyPage> pages;
   for (uint64_t page = 0; page < states_.size(); ++page) {
-    if ((states_[page].load(std::memory_order_relaxed) & kDirty) == 0) {
+    const uint32_t state = states_[page].load(std::memory_order_acquire);
+    if ((state & kDirty) == 0 && state < kSetter) {
       continue;
     }
-    states_[page].fetch_and(static_cast<uint8_t>(~kDirty), std::memory_order_acq_rel);
+    states_[page].fetch_and(~uint32_t{kDirty}, std::memory_order_acq_rel);
     DirtyPage copy{page, std::vector<std::byte>(kPageBytes)};
     const BlockNumber first(page * kBlocksPerPage);
     for (uint64_t i = 0; i < kPageBytes / 8; ++i) {

@@ -68,7 +68,8 @@ class SessionBitmap {
   void put_back(const std::vector<DirtyPage>& pages);
 
  private:
-  enum PageState : uint8_t { kUntouched = 0, kTouched = 1, kDirty = 2 };  // bits
+  // Bits, and from kSetter on the number of threads that are setting bits.
+  enum PageState : uint32_t { kUntouched = 0, kTouched = 1, kDirty = 2, kSetter = 4 };
 
   SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region);
 
@@ -82,7 +83,7 @@ class SessionBitmap {
   }
   std::atomic<uint64_t>& word(BlockNumber block) const { return words_[block.value() / 64]; }
 
-  Result<void> find_touched(const File& upper, FileRange section, uint8_t state);
+  Result<void> find_touched(const File& upper, FileRange section, uint32_t state);
   Result<void> copy_from_durable(FileRange live);
 
   static constexpr uint64_t kBlocksPerPage = upper_format::kPageBytes * 8;
@@ -92,7 +93,7 @@ class SessionBitmap {
   FileRange durable_;
   std::unique_ptr<MappedRegion> region_;
   std::atomic<uint64_t>* words_;
-  std::vector<std::atomic<uint8_t>> states_;  // per page, PageState bits
+  std::vector<std::atomic<uint32_t>> states_;  // per page, PageState
   std::atomic<uint64_t> touched_pages_{0};
   std::mutex reserve_mutex_;  // serializes the first touch of a page
 };

@@ -15,12 +15,14 @@
 #include <new>
 #include <string>
 
+#include "overlay/auto_checkpoint.h"
 #include "overlay/overlay.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
 namespace {
 
+using unionfs::AutoCheckpoint;
 using unionfs::ByteSpan;
 using unionfs::ConstByteSpan;
 using unionfs::Error;
@@ -30,6 +32,8 @@ using unionfs::Result;
 
 OverlayOptions options;
 std::unique_ptr<Overlay> overlay;
+bool checkpoints_by_itself = true;
+std::unique_ptr<AutoCheckpoint> checkpointer;  // unless checkpoint=never
 
 // What a client has open: whether it may write.
 struct Handle {
@@ -100,6 +104,14 @@ int unionfs_config(const char* key, const char* value) {
     options.size_bytes = static_cast<uint64_t>(size);
     return 0;
   }
+  if (strcmp(key, "checkpoint") == 0) {
+    if (strcmp(value, "auto") != 0 && strcmp(value, "never") != 0) {
+      nbdkit_error("checkpoint=%s: must be auto or never", value);
+      return -1;
+    }
+    checkpoints_by_itself = strcmp(value, "auto") == 0;
+    return 0;
+  }
   nbdkit_error("unknown parameter '%s'", key);
   return -1;
 }
@@ -124,7 +136,9 @@ constexpr const char* kConfigHelp =
     "[upper=]<FILE>      The layer over it, created if missing;\n"
     "                    without one changes are gone at exit.\n"
     "size=<SIZE>         Size of a new merged disk\n"
-    "                    (default: the lower's, plus as much or 1G).";
+    "                    (default: the lower's, plus as much or 1G).\n"
+    "checkpoint=auto|never  Whether what was written becomes a layer of\n"
+    "                    files when the last client has gone (default: auto).";
 
 void unionfs_dump_plugin() {
   printf("unionfs_upper_version=%u\n", unionfs::upper_format::kVersion);
@@ -144,28 +158,54 @@ int unionfs_get_ready() {
 int unionfs_after_fork() {
   // A write past the file size limit is an error for the client, not our end.
   signal(SIGXFSZ, SIG_IGN);
-  return 0;
+  if (!checkpoints_by_itself) {
+    return 0;
+  }
+  return guarded([]() -> Result<void> {
+    checkpointer = std::make_unique<AutoCheckpoint>(
+        *overlay, options.log,
+        [](const std::string& message) { nbdkit_debug("%s", message.c_str()); });
+    checkpointer->start();
+    return {};
+  });
 }
 
 void unionfs_cleanup() {
-  if (overlay) {
-    (void)guarded([] { return overlay->close(); });
-  }
+  (void)guarded([]() -> Result<void> {
+    if (checkpointer) {
+      checkpointer->finish();
+    }
+    return overlay ? overlay->close() : Result<void>();
+  });
 }
 
-void unionfs_unload() { overlay.reset(); }
+void unionfs_unload() {
+  checkpointer.reset();
+  overlay.reset();
+}
 
 void* unionfs_open(int readonly) {
   Handle* handle = nullptr;
+  if (checkpointer) {
+    checkpointer->client_opens();
+  }
   (void)guarded([&]() -> Result<void> {
     UNIONFS_TRY(overlay->open(readonly != 0));
     handle = new Handle{readonly != 0};
     return {};
   });
+  if (handle == nullptr && checkpointer) {
+    checkpointer->client_closed();
+  }
   return handle;
 }
 
-void unionfs_close(void* handle) { delete static_cast<Handle*>(handle); }
+void unionfs_close(void* handle) {
+  delete static_cast<Handle*>(handle);
+  if (checkpointer) {
+    checkpointer->client_closed();
+  }
+}
 
 // ---- what the disk can do ------------------------------------------------------
 

@@ -67,7 +67,8 @@ Result<CheckpointFigures> make_checkpoint(const CheckpointParts& parts) {
   const LayerBuilder::Sources sources{parts.lower,        parts.upper, before,
                                       merged,             before_view.view(),
                                       parts.view,         parts.bitmap,
-                                      parts.geometry,     parts.layer};
+                                      parts.geometry,     parts.layer,
+                                      parts.is_cancelled};
   LayerBuilder builder(sources, stage);
   UNIONFS_TRY(builder.build());
 
@@ -83,7 +84,8 @@ Result<CheckpointFigures> make_checkpoint(const CheckpointParts& parts) {
   const LayerView after_view(parts, stage, upper, layer);
   const ViewImage after_image("new layer", after_view.view());
   UNIONFS_ASSIGN(const Volume after, Volume::open(after_image, SuperblockUse::kLower));
-  UNIONFS_TRY(prove_same(merged, after, parts.geometry, layer, builder.to_prove()));
+  UNIONFS_TRY(prove_same(merged, after, parts.geometry, layer, builder.to_prove(),
+                         parts.is_cancelled));
 
   UNIONFS_TRY(stage.write(next.layer_tables.offset, tables));
   const JournalPlan plan{stage, punches_of(parts.area, merged_layout, builder.dead()),

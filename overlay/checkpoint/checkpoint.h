@@ -4,6 +4,8 @@
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_CHECKPOINT_H
 #define UNIONFS_OVERLAY_CHECKPOINT_CHECKPOINT_H
 
+#include <atomic>
+
 #include "overlay/checkpoint/layer_builder.h"
 #include "overlay/file.h"
 #include "overlay/state_area.h"
@@ -22,8 +24,10 @@ struct CheckpointParts {
   const MergedView& view;      // with the session
   const SessionBitmap& bitmap;
   StateArea& area;
+  const std::atomic<bool>& is_cancelled;
 };
 
+// `is_cancelled` is looked at until the commit; then the error is ECANCELED.
 // An error that comes before the commit leaves the session as it was, and says
 // why it cannot become a layer.  After one that comes later `area` has a
 // journal, and the next opening finishes the work.  In either case, and after

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "overlay/checkpoint/layer_builder.h"
+#include "overlay/checkpoint/proof.h"
 
 namespace unionfs {
 namespace {
@@ -96,6 +97,7 @@ Result<void> LayerBuilder::walk_former(InodeNumber inode) {
 }
 
 Result<void> LayerBuilder::claim(InodeNumber inode, BlockNumber block) {
+  UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
   if (claimed_.test(block)) {
     return corrupt("{}: inode {}: block {} is used twice", image(), inode, block);
   }
@@ -185,9 +187,7 @@ Result<bool> LayerBuilder::visit(TreeWalk& walk, BlockRole role, BlockNumber blo
 // to be brought.
 Result<void> LayerBuilder::own_data(BlockNumber block) {
   translated_.erase(block);
-  const size_t index = from_.layer.translated_at_or_after(block);
-  const auto& table = from_.layer.tables().translated;
-  const bool was_translated = index < table.size() && table[index].block == block;
+  const bool was_translated = from_.layer.translated(block) != nullptr;
   if (!was_translated && (from_.bitmap.test(block) || old_own_blocks_.test(block))) {
     return {};
   }
@@ -252,7 +252,8 @@ Result<bool> LayerBuilder::is_xattr_block(const Volume& volume, BlockNumber bloc
 Result<void> LayerBuilder::settle_xattrs() {
   for (const auto& [block, change] : xattr_uses_) {
     int64_t uses = change;
-    if (old_own_blocks_.test(block)) {
+    const TranslatedBlock* old = from_.layer.translated(block);
+    if (old != nullptr && old->kind == TranslatedKind::kXattr) {
       UNIONFS_ASSIGN(const auto former, read_structure<ext2::XattrHeader>(from_.upper.image(),
                                                                          offset_of(block)));
       uses += former.h_refcount;
@@ -307,17 +308,15 @@ Result<void> LayerBuilder::own_unclaimed() {
 
 // False when the owner has to be searched for.
 Result<bool> LayerBuilder::own_unclaimed_block(BlockNumber block) {
-  const size_t index = from_.layer.translated_at_or_after(block);
-  const auto& table = from_.layer.tables().translated;
-  const bool was_translated = index < table.size() && table[index].block == block;
-  if (was_translated && table[index].kind != TranslatedKind::kXattrCount &&
-      table[index].kind != TranslatedKind::kXattr) {
-    if (queued_.insert(table[index].inode).second) {
-      queue_.push_back(table[index].inode);
+  const TranslatedBlock* old = from_.layer.translated(block);
+  if (old != nullptr && old->kind != TranslatedKind::kXattrCount &&
+      old->kind != TranslatedKind::kXattr) {
+    if (queued_.insert(old->inode).second) {
+      queue_.push_back(old->inode);
     }
     return true;
   }
-  if (!was_translated && old_own_blocks_.test(block)) {
+  if (old == nullptr && old_own_blocks_.test(block)) {
     return true;  // own data: it lies where it belongs
   }
   UNIONFS_ASSIGN(const bool was_xattr, is_xattr_block(from_.before, block));
@@ -358,6 +357,7 @@ Result<void> LayerBuilder::search_owners() {
     }
   }
   for (const uint32_t group : order) {
+    UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
     for (uint32_t i = 0; i < merged_layout_.inodes_per_group && !ownerless_.empty(); ++i) {
       const InodeNumber inode(group * merged_layout_.inodes_per_group + i + 1);
       UNIONFS_ASSIGN(const bool is_used, used_.is_used(inode));

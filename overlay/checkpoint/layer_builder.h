@@ -15,6 +15,7 @@
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_LAYER_BUILDER_H
 #define UNIONFS_OVERLAY_CHECKPOINT_LAYER_BUILDER_H
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <set>
@@ -52,6 +53,7 @@ class LayerBuilder {
     const SessionBitmap& bitmap;
     const Geometry& geometry;
     const Layer& layer;    // the old one
+    const std::atomic<bool>& is_cancelled;
   };
 
   LayerBuilder(const Sources& sources, StagedFile& stage);

@@ -337,10 +337,7 @@ Result<void> LayerBuilder::find_to_prove() {
     to_prove_.insert(BlockNumber(offset / merged_layout_.block_size_bytes));
   }
   for (const auto& [block, entry] : translated_) {
-    const size_t index = from_.layer.translated_at_or_after(block);
-    const auto& table = from_.layer.tables().translated;
-    if (index >= table.size() || table[index].block != block ||
-        stage_.pages().contains(offset_of(block))) {
+    if (from_.layer.translated(block) == nullptr || stage_.pages().contains(offset_of(block))) {
       to_prove_.insert(block);
     }
   }

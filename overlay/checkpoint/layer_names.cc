@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "overlay/checkpoint/layer_builder.h"
+#include "overlay/checkpoint/proof.h"
 
 namespace unionfs {
 
@@ -145,6 +146,7 @@ Result<void> LayerBuilder::search_names() {
 }
 
 Result<bool> LayerBuilder::search_group(GroupNumber group, const std::set<InodeNumber>& wanted) {
+  UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
   if (from_.merged.group(group).used_dirs_count == 0) {
     return false;
   }

@@ -52,11 +52,9 @@ class Prover {
       return fixed->kind == FixedKind::kInodeTable ? prove_slots(*fixed, block)
                                                    : differs(block, "metadata");
     }
-    const size_t index = layer_.translated_at_or_after(block);
-    const auto& table = layer_.tables().translated;
-    if (index < table.size() && table[index].block == block &&
-        table[index].kind == TranslatedKind::kDirectory) {
-      return prove_names(table[index]);
+    const TranslatedBlock* translated = layer_.translated(block);
+    if (translated != nullptr && translated->kind == TranslatedKind::kDirectory) {
+      return prove_names(*translated);
     }
     return differs(block, "a file's block");
   }
@@ -148,12 +146,21 @@ class Prover {
 
 }  // namespace
 
+Result<void> check_not_cancelled(const std::atomic<bool>& is_cancelled) {
+  if (is_cancelled.load(std::memory_order_relaxed)) {
+    return Failure(Error{ErrorKind::kSystem, ECANCELED, "a client came"});
+  }
+  return {};
+}
+
 Result<void> prove_same(const Volume& session, const Volume& synthesized,
                         const Geometry& geometry, const Layer& layer,
-                        const std::set<BlockNumber>& blocks) {
+                        const std::set<BlockNumber>& blocks,
+                        const std::atomic<bool>& is_cancelled) {
   Prover prover(session, synthesized, geometry, layer);
   UNIONFS_TRY(prover.prove_superblock());
   for (const BlockNumber block : blocks) {
+    UNIONFS_TRY(check_not_cancelled(is_cancelled));
     UNIONFS_TRY(prover.prove(block));
   }
   return {};

@@ -6,6 +6,7 @@
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
 #define UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
 
+#include <atomic>
 #include <set>
 
 #include "fsparse/volume.h"
@@ -19,7 +20,11 @@ namespace unionfs {
 // `layer` is the new one.  An error names the first block that differs.
 Result<void> prove_same(const Volume& session, const Volume& synthesized,
                         const Geometry& geometry, const Layer& layer,
-                        const std::set<BlockNumber>& blocks);
+                        const std::set<BlockNumber>& blocks,
+                        const std::atomic<bool>& is_cancelled);
+
+// ECANCELED once it is set.
+Result<void> check_not_cancelled(const std::atomic<bool>& is_cancelled);
 
 }  // namespace unionfs
 

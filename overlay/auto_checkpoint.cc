@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/auto_checkpoint.h"
+
+namespace unionfs {
+namespace {
+
+// Probes open and close, and a client that lost its connection comes back.
+constexpr std::chrono::seconds kGrace(1);
+
+}  // namespace
+
+void AutoCheckpoint::start() { thread_ = std::thread(&AutoCheckpoint::run, this); }
+
+void AutoCheckpoint::client_opens() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  ++clients_;
+  is_due_ = false;
+  overlay_.cancel_checkpoint(true);
+  changed_.notify_one();
+}
+
+void AutoCheckpoint::client_closed() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  --clients_;
+  if (clients_ == 0) {
+    overlay_.cancel_checkpoint(false);
+    is_due_ = true;
+    changed_.notify_one();
+  }
+}
+
+void AutoCheckpoint::run() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!has_to_stop_) {
+    if (!is_due_) {
+      changed_.wait(lock);
+      continue;
+    }
+    if (changed_.wait_for(lock, kGrace, [this] { return has_to_stop_ || !is_due_; })) {
+      continue;
+    }
+    is_due_ = false;
+    lock.unlock();
+    checkpoint_now();
+    lock.lock();
+  }
+}
+
+void AutoCheckpoint::checkpoint_now() {
+  const Result<std::optional<CheckpointFigures>> result = overlay_.checkpoint(true);
+  if (!result) {
+    if (result.error().error_number != ECANCELED) {
+      log_(fmt::format("no checkpoint: {}; the session is kept as it is",
+                       result.error().message));
+    }
+  } else if (*result) {
+    const CheckpointFigures& figures = **result;
+    debug_(fmt::format("checkpoint: {} blocks written, {} own inodes more, {} bytes journaled, "
+                       "{} inodes and {} directories searched",
+                       figures.written_blocks, figures.own_inodes_added, figures.staged_bytes,
+                       figures.inodes_searched, figures.directories_searched));
+  }
+}
+
+void AutoCheckpoint::stop() {
+  if (!thread_.joinable()) {
+    return;
+  }
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    has_to_stop_ = true;
+    changed_.notify_one();
+  }
+  thread_.join();
+}
+
+void AutoCheckpoint::finish() {
+  stop();
+  overlay_.cancel_checkpoint(false);
+  checkpoint_now();
+}
+
+}  // namespace unionfs

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Checkpoints by itself: some time after the last client has gone, and at the
+// end.
+#ifndef UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
+#define UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "overlay/overlay.h"
+
+namespace unionfs {
+
+// Thread-safe, but for start() and finish().  The overlay outlives it.
+class AutoCheckpoint {
+ public:
+  // `log` is told of refusals, `debug` of what went well.
+  AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug)
+      : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)) {}
+  ~AutoCheckpoint() { stop(); }
+
+  // After the fork.
+  void start();
+  // For each client: before Overlay::open(), and after it has gone.  A client
+  // that comes stops a checkpoint that has not been committed.
+  void client_opens();
+  void client_closed();
+  // At the end, when no client is left: stops the thread and does what it was
+  // going to do.
+  void finish();
+
+ private:
+  void run();
+  void stop();
+  void checkpoint_now();
+
+  Overlay& overlay_;
+  LogSink log_;
+  LogSink debug_;
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  uint64_t clients_ = 0;      // guarded by mutex_
+  bool is_due_ = false;       // guarded by mutex_: a client has gone
+  bool has_to_stop_ = false;  // guarded by mutex_
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
