@@ -94,10 +94,14 @@ class Superblock {
 // The layout numbers of a superblock whose fields are known to be sane.
 Layout layout_of(const ext2::Superblock& raw);
 
-// "0x12345678-..." as text, in the usual 8-4-4-4-12 form.
+// The UUID as text, in the usual 8-4-4-4-12 form.
 std::string uuid_text(const std::array<uint8_t, 16>& uuid);
 
-// Names of the features in a word, separated by ", "; unknown ones as FEATURE_C2 etc.
+// Features that an image may have to be taken as plain ext2.
+bool are_known_features(uint32_t rev_level, uint32_t incompat, uint32_t ro_compat);
+
+// Names of the features in a word, separated by ", ";
+// unknown ones by their bit, as "incompat 0x800".
 std::string feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat);
 
 }  // namespace unionfs

@@ -217,6 +217,11 @@ Result<void> check_state(const Image& image, const ext2::Superblock& raw) {
 
 }  // namespace
 
+bool are_known_features(uint32_t rev_level, uint32_t incompat, uint32_t ro_compat) {
+  return rev_level <= ext2::kDynamicRevision && (incompat & ~kKnownIncompat) == 0 &&
+         (ro_compat & ~kKnownRoCompat) == 0;
+}
+
 std::string feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat) {
   std::string text;
   append_names(text, compat, kCompatNames, "compat ");

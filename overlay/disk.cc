@@ -52,7 +52,8 @@ Result<void> Disk::load_layer() {
   const std::string& name = upper_file_.name();
   UNIONFS_ASSIGN(const Superblock superblock,
                  Superblock::read(upper_file_, SuperblockUse::kUpper));
-  const std::optional<uint64_t> state_offset = state_offset_of(superblock.raw());
+  UNIONFS_ASSIGN(const std::optional<uint64_t> state_offset,
+                 state_offset_of(name, superblock.raw()));
   if (!state_offset) {
     return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
                        "program; uppers made elsewhere are not taken yet",
@@ -73,6 +74,7 @@ Result<void> Disk::load_layer() {
     return invalid("{}: belongs to another lower ({}), not to {} ({})", name,
                    describe(area_.lower), lower_.name(), describe(identity));
   }
+  UNIONFS_TRY(check_merged_size(name, header, superblock.layout()));
   UNIONFS_ASSIGN(geometry_,
                  Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
   UNIONFS_TRY(check_sections(name, header, *geometry_));

@@ -75,6 +75,13 @@ class Decoder {
   Result<LayerTables> decode() {
     tables_.features = {head_.merged_rev_level, head_.merged_feature_compat,
                         head_.merged_feature_incompat, head_.merged_feature_ro_compat};
+    const MergedFeatures& features = tables_.features;
+    if (!are_known_features(features.rev_level, features.incompat, features.ro_compat)) {
+      return corrupt("{}: state area: layer tables: merged revision {} or features {} are not "
+                     "known",
+                     name_, features.rev_level,
+                     feature_names(0, features.incompat, features.ro_compat));
+    }
     tables_.reserved_inodes_own = head_.reserved_inodes_own;
     tables_.boot_own = head_.boot_own != 0;
     UNIONFS_TRY(take_translated());

@@ -108,12 +108,25 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, File
 }
 
 Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
+  const std::string directory = directory_of(path);
+  const int nameless =
+      ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (nameless != -1) {
+    std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
+    file->is_nameless_ = true;
+    file->is_writable_ = true;
+    UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
+    return file;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR) {
+    return system_failure(errno, fmt::format("{}: cannot create", path));
+  }
+  // A file system without nameless files: a hidden name, which a crash leaves.
   uint64_t suffix = 0;
   if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
     return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
   }
-  const std::string hidden =
-      fmt::format("{}/.{}.{:016x}", directory_of(path), base_of(path), suffix);
+  const std::string hidden = fmt::format("{}/.{}.{:016x}", directory, base_of(path), suffix);
   const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", path));
@@ -198,13 +211,19 @@ Result<void> PosixFile::make_writable() {
 }
 
 Result<void> PosixFile::publish() {
-  if (hidden_path_.empty()) {
+  if (hidden_path_.empty() && !is_nameless_) {
     return {};
   }
   if (::fsync(descriptor_) == -1) {
     return system_failure(errno, fmt::format("{}: cannot sync", name_));
   }
-  if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
+  if (is_nameless_) {
+    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name_.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+      return system_failure(errno, fmt::format("{}: cannot create", name_));
+    }
+    is_nameless_ = false;
+  } else if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", name_));
   }
   hidden_path_.clear();

@@ -26,8 +26,8 @@ class PosixFile final : public File {
   // another process holds a lock that excludes ours.  With kExclusive it is
   // opened for writing where that is allowed, but see make_writable().
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
-  // A new empty file, locked exclusively, under a hidden name in the directory
-  // of `path` until publish() gives it its name.
+  // A new empty file, locked exclusively, in the directory of `path` but without
+  // a name (or under a hidden one) until publish() gives it its name.
   static Result<std::unique_ptr<PosixFile>> create_for(const std::string& path);
   // A nameless file in `directory`, gone when closed.
   static Result<std::unique_ptr<PosixFile>> create_temporary(const std::string& directory);
@@ -71,7 +71,8 @@ class PosixFile final : public File {
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
 
   std::string name_;
-  std::string hidden_path_;  // set until published
+  std::string hidden_path_;  // until published, where there are no nameless files
+  bool is_nameless_ = false; // until published
   int descriptor_;
   uint64_t size_bytes_ = 0;
   int write_error_ = 0;  // why it could not be opened for writing

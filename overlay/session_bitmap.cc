@@ -23,16 +23,6 @@ bool is_zero(ConstByteSpan bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
-// For a range that reads as zeros: writing them does where the host cannot
-// allocate.
-Result<void> reserve_space(File& file, uint64_t offset, uint64_t length) {
-  Result<void> allocated = file.allocate(offset, length);
-  if (allocated || allocated.error().error_number != EOPNOTSUPP) {
-    return allocated;
-  }
-  return zero_bytes(file, offset, length, ZeroWay::kWrite);
-}
-
 }  // namespace
 
 SessionBitmap::SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region)
@@ -165,7 +155,10 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
       continue;
     }
     for (const FileRange& section : {durable_, live_}) {
-      UNIONFS_TRY(reserve_space(upper_, section.offset + page * kPageBytes, kPageBytes));
+      // Zeros over a hole: takes the space now, on every host, and leaves no
+      // unwritten extents to be converted under a sync.
+      UNIONFS_TRY(zero_bytes(upper_, section.offset + page * kPageBytes, kPageBytes,
+                             ZeroWay::kWrite));
     }
     touched_pages_.fetch_add(1, std::memory_order_release);
     states_[page].fetch_or(kTouched, std::memory_order_release);

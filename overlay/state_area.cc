@@ -70,13 +70,18 @@ std::string time_text(uint32_t seconds) {
 
 }  // namespace
 
-std::optional<uint64_t> state_offset_of(const ext2::Superblock& superblock) {
+Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
+                                                const ext2::Superblock& superblock) {
   format::Mark mark;
   std::memcpy(&mark, superblock.s_jnl_blocks.data(), sizeof(mark));
   if (mark.magic != format::kMarkMagic) {
-    return std::nullopt;
+    return std::optional<uint64_t>();
   }
-  return mark.state_offset.value();
+  if (mark.version != format::kVersion) {
+    return unsupported("{}: superblock: the mark's version {} is not known (this is version {})",
+                       name, mark.version, format::kVersion);
+  }
+  return std::optional<uint64_t>(mark.state_offset.value());
 }
 
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset) {
@@ -154,16 +159,21 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) 
   return header;
 }
 
+Result<void> check_merged_size(const std::string& name, const StateHeader& header,
+                               const Layout& upper) {
+  if (header.block_size_bytes != upper.block_size_bytes ||
+      header.merged_block_count != upper.block_count) {
+    return corrupt("{}: state area: is for {} blocks of {} bytes, but the superblock says {} of "
+                   "{} bytes",
+                   name, header.merged_block_count, header.block_size_bytes, upper.block_count,
+                   upper.block_size_bytes);
+  }
+  return {};
+}
+
 Result<void> check_sections(const std::string& name, const StateHeader& header,
                             const Geometry& geometry) {
   const Layout& merged = geometry.merged();
-  if (header.block_size_bytes != merged.block_size_bytes ||
-      header.merged_block_count != merged.block_count) {
-    return corrupt("{}: state area: is for {} blocks of {} bytes, but the merged image has {} of "
-                   "{} bytes",
-                   name, header.merged_block_count, header.block_size_bytes, merged.block_count,
-                   merged.block_size_bytes);
-  }
   const uint64_t bitmap = bitmap_size_bytes(geometry);
   const uint64_t fixed = geometry.fixed_block_count() * merged.block_size_bytes;
   const StateArea& area = header.area;

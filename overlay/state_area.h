@@ -42,8 +42,10 @@ struct StateArea {
 };
 
 // Where the state area lies, from the mark of the upper's superblock; nothing
-// if there is no mark (a foreign upper, or no upper at all).
-std::optional<uint64_t> state_offset_of(const ext2::Superblock& superblock);
+// if there is no mark (a foreign upper, or no upper at all).  `name` is the
+// upper's, for messages.
+Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
+                                                const ext2::Superblock& superblock);
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset);
 
 // Bytes of one of the two session bitmaps.
@@ -61,6 +63,10 @@ struct StateHeader {
   uint32_t block_size_bytes = 0;
 };
 Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset);
+// Checks what the header says of the merged image against the layer's
+// superblock: the two are written together.
+Result<void> check_merged_size(const std::string& name, const StateHeader& header,
+                               const Layout& upper);
 // Checks that the sections are as long as this geometry needs.
 Result<void> check_sections(const std::string& name, const StateHeader& header,
                             const Geometry& geometry);
