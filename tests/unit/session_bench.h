@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A disk over a small lower whose layer owns something of everything, with a
+// plain copy of the merged image beside it.
+#ifndef UNIONFS_TESTS_UNIT_SESSION_BENCH_H
+#define UNIONFS_TESTS_UNIT_SESSION_BENCH_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/unit/overlay_fixture.h"
+
+namespace unionfs::testing {
+
+// One block of each way that the disk can take.
+struct Place {
+  std::string name;
+  BlockNumber block;
+  bool is_own = false;  // the layer's own plain data: lies home from the start
+};
+
+// The lower, and the upper as every test begins with it.  Made once per block size.
+class BenchImages {
+ public:
+  static const BenchImages& of(uint32_t block_size_bytes);
+
+  const Lower& lower() const { return lower_; }
+  std::unique_ptr<MemoryFile> upper() const { return upper_->clone(); }
+  const std::vector<std::byte>& merged() const { return merged_; }
+  const std::vector<Place>& places() const { return places_; }
+  BlockNumber place(const std::string& name) const;
+  bool is_own(BlockNumber block) const { return own_.contains(block); }
+
+ private:
+  explicit BenchImages(uint32_t block_size_bytes);
+
+  Lower lower_;
+  std::unique_ptr<MemoryFile> upper_;
+  std::vector<std::byte> merged_;
+  std::vector<Place> places_;
+  BlockRange own_;
+};
+
+enum class Action { kWrite, kZero, kZeroAndTrim, kTrim };
+constexpr Action kActions[] = {Action::kWrite, Action::kZero, Action::kZeroAndTrim, Action::kTrim};
+
+// The model: bytes, and which blocks lie home.  What a trim does follows from
+// these: whole blocks that lie home read as zeros, all others stay as they are.
+class SessionBench {
+ public:
+  explicit SessionBench(uint32_t block_size_bytes);
+
+  MemoryFile& upper() { return *upper_; }
+  Disk& disk() { return *disk_; }
+  Session& session() { return disk_->session(); }
+  uint32_t block_size() const { return block_size_; }
+
+  // Does it to the disk and to the model; `seed` makes the bytes written.
+  void apply(Action action, uint64_t offset, uint64_t length, uint64_t seed = 1);
+  // The disk, loaded anew in this boot or another.
+  void reopen(bool orderly, const std::string& boot_id = kBootId);
+
+  ConstByteSpan model(uint64_t offset, uint64_t length) const {
+    return ConstByteSpan(model_).subspan(offset, length);
+  }
+  void check(uint64_t offset, uint64_t length) const;
+  void check_all() const { check(0, model_.size()); }
+  // Extents are adjacent, cover the range, and a hole reads as zeros.
+  void check_extents() const;
+
+ private:
+  bool is_home(BlockNumber block) const;
+
+  const BenchImages& images_;
+  uint32_t block_size_;
+  std::unique_ptr<MemoryFile> upper_;
+  std::unique_ptr<Disk> disk_;
+  std::vector<std::byte> model_;
+  std::vector<bool> touched_;
+};
+
+}  // namespace unionfs::testing
+
+#endif  // UNIONFS_TESTS_UNIT_SESSION_BENCH_H
