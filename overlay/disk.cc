@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/disk.h"
 
+#include "overlay/grow.h"
+
 namespace unionfs {
 namespace {
 
@@ -50,9 +52,9 @@ Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const File& lower_
 
 Result<void> Disk::load_layer() {
   const std::string& name = upper_file_.name();
-  UNIONFS_ASSIGN(const Superblock superblock,
+  UNIONFS_ASSIGN(Superblock superblock,
                  Superblock::read(upper_file_, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(const std::optional<uint64_t> state_offset,
+  UNIONFS_ASSIGN(std::optional<uint64_t> state_offset,
                  state_offset_of(name, superblock.raw()));
   if (!state_offset) {
     return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
@@ -65,7 +67,9 @@ Result<void> Disk::load_layer() {
     journal_area_ = header.area;
     stage_ = std::make_unique<StagedFile>(upper_file_);
     UNIONFS_TRY(stage_journal(*stage_, upper_file_, journal_area_));
-    UNIONFS_ASSIGN(header, read_state_header(*stage_, *state_offset));
+    UNIONFS_ASSIGN(superblock, Superblock::read(*stage_, SuperblockUse::kUpper));
+    UNIONFS_ASSIGN(state_offset, state_offset_of(name, superblock.raw()));
+    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset.value_or(0)));
     upper_file = stage_.get();
   }
   area_ = header.area;
@@ -160,7 +164,14 @@ Result<void> Disk::close() {
 
 // ---- checkpoints -------------------------------------------------------------
 
-bool Disk::has_session() const { return writing_bitmap_ && !writing_bitmap_->is_empty(); }
+bool Disk::has_session() const {
+  const SessionBitmap* bitmap = writing_bitmap_ ? writing_bitmap_.get() : reading_bitmap_.get();
+  return bitmap != nullptr && !bitmap->is_empty();
+}
+
+Result<void> Disk::grow(const Geometry& larger) {
+  return grow_layer({*upper_, upper_file_, *geometry_, *layer_, area_}, larger);
+}
 
 Result<ext2::Superblock> Disk::read_superblock() const {
   ext2::Superblock raw;
@@ -192,6 +203,23 @@ Result<CheckpointFigures> Disk::checkpoint(bool by_itself,
   }
   return make_checkpoint({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
                           *writing_bitmap_, area_, is_cancelled});
+}
+
+uint64_t Disk::session_block_count() const {
+  const BlockNumber end(geometry_->merged().block_count);
+  uint64_t count = 0;
+  for (BlockNumber block(0); block < end;) {
+    const SessionBitmap::BitRun run = reading_bitmap_->run_at(block, end);
+    count += run.is_set ? run.end - block : 0;
+    block = run.end;
+  }
+  return count;
+}
+
+Result<std::unique_ptr<NextLayer>> Disk::next_layer() {
+  static const std::atomic<bool> is_cancelled{false};
+  return NextLayer::build({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
+                           *reading_bitmap_, area_, is_cancelled});
 }
 
 }  // namespace unionfs

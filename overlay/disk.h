@@ -14,6 +14,7 @@
 
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/journal.h"
+#include "overlay/checkpoint/next_layer.h"
 #include "overlay/checkpoint/staged_file.h"
 #include "overlay/live_stamp.h"
 #include "overlay/session.h"
@@ -33,6 +34,8 @@ class Disk {
   const StateArea& state_area() const { return area_; }
   const Layer& layer() const { return *layer_; }
   const MergedView& view() const { return *view_; }
+  // The upper's ext2 part: the layer as of the last checkpoint.
+  const Volume& upper() const { return *upper_; }
 
   // For each client.  The first that may write begins the session: the upper
   // must be writable by then.
@@ -50,10 +53,18 @@ class Disk {
   Result<void> finish_checkpoint() { return replay_journal(upper_file_, journal_area_); }
   // Whether there is anything a checkpoint could turn into a layer.  After open().
   bool has_session() const;
+  // Without a session, before open(false): enlarges the merged image.  Afterwards
+  // the disk must be loaded anew.
+  Result<void> grow(const Geometry& larger);
   // After close() of a disk that was opened for writing: the session becomes the
   // layer.  Afterwards, however it ended, the disk must be loaded anew.
   // `by_itself` is refused where only a person can tell that the image is sound.
   Result<CheckpointFigures> checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled);
+
+  // For looking only, after open(true): how many blocks the session wrote, and
+  // the layer that a checkpoint would make of it.
+  uint64_t session_block_count() const;
+  Result<std::unique_ptr<NextLayer>> next_layer();
 
  private:
   Disk(const Volume& lower, const File& lower_file, File& upper, std::string boot_id, LogSink log)

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "overlay/layer_groups.h"
+
 namespace unionfs {
 namespace {
 
@@ -15,17 +17,6 @@ void set_blocks(GroupBits& bits, const Layout& layout, const BlockRange& range) 
     const BlockNumber end = std::min(range.end, blocks.end);
     set_bits(bits.mutable_of(group), block - blocks.begin, end - blocks.begin);
     block = end;
-  }
-}
-
-// Clears the bits of the group's F-blocks.
-void clear_fixed(ByteSpan bits, const Geometry& geometry, GroupNumber group) {
-  const BlockRange blocks = geometry.merged().blocks_of(group);
-  for (const FixedRange* range = geometry.fixed_at_or_after(blocks.begin);
-       range != geometry.fixed_ranges().data() + geometry.fixed_ranges().size() &&
-       range->blocks.begin < blocks.end;
-       ++range) {
-    clear_bits(bits, range->blocks.begin - blocks.begin, range->blocks.end - blocks.begin);
   }
 }
 
@@ -66,7 +57,7 @@ Result<void> Layer::load_own(const Volume& upper, const Geometry& geometry) {
       ByteSpan bits = own_blocks_.mutable_of(group);
       std::copy_n(bitmap.begin(), divide_round_up(block_count, 8), bits.begin());
       clear_bits(bits, block_count, bits.size() * 8);
-      clear_fixed(bits, geometry, group);
+      clear_fixed_bits(geometry, group, bits);
     }
     const uint32_t reserved = geometry.reserved_inodes_in(group);
     if (places.free_inodes_count + reserved < merged.inodes_per_group) {

@@ -76,6 +76,8 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables);
 // Checks every number against the geometry; `name` is the upper's, for messages.
 Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
                                         const Geometry& geometry);
+Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
+                                        const Layout& merged);
 
 // Immutable while a session is open; then thread-safe.
 class Layer {

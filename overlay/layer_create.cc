@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 
-#include "fsparse/bitmap.h"
 #include "fsparse/block_map.h"
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
 #include "overlay/layer.h"
+#include "overlay/layer_groups.h"
 #include "overlay/state_area.h"
 
 namespace unionfs {
@@ -40,7 +39,7 @@ class LayerCreator {
       tables_.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
     }
     const std::vector<std::byte> tables = encode_layer_tables(tables_);
-    area_ = plan_state_area(geometry_, tables.size(), tables_.translated.size());
+    area_ = plan_state_area(geometry_, tables.size(), tables_.translated.size(), 0);
     UNIONFS_TRY(upper_.resize(area_.end()));
     UNIONFS_TRY(upper_.write(area_.layer_tables.offset, tables));
     UNIONFS_TRY(write_root_blocks());
@@ -163,87 +162,14 @@ class LayerCreator {
                         root.bytes());
   }
 
-  // The bitmaps of every group, then the descriptors and superblocks that
-  // count them, each with its copies.
   Result<void> write_groups() {
     const Layout& merged = geometry_.merged();
-    std::vector<std::byte> descriptors(size_t{merged.descriptor_block_count()} *
-                                       merged.block_size_bytes);
-    uint64_t free_blocks = 0;
-    uint64_t free_inodes = 0;
-    for (uint32_t number = 0; number < merged.group_count(); ++number) {
-      UNIONFS_ASSIGN(const ext2::GroupDescriptor raw, write_bitmaps(GroupNumber(number)));
-      std::memcpy(descriptors.data() + size_t{number} * sizeof(raw), &raw, sizeof(raw));
-      free_blocks += raw.bg_free_blocks_count;
-      free_inodes += raw.bg_free_inodes_count;
-    }
-    superblock_.s_free_blocks_count = static_cast<uint32_t>(free_blocks);
-    superblock_.s_free_inodes_count = static_cast<uint32_t>(free_inodes);
     set_mark(superblock_, area_.offset);
-    return write_copies(descriptors);
-  }
-
-  Result<ext2::GroupDescriptor> write_bitmaps(GroupNumber group) {
-    const Layout& merged = geometry_.merged();
-    const Group& places = geometry_.groups()[group.value()];
-    const BlockRange blocks = merged.blocks_of(group);
-    // One buffer: in appended groups, and mostly below too, the inode bitmap
-    // follows the block bitmap and one write does for both.
-    bitmaps_.assign(size_t{2} * merged.block_size_bytes, std::byte{0});
-    const ByteSpan block_bits = ByteSpan(bitmaps_).first(merged.block_size_bytes);
-    const ByteSpan inode_bits = ByteSpan(bitmaps_).last(merged.block_size_bytes);
-
-    const ConstByteSpan own = own_blocks_.of(group);
-    std::copy_n(own.begin(), std::min(own.size(), block_bits.size()), block_bits.begin());
-    for (const FixedRange* range = geometry_.fixed_at_or_after(blocks.begin);
-         range != geometry_.fixed_ranges().data() + geometry_.fixed_ranges().size() &&
-         range->blocks.begin < blocks.end;
-         ++range) {
-      set_bits(block_bits, range->blocks.begin - blocks.begin, range->blocks.end - blocks.begin);
-    }
-    const uint64_t used_blocks = count_bits(block_bits, 0, blocks.count());
-    set_bits(block_bits, blocks.count(), block_bits.size() * 8);
-
-    const uint32_t used_inodes = geometry_.reserved_inodes_in(group);
-    set_bits(inode_bits, 0, used_inodes);
-    set_bits(inode_bits, merged.inodes_per_group, inode_bits.size() * 8);
-
-    if (places.inode_bitmap == places.block_bitmap + 1) {
-      UNIONFS_TRY(upper_.write(merged.offset_of(places.block_bitmap), bitmaps_));
-    } else {
-      UNIONFS_TRY(upper_.write(merged.offset_of(places.block_bitmap), block_bits));
-      UNIONFS_TRY(upper_.write(merged.offset_of(places.inode_bitmap), inode_bits));
-    }
-
-    ext2::GroupDescriptor raw = {};
-    raw.bg_block_bitmap = static_cast<uint32_t>(places.block_bitmap.value());
-    raw.bg_inode_bitmap = static_cast<uint32_t>(places.inode_bitmap.value());
-    raw.bg_inode_table = static_cast<uint32_t>(places.inode_table.value());
-    raw.bg_free_blocks_count = static_cast<uint16_t>(blocks.count() - used_blocks);
-    raw.bg_free_inodes_count = static_cast<uint16_t>(merged.inodes_per_group - used_inodes);
-    raw.bg_used_dirs_count = group == merged.group_of(kRoot) ? uint16_t{1} : uint16_t{0};
-    return raw;
-  }
-
-  Result<void> write_copies(ConstByteSpan descriptors) {
-    const Layout& merged = geometry_.merged();
-    for (uint32_t number = 0; number < merged.group_count(); ++number) {
-      const GroupNumber group(number);
-      const Layout::DescriptorCopy copy = merged.descriptor_copy(group);
-      if (copy.count > 0) {
-        UNIONFS_TRY(upper_.write(
-            merged.offset_of(copy.first_block),
-            descriptors.subspan(size_t{copy.first_index} * merged.block_size_bytes,
-                                size_t{copy.count} * merged.block_size_bytes)));
-      }
-      if (merged.has_superblock(group)) {
-        superblock_.s_block_group_nr = static_cast<uint16_t>(number);
-        const uint64_t offset = number == 0 ? ext2::kSuperblockOffsetBytes
-                                            : merged.offset_of(merged.blocks_of(group).begin);
-        UNIONFS_TRY(upper_.write(offset, std::as_bytes(std::span(&superblock_, 1))));
-      }
-    }
-    return {};
+    const GroupBits no_inodes(merged.group_count(), merged.inodes_per_group);
+    return write_layer_groups(
+        upper_, geometry_, own_blocks_, no_inodes,
+        [&merged](GroupNumber group) { return group == merged.group_of(kRoot) ? 1U : 0U; },
+        superblock_);
   }
 
   Result<void> write_header() {
@@ -259,7 +185,6 @@ class LayerCreator {
   LayerTables tables_;
   StateArea area_;
   ext2::Superblock superblock_;
-  std::vector<std::byte> bitmaps_;
 };
 
 }  // namespace

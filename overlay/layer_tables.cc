@@ -68,9 +68,9 @@ std::vector<format::WhiteoutRun> inode_runs(const std::vector<InodeNumber>& inod
 
 class Decoder {
  public:
-  Decoder(const std::string& name, const Geometry& geometry, const format::LayerTablesHead& head,
+  Decoder(const std::string& name, const Layout& merged, const format::LayerTablesHead& head,
           ConstByteSpan arrays)
-      : name_(name), merged_(geometry.merged()), head_(head), taker_(arrays) {}
+      : name_(name), merged_(merged), head_(head), taker_(arrays) {}
 
   Result<LayerTables> decode() {
     tables_.features = {head_.merged_rev_level, head_.merged_feature_compat,
@@ -82,6 +82,9 @@ class Decoder {
                      name_, features.rev_level,
                      feature_names(0, features.incompat, features.ro_compat));
     }
+    UNIONFS_TRY(ascending("bits of own reserved inodes", head_.reserved_inodes_own, 0,
+                          1U << (ext2::kGoodOldFirstInode - 1)));
+    UNIONFS_TRY(ascending("mark of the boot area", head_.boot_own, 0, 2));
     tables_.reserved_inodes_own = head_.reserved_inodes_own;
     tables_.boot_own = head_.boot_own != 0;
     UNIONFS_TRY(take_translated());
@@ -121,6 +124,8 @@ class Decoder {
     for (uint32_t i = 0; i < head_.kept_inode_count; ++i) {
       const auto raw = taker_.take<format::KeptInode>();
       UNIONFS_TRY(ascending("kept inode", raw.inode, least, merged_.inode_count() + 1));
+      UNIONFS_TRY(ascending("i_links_count of a kept inode", raw.i_links_count, 0,
+                            uint64_t{UINT16_MAX} + 1));
       least = raw.inode + uint64_t{1};
       tables_.kept_inodes.push_back({InodeNumber(raw.inode), raw.i_blocks, raw.i_links_count});
     }
@@ -139,6 +144,11 @@ class Decoder {
     for (uint32_t i = 0; i < head_.group_counters_count; ++i) {
       const auto raw = taker_.take<format::GroupCounters>();
       UNIONFS_TRY(ascending("counters of group", raw.group, least, merged_.group_count()));
+      const uint64_t blocks = merged_.blocks_of(GroupNumber(raw.group)).count();
+      const uint64_t inodes = merged_.inodes_per_group;
+      UNIONFS_TRY(ascending("free blocks of a group", raw.free_blocks_count, 0, blocks + 1));
+      UNIONFS_TRY(ascending("free inodes of a group", raw.free_inodes_count, 0, inodes + 1));
+      UNIONFS_TRY(ascending("directories of a group", raw.used_dirs_count, 0, inodes + 1));
       least = raw.group + uint64_t{1};
       tables_.counters.push_back({GroupNumber(raw.group), raw.free_blocks_count,
                                   raw.free_inodes_count, raw.used_dirs_count});
@@ -230,6 +240,11 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
 
 Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
                                         const Geometry& geometry) {
+  return decode_layer_tables(name, bytes, geometry.merged());
+}
+
+Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
+                                        const Layout& merged) {
   format::LayerTablesHead head;
   if (bytes.size() < sizeof(head)) {
     return corrupt("{}: state area: layer tables of {} bytes are too short", name, bytes.size());
@@ -246,7 +261,7 @@ Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan b
     return corrupt("{}: state area: layer tables: checksum is {:#018x}, not {:#018x}", name,
                    checksum_of(bytes), head.checksum);
   }
-  return Decoder(name, geometry, head, bytes.subspan(sizeof(head))).decode();
+  return Decoder(name, merged, head, bytes.subspan(sizeof(head))).decode();
 }
 
 }  // namespace unionfs

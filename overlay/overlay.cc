@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/overlay.h"
 
+#include "overlay/import/import.h"
 #include "overlay/layer_create.h"
 
 namespace unionfs {
@@ -26,7 +27,8 @@ Result<void> Overlay::open_upper() {
     auto opened = PosixFile::open(options_.upper_path, FileLock::kExclusive);
     if (opened) {
       upper_file_ = std::move(*opened);
-      return load_disk();
+      UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(*upper_file_));
+      return is_foreign ? open_foreign() : load_disk();
     }
     if (opened.error().error_number == EBUSY) {
       const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
@@ -47,6 +49,21 @@ Result<void> Overlay::open_upper() {
   return {};
 }
 
+// Made elsewhere: imported at the first client; until then only looked at.
+Result<void> Overlay::open_foreign() {
+  foreign_file_ = std::move(upper_file_);
+  UNIONFS_ASSIGN(foreign_, ForeignTree::open(*foreign_file_));
+  uint64_t wanted = 0;
+  if (options_.size_bytes) {
+    wanted = *options_.size_bytes;
+  } else {
+    UNIONFS_ASSIGN(wanted, foreign_merged_size(*lower_, *foreign_));
+  }
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(*lower_, wanted));
+  size_bytes_ = geometry.size_bytes();
+  return {};
+}
+
 Result<void> Overlay::load_disk() {
   UNIONFS_ASSIGN(disk_,
                  Disk::load(*lower_, *lower_file_, *upper_file_, boot_id_, options_.log));
@@ -54,34 +71,70 @@ Result<void> Overlay::load_disk() {
   return check_size_option();
 }
 
-Result<void> Overlay::check_size_option() const {
+// An upper keeps its size; a larger one asked for makes it grow at the first
+// client that may write, if it has no session.
+Result<void> Overlay::check_size_option() {
+  larger_.reset();
   if (!options_.size_bytes) {
     return {};
   }
   const Geometry& geometry = disk_->geometry();
-  const uint64_t wanted_blocks = *options_.size_bytes / geometry.merged().block_size_bytes;
-  UNIONFS_ASSIGN(const Layout wanted, grown_layout(geometry.lower(), wanted_blocks));
+  UNIONFS_ASSIGN(const Layout wanted,
+                 grown_layout(geometry.lower(),
+                              *options_.size_bytes / geometry.merged().block_size_bytes));
   if (wanted.block_count == geometry.merged().block_count) {
     return {};
   }
-  return invalid("{}: has a merged size of {} bytes; it cannot be {} to {} bytes",
-                 upper_file_->name(), geometry.size_bytes(),
-                 wanted.block_count < geometry.merged().block_count ? "shrunk" : "grown",
-                 wanted.size_bytes());
+  if (wanted.block_count < geometry.merged().block_count) {
+    return invalid("{}: has a merged size of {} bytes; it cannot be shrunk to {} bytes",
+                   upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
+  }
+  UNIONFS_TRY(disk_->open(true));  // only to look at its session
+  if (disk_->has_session()) {
+    return invalid("{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
+                   "session into a layer first: unionfs-img checkpoint",
+                   upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
+  }
+  UNIONFS_ASSIGN(larger_, Geometry::grow(*lower_, wanted.size_bytes()));
+  size_bytes_ = wanted.size_bytes();
+  return {};
+}
+
+// What only readers ask for goes with them.
+Result<void> Overlay::create_upper_file(bool read_only) {
+  is_upper_in_memory_ = read_only;
+  if (read_only && foreign_ && !options_.temporary_directory.empty()) {
+    // All of the upper's files, too much for memory.
+    UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
+  } else if (read_only) {
+    UNIONFS_ASSIGN(upper_file_, PosixFile::create_in_memory());
+  } else if (options_.upper_path.empty()) {
+    UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
+  } else if (foreign_) {
+    UNIONFS_TRY(foreign_file_->make_writable());  // it is to be replaced
+    UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
+    UNIONFS_ASSIGN(upper_file_, PosixFile::create_for(path));
+  } else {
+    UNIONFS_ASSIGN(upper_file_, PosixFile::create_for(options_.upper_path));
+  }
+  return {};
 }
 
 Result<void> Overlay::create_upper(bool read_only) {
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(*lower_, size_bytes_));
-  if (read_only) {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_in_memory());
-  } else if (options_.upper_path.empty()) {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
-  } else {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_for(options_.upper_path));
+  UNIONFS_TRY(create_upper_file(read_only));
+  if (!foreign_) {
+    UNIONFS_TRY(create_layer(*upper_file_, *lower_, geometry));
+    return upper_file_->publish();
   }
-  is_upper_in_memory_ = read_only;
-  UNIONFS_TRY(create_layer(*upper_file_, *lower_, geometry));
-  return upper_file_->publish();
+  UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *lower_file_, *foreign_, geometry, boot_id_,
+                                          options_.log, options_.progress}));
+  if (!read_only) {
+    UNIONFS_TRY(upper_file_->publish_over(*foreign_file_));
+    foreign_.reset();
+    foreign_file_.reset();
+  }
+  return {};
 }
 
 Result<void> Overlay::open(bool read_only) {
@@ -102,6 +155,13 @@ Result<void> Overlay::open(bool read_only) {
       UNIONFS_TRY(disk_->finish_checkpoint());
       UNIONFS_TRY(load_disk());
     }
+    if (larger_) {
+      const Geometry larger = std::move(*larger_);
+      UNIONFS_TRY(disk_->grow(larger));
+      UNIONFS_TRY(load_disk());
+    }
+  } else if (larger_) {
+    return invalid("{}: cannot be grown by a server that only reads", upper_file_->name());
   }
   return disk_->open(read_only);
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "overlay/disk.h"
+#include "overlay/import/foreign_tree.h"
 #include "overlay/posix_file.h"
 
 namespace unionfs {
@@ -22,6 +23,7 @@ struct OverlayOptions {
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
   LogSink log;
+  LogSink progress;                    // of what takes long, a line every few seconds; may be empty
 };
 
 // prepare() locks and checks without writing a byte; the first open() decides
@@ -51,9 +53,11 @@ class Overlay {
 
   Result<void> open_lower();
   Result<void> open_upper();
+  Result<void> open_foreign();
   Result<void> load_disk();
-  Result<void> check_size_option() const;
+  Result<void> check_size_option();
   Result<void> create_upper(bool read_only);
+  Result<void> create_upper_file(bool read_only);
 
   OverlayOptions options_;
   std::string boot_id_;
@@ -64,7 +68,12 @@ class Overlay {
   std::mutex open_mutex_;                  // guards what follows while clients come
   std::unique_ptr<PosixFile> upper_file_;  // nullptr until there is one
   bool is_upper_in_memory_ = false;
+  // An upper made elsewhere, until it was imported; a server that only reads
+  // keeps it, and serves a temporary one.
+  std::unique_ptr<PosixFile> foreign_file_;
+  std::optional<ForeignTree> foreign_;
   std::unique_ptr<Disk> disk_;
+  std::optional<Geometry> larger_;         // what it has to grow to
   std::atomic<bool> is_cancelled_{false};
 };
 

@@ -57,6 +57,15 @@ Result<void> sync_directory(const std::string& directory) {
   return {};
 }
 
+// A name beside the file's that nobody else has.
+Result<std::string> choose_hidden_path(const std::string& path) {
+  uint64_t suffix = 0;
+  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
+  }
+  return fmt::format("{}/.{}.{:016x}", directory_of(path), base_of(path), suffix);
+}
+
 // Names a file without replacing one that appeared meanwhile.
 int rename_without_replacing(const char* from, const char* to) {
   if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
@@ -86,7 +95,30 @@ Result<void> check_directory_of(const std::string& path) {
   return {};
 }
 
+Result<std::string> real_path_of(const std::string& path) {
+  char* resolved = ::realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) {
+    return system_failure(errno, fmt::format("{}: cannot find", path));
+  }
+  std::string real(resolved);
+  ::free(resolved);
+  return real;
+}
+
+// Between opening and locking another server may have put a new upper in the
+// place of this one; then the lock is on a file that has no name any more.
 Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, FileLock lock) {
+  constexpr int kMaxTries = 5;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    UNIONFS_ASSIGN(std::unique_ptr<PosixFile> file, open_once(path, lock));
+    if (lock == FileLock::kShared || file->is_named(path)) {
+      return file;
+    }
+  }
+  return system_failure(EBUSY, fmt::format("{}: is being replaced again and again", path));
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open_once(const std::string& path, FileLock lock) {
   constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
   int write_error = EROFS;
   int descriptor = -1;
@@ -122,11 +154,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path
     return system_failure(errno, fmt::format("{}: cannot create", path));
   }
   // A file system without nameless files: a hidden name, which a crash leaves.
-  uint64_t suffix = 0;
-  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
-  }
-  const std::string hidden = fmt::format("{}/.{}.{:016x}", directory, base_of(path), suffix);
+  UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path));
   const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", path));
@@ -228,6 +256,43 @@ Result<void> PosixFile::publish() {
   }
   hidden_path_.clear();
   return sync_directory(directory_of(name_));
+}
+
+Result<void> PosixFile::publish_over(const PosixFile& old) {
+  struct stat status;
+  if (::fstat(old.descriptor_, &status) == -1 || !old.is_named(name_)) {
+    return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
+  }
+  // Only root may give a file away; the others' uppers are theirs already.
+  (void)!::fchown(descriptor_, status.st_uid, status.st_gid);
+  if (::fchmod(descriptor_, status.st_mode & 0777) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot set the mode of the new upper", name_));
+  }
+  if (::fsync(descriptor_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot sync", name_));
+  }
+  if (is_nameless_) {
+    // A nameless file cannot take a name that is in use.
+    UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_));
+    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+      return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
+    }
+    is_nameless_ = false;
+    hidden_path_ = hidden;
+  }
+  if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
+  }
+  hidden_path_.clear();
+  return sync_directory(directory_of(name_));
+}
+
+bool PosixFile::is_named(const std::string& path) const {
+  struct stat mine;
+  struct stat named;
+  return ::fstat(descriptor_, &mine) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
 }
 
 bool PosixFile::is_same_file(const PosixFile& other) const {

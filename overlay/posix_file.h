@@ -18,6 +18,8 @@ enum class FileLock { kShared, kExclusive };
 
 // Whether the directory a file is to be made in is there.
 Result<void> check_directory_of(const std::string& path);
+// The path of the file itself, where `path` leads through symlinks.
+Result<std::string> real_path_of(const std::string& path);
 
 class PosixFile final : public File {
  public:
@@ -46,6 +48,10 @@ class PosixFile final : public File {
   // without replacing another, and makes that durable; else nothing.  Not
   // thread-safe.
   Result<void> publish();
+  // As publish(), but in the place of `old`, which must still be what the name
+  // stands for, with its owner and mode.  Until the end the name stands for the
+  // old file.  The path must be a real one.
+  Result<void> publish_over(const PosixFile& old);
   bool is_same_file(const PosixFile& other) const;
 
   const std::string& name() const override { return name_; }
@@ -66,6 +72,8 @@ class PosixFile final : public File {
  private:
   PosixFile(std::string name, int descriptor) : name_(std::move(name)), descriptor_(descriptor) {}
 
+  static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
+  bool is_named(const std::string& path) const;
   Result<void> take_lock(FileLock lock);
   Result<void> learn_size(bool block_device_allowed);
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);

@@ -26,15 +26,17 @@ struct NamedSection {
   FileRange range;
 };
 
-Result<void> check_section(const File& upper, uint64_t state_offset, const NamedSection& section) {
+// Sections lie one behind the other; `least` is where the next may begin.
+Result<void> check_section(const File& upper, const NamedSection& section, uint64_t& least) {
   const FileRange& range = section.range;
-  if (range.offset % format::kPageBytes != 0 ||
-      range.offset < state_offset + format::kSectionsOffset ||
+  if (range.offset % format::kPageBytes != 0 || range.offset < least ||
       range.offset > upper.size_bytes() || range.length > upper.size_bytes() - range.offset) {
-    return corrupt("{}: state area: section {} at {} with {} bytes does not lie in the file "
-                   "({} bytes)",
-                   upper.name(), section.name, range.offset, range.length, upper.size_bytes());
+    return corrupt("{}: state area: section {} at {} with {} bytes does not lie between {} and "
+                   "the end of the file ({} bytes)",
+                   upper.name(), section.name, range.offset, range.length, least,
+                   upper.size_bytes());
   }
+  least = range.end();
   return {};
 }
 
@@ -97,9 +99,10 @@ uint64_t bitmap_size_bytes(const Geometry& geometry) {
 }
 
 StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
-                          uint64_t translated_count) {
+                          uint64_t translated_count, uint64_t least_offset) {
   StateArea area;
-  area.offset = round_up(geometry.size_bytes(), format::kStateAlignmentBytes);
+  area.offset =
+      round_up(std::max(geometry.size_bytes(), least_offset), format::kStateAlignmentBytes);
   uint64_t next = area.offset + format::kSectionsOffset;
   const auto place = [&next](uint64_t length) {
     const FileRange range{next, length};
@@ -145,16 +148,17 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) 
   area.layer_tables = decode(raw.layer_tables);
   area.translated_blocks = decode(raw.translated_blocks);
   area.journal = decode(raw.journal);
-  if (area.journal.length != 0) {
-    UNIONFS_TRY(check_section(upper, state_offset, {"journal", area.journal}));
-  }
+  uint64_t least = state_offset + format::kSectionsOffset;
   for (const NamedSection& section :
        {NamedSection{"durable bitmap", area.durable_bitmap},
         NamedSection{"live bitmap", area.live_bitmap},
         NamedSection{"fixed blocks", area.fixed_blocks},
         NamedSection{"layer tables", area.layer_tables},
         NamedSection{"translated blocks", area.translated_blocks}}) {
-    UNIONFS_TRY(check_section(upper, state_offset, section));
+    UNIONFS_TRY(check_section(upper, section, least));
+  }
+  if (area.journal.length != 0) {
+    UNIONFS_TRY(check_section(upper, {"journal", area.journal}, least));
   }
   return header;
 }
@@ -167,6 +171,10 @@ Result<void> check_merged_size(const std::string& name, const StateHeader& heade
                    "{} bytes",
                    name, header.merged_block_count, header.block_size_bytes, upper.block_count,
                    upper.block_size_bytes);
+  }
+  if (header.area.offset < upper.size_bytes()) {
+    return corrupt("{}: state area: lies at {}, inside the image of {} bytes", name,
+                   header.area.offset, upper.size_bytes());
   }
   return {};
 }

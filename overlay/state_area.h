@@ -51,9 +51,10 @@ void set_mark(ext2::Superblock& superblock, uint64_t state_offset);
 // Bytes of one of the two session bitmaps.
 uint64_t bitmap_size_bytes(const Geometry& geometry);
 
-// Lays out a new state area behind the merged image.
+// Lays out a new state area behind the merged image, and not before
+// `least_offset`.
 StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
-                          uint64_t translated_count);
+                          uint64_t translated_count, uint64_t least_offset);
 
 // Reads the header that counts, and checks every number in it against the
 // file's size.  kCorrupt when neither slot holds a valid one.

@@ -10,6 +10,7 @@
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
 #include "overlay/directory_synthesis.h"
+#include "overlay/layer_groups.h"
 
 namespace unionfs {
 namespace {
@@ -136,11 +137,7 @@ Result<void> Synthesis::block_bitmap(GroupNumber group, ByteSpan out) const {
   }
   clear_bits(out, used_below, out.size() * 8);
   merge_bits(out, layer_.block_whiteouts().of(group), layer_.own_blocks().of(group));
-  const auto& ranges = geometry_.fixed_ranges();
-  for (const FixedRange* range = geometry_.fixed_at_or_after(blocks.begin);
-       range != ranges.data() + ranges.size() && range->blocks.begin < blocks.end; ++range) {
-    set_bits(out, range->blocks.begin - blocks.begin, range->blocks.end - blocks.begin);
-  }
+  set_fixed_bits(geometry_, group, out);
   set_bits(out, blocks.count(), out.size() * 8);
   return {};
 }

@@ -150,6 +150,7 @@ void unionfs_dump_plugin() {
 int unionfs_get_ready() {
   return guarded([]() -> Result<void> {
     options.log = [](const std::string& message) { nbdkit_error("%s", message.c_str()); };
+    options.progress = [](const std::string& message) { nbdkit_debug("%s", message.c_str()); };
     UNIONFS_ASSIGN(overlay, Overlay::prepare(options));
     return {};
   });

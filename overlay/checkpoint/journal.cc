@@ -145,10 +145,22 @@ class Reader {
   format::JournalHead head_ = {};
 };
 
-}  // namespace
+// The state area moves: one sector leads to the new one, which knows the journal
+// too, before the old one is overwritten.
+Result<void> move_mark(File& upper, Reader& reader) {
+  constexpr uint64_t kPlace = ext2::kSuperblockOffsetBytes;
+  UNIONFS_TRY(reader.visit(
+      [](FileRange) -> Result<void> { return {}; },
+      [&](uint64_t offset, ConstByteSpan bytes) -> Result<void> {
+        if (offset > kPlace || offset + bytes.size() < kPlace + ext2::kSectorSizeBytes) {
+          return {};
+        }
+        return upper.write(kPlace, bytes.subspan(kPlace - offset, ext2::kSectorSizeBytes));
+      }));
+  return upper.sync();
+}
 
-Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
-                            const JournalPlan& plan) {
+Result<FileRange> write_at_end(File& upper, const JournalPlan& plan) {
   const std::vector<FileRange> runs = runs_of(plan.stage);
   uint64_t length = sizeof(format::JournalHead) +
                     (runs.size() + plan.punches.size()) * sizeof(format::JournalRun);
@@ -162,7 +174,7 @@ Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geomet
   for (const FileRange& run : runs) {
     Result<void> allocated = upper.allocate(run.offset, run.length);
     if (!allocated && allocated.error().error_number != EOPNOTSUPP) {
-      return allocated;
+      return Failure(std::move(allocated).error());
     }
   }
 
@@ -187,8 +199,24 @@ Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geomet
   head.checksum = writer.checksum();
   UNIONFS_TRY(upper.write(offset, bytes_of(head)));
   UNIONFS_TRY(upper.sync());
+  return FileRange{offset, length};
+}
 
-  area.journal = {offset, length};
+}  // namespace
+
+Result<FileRange> write_journal(File& upper, const JournalPlan& plan) {
+  const uint64_t size_bytes = upper.size_bytes();
+  Result<FileRange> journal = write_at_end(upper, plan);
+  if (!journal) {
+    // Where it failed for want of space, the client must not miss it too.
+    (void)upper.resize(size_bytes);
+  }
+  return journal;
+}
+
+Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
+                            const FileRange& journal) {
+  area.journal = journal;
   UNIONFS_TRY(write_state_header(upper, area, geometry));
   return upper.sync();
 }
@@ -196,6 +224,9 @@ Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geomet
 Result<void> replay_journal(File& upper, const StateArea& area) {
   Reader reader(upper, area);
   UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
+  if (head.header.state_offset != area.offset) {
+    UNIONFS_TRY(move_mark(upper, reader));
+  }
   UNIONFS_TRY(reader.visit(
       [&](FileRange range) {
         return zero_bytes(upper, range.offset, range.length, ZeroWay::kPunch);

@@ -4,7 +4,7 @@
 // the upper itself, so that a crash leaves either the one or the other.
 //
 //   journal written, synced -> header names it, synced: committed
-//   -> bytes go home, dead ranges are punched, synced
+//   -> dead ranges are punched, bytes go home, synced
 //   -> a header retires journal and session, synced
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_JOURNAL_H
 #define UNIONFS_OVERLAY_CHECKPOINT_JOURNAL_H
@@ -25,10 +25,12 @@ struct JournalPlan {
   upper_format::Header header = {};   // afterwards
 };
 
-// Writes the journal past everything that counts before or after, and commits
-// it by a header.  `area` is the one of the session; it gains the journal.
+// Writes the journal past everything that counts before or after, and syncs.
+Result<FileRange> write_journal(File& upper, const JournalPlan& plan);
+// Commits it by a header, durably.  `area` is the one that counts so far; it
+// gains the journal.
 Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
-                            const JournalPlan& plan);
+                            const FileRange& journal);
 
 // Brings a committed journal home and retires it; may be repeated after a crash
 // at any point.  The upper's header must be read anew afterwards.

@@ -109,6 +109,7 @@ class LayerBuilder {
   Result<bool> own_unclaimed_block(BlockNumber block);
   Result<void> search_owners();
   Result<void> check_claims();
+  Result<void> check_freed();
 
   // layer_names.cc
   Result<void> settle_names();
@@ -117,6 +118,7 @@ class LayerBuilder {
   Result<void> search_names();
   Result<bool> search_group(GroupNumber group, const std::set<InodeNumber>& wanted);
   Result<std::set<InodeNumber>> nameless() const;
+  Result<void> check_reachable() const;
 
   // directory_form.cc
   Result<void> form_directory(InodeNumber directory, Form& form);
@@ -174,11 +176,12 @@ class LayerBuilder {
   BlockSet claimed_;                      // by an inode that was formed
   std::set<BlockNumber> claimed_xattrs_;
   BlockSet former_;                       // of an inode that was formed or freed, before
+  std::vector<BlockRange> freed_;         // by the bitmaps; ascending
   std::map<BlockNumber, int64_t> xattr_uses_;  // by own inodes: change of their number
   std::map<uint32_t, int64_t> directory_changes_;  // own directories, per group
   std::set<BlockNumber> ownerless_;       // changed in place, owner not known
   std::set<InodeNumber> directories_;     // to be formed
-  std::set<InodeNumber> scanned_;
+  std::deque<InodeNumber> unscanned_;     // of these, whose names were not looked at yet
   std::map<InodeNumber, uint32_t> names_found_;
 
   LayerTables tables_;

@@ -124,6 +124,11 @@ Result<void> LayerBuilder::find_freed_and_new_inodes() {
 }
 
 Result<void> LayerBuilder::free_inode(InodeNumber inode) {
+  UNIONFS_ASSIGN(const InodeRecord left, read_inode(from_.merged, inode));
+  if (left.raw().i_links_count != 0) {
+    return corrupt("{}: inode {} is marked free, but has {} links", image(), inode,
+                   left.raw().i_links_count);
+  }
   UNIONFS_TRY(walk_former(inode));
   UNIONFS_ASSIGN(const bool below, used_below_.is_used(inode));
   if (below) {
@@ -194,6 +199,11 @@ Result<void> LayerBuilder::find_freed_blocks() {
       UNIONFS_ASSIGN(const bool below, used_below_.is_used(block));
       if (below) {
         block_whiteouts_.set(block);
+      }
+      if (!freed_.empty() && freed_.back().end == block) {
+        ++freed_.back().end;
+      } else {
+        freed_.push_back({block, block + 1});
       }
       own_blocks_.clear(block);
       translated_.erase(block);

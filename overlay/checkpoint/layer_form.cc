@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "overlay/checkpoint/layer_builder.h"
-#include "overlay/state_area.h"
+#include "overlay/layer_groups.h"
 
 namespace unionfs {
 namespace {
@@ -65,7 +65,9 @@ Result<void> LayerBuilder::build() {
   UNIONFS_TRY(settle_names());
   UNIONFS_TRY(own_unclaimed());
   UNIONFS_TRY(settle_names());
+  UNIONFS_TRY(check_reachable());
   UNIONFS_TRY(check_claims());
+  UNIONFS_TRY(check_freed());
   UNIONFS_TRY(settle_xattrs());
   UNIONFS_TRY(form_inodes());
   UNIONFS_TRY(form_groups());
@@ -117,35 +119,18 @@ Result<void> LayerBuilder::form_groups() {
 
 Result<void> LayerBuilder::form_group(GroupNumber group) {
   const Group& places = from_.geometry.groups()[group.value()];
-  const BlockRange blocks = merged_layout_.blocks_of(group);
-  std::vector<std::byte> bits(merged_layout_.block_size_bytes);
-  const ConstByteSpan own = own_blocks_.bits().of(group);
-  std::copy_n(own.begin(), std::min(own.size(), bits.size()), bits.begin());
-  const auto& ranges = from_.geometry.fixed_ranges();
-  for (const FixedRange* range = from_.geometry.fixed_at_or_after(blocks.begin);
-       range != ranges.data() + ranges.size() && range->blocks.begin < blocks.end; ++range) {
-    set_bits(bits, range->blocks.begin - blocks.begin, range->blocks.end - blocks.begin);
-  }
-  const uint64_t used_blocks = count_bits(bits, 0, blocks.count());
-  set_bits(bits, blocks.count(), bits.size() * 8);
-  UNIONFS_TRY(stage_block(places.block_bitmap, bits));
-
-  std::fill(bits.begin(), bits.end(), std::byte{0});
-  const ConstByteSpan inodes = own_inodes_.bits().of(group);
-  std::copy_n(inodes.begin(), std::min(inodes.size(), bits.size()), bits.begin());
-  set_bits(bits, 0, from_.geometry.reserved_inodes_in(group));
-  const uint64_t used_inodes = count_bits(bits, 0, merged_layout_.inodes_per_group);
-  set_bits(bits, merged_layout_.inodes_per_group, bits.size() * 8);
-  UNIONFS_TRY(stage_block(places.inode_bitmap, bits));
+  const LayerBitmaps made =
+      make_layer_bitmaps(from_.geometry, group, own_blocks_.bits(), own_inodes_.bits());
+  UNIONFS_TRY(stage_block(places.block_bitmap, made.blocks));
+  UNIONFS_TRY(stage_block(places.inode_bitmap, made.inodes));
 
   const uint32_t per_block = merged_layout_.descriptors_per_block();
   const uint64_t offset =
       offset_of(merged_layout_.primary_descriptor_block(group.value() / per_block)) +
       uint64_t{group.value() % per_block} * sizeof(ext2::GroupDescriptor);
   UNIONFS_ASSIGN(auto raw, read_structure<ext2::GroupDescriptor>(stage_, offset));
-  raw.bg_free_blocks_count = static_cast<uint16_t>(blocks.count() - used_blocks);
-  raw.bg_free_inodes_count =
-      static_cast<uint16_t>(merged_layout_.inodes_per_group - used_inodes);
+  raw.bg_free_blocks_count = made.descriptor.bg_free_blocks_count;
+  raw.bg_free_inodes_count = made.descriptor.bg_free_inodes_count;
   raw.bg_used_dirs_count =
       static_cast<uint16_t>(raw.bg_used_dirs_count + directory_changes_[group.value()]);
   return stage_.write(offset, std::as_bytes(std::span(&raw, 1)));

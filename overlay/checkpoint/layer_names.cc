@@ -18,11 +18,10 @@ Result<void> LayerBuilder::settle_names() {
       queue_.pop_front();
       UNIONFS_TRY(own_inode(inode));
     }
-    const auto unscanned =
-        std::find_if(directories_.begin(), directories_.end(),
-                     [this](InodeNumber directory) { return !scanned_.contains(directory); });
-    if (unscanned != directories_.end()) {
-      UNIONFS_TRY(scan_directory(*unscanned));
+    if (!unscanned_.empty()) {
+      const InodeNumber directory = unscanned_.front();
+      unscanned_.pop_front();
+      UNIONFS_TRY(scan_directory(directory));
       continue;
     }
     UNIONFS_ASSIGN(const auto wanted, nameless());
@@ -35,7 +34,6 @@ Result<void> LayerBuilder::settle_names() {
 
 // Looks at the names of a directory that is going to be formed.
 Result<void> LayerBuilder::scan_directory(InodeNumber directory) {
-  scanned_.insert(directory);
   const InodeRecord& record = forms_.at(directory).record;
   const auto become_own = [this](InodeNumber inode) {
     if (queued_.insert(inode).second) {
@@ -107,6 +105,29 @@ Result<std::set<InodeNumber>> LayerBuilder::nameless() const {
     }
   }
   return wanted;
+}
+
+// Every directory that is formed leads up to the root, and not round in a circle.
+// Its parent is formed, too.
+Result<void> LayerBuilder::check_reachable() const {
+  std::set<InodeNumber> good = {InodeNumber(ext2::kRootInode)};
+  for (const InodeNumber start : directories_) {
+    std::set<InodeNumber> way;
+    InodeNumber directory = start;
+    while (!good.contains(directory)) {
+      const auto form = forms_.find(directory);
+      if (form == forms_.end() || !form->second.record.is_directory() ||
+          !way.insert(directory).second) {
+        return corrupt("{}: directory inode {} is not below the root: following \"..\" leads to "
+                       "inode {}",
+                       image(), start, directory);
+      }
+      UNIONFS_ASSIGN(const auto parent, find_name(from_.merged, form->second.record, ".."));
+      directory = parent ? parent->inode : InodeNumber(0);
+    }
+    good.insert(way.begin(), way.end());
+  }
+  return {};
 }
 
 // Finds directories that name a nameless inode and have them formed.  A file

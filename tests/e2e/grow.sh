@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# grow.sh - size= makes the merged image of an existing upper grow: by part of a
+# group, by groups, past the lower's descriptor blocks, from the lower's own size
+# (whose resize inode then goes); the files stay, stock e2fsck finds the merged
+# image and the upper clean, a kill in the middle leaves the old or the new size.
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+
+require mke2fs e2fsck nbdcopy nbdinfo cmp
+require_kernel_mount
+make_work
+lower=$WORK/lower.img upper=$WORK/upper.img
+
+# list FILE - what is in the image: names, inodes, modes, sizes, contents.
+list() {
+    local place=$WORK/list
+    mkdir -p "$place"
+    mount -o loop,ro -t ext2 "$1" "$place"
+    (cd "$place" && find . -printf '%p %i %m %n %s %T@ %b\n' | sort &&
+        find . -type f -print0 | sort -z | xargs -0 sha256sum)
+    umount "$place"
+}
+
+# check_size BYTES WHAT - serves as it is: that size, clean, the same files.
+check_size() {
+    local size=$1
+    step "$2: $size bytes"
+    serve disk "$lower" "$upper"
+    [ "$(nbdinfo --size "$(socket_uri disk)")" = "$size" ] || fail "$2: not $size bytes"
+    save_image disk "$WORK/merged.img"
+    stop_server disk
+    check_clean "$WORK/merged.img"
+    list "$WORK/merged.img" >"$WORK/list.now"
+    cmp "$WORK/list.before" "$WORK/list.now" || fail "$2: the files changed"
+    cp --sparse=always -- "$upper" "$WORK/layer.img"
+    # INCOMPAT_WHITEOUT is the only bit beside FILETYPE (2) and META_BG (16).
+    local byte
+    byte=$(od -An -tu1 -j 1120 -N 1 "$WORK/layer.img" | tr -d ' ')
+    # shellcheck disable=SC2059 # the format is the byte
+    printf "\\x$(printf '%02x' $((byte & ~32)))" |
+        dd of="$WORK/layer.img" bs=1 seek=1120 conv=notrunc status=none
+    check_clean "$WORK/layer.img"
+}
+
+# grow SIZE - asks for the size with a client that may write.
+grow() {
+    serve disk "$lower" "$upper" "size=$1"
+    nbdinfo --size "$(socket_uri disk)" >"$WORK/size"
+    stop_server disk
+}
+
+for block_size in 1024 4096; do
+    step "a lower of $block_size byte blocks, at its own size"
+    rm -f -- "$lower" "$upper"
+    truncate -s 40M "$lower"
+    mkdir -p "$WORK/tree/deep"
+    seq 1 50000 >"$WORK/tree/deep/numbers"
+    mke2fs -q -t ext2 -b "$block_size" -d "$WORK/tree" "$lower"
+    serve disk "$lower" "$upper" size=40M
+    mkdir -p "$WORK/mounted"
+    mount_merged disk "$WORK/mounted"
+    seq 7 9 >"$WORK/mounted/deep/own"
+    seq 1 60000 >"$WORK/mounted/deep/numbers"
+    rmdir "$WORK/mounted/lost+found"
+    unmount_merged disk
+    stop_server disk
+    serve disk "$lower" "$upper"
+    save_image disk "$WORK/merged.img"
+    stop_server disk
+    list "$WORK/merged.img" >"$WORK/list.before"
+    for size in 44M 101M 6G; do
+        grow "$size"
+        check_size "$(cat "$WORK/size")" "grown to $size"
+    done
+    if nbdkit -U - "$UNIONFS_PLUGIN" "$lower" "$upper" size=1G --run true 2>"$WORK/shrink"; then
+        fail "it was shrunk"
+    fi
+    grep -q 'upper.img.*shrunk' "$WORK/shrink" || fail "no clear message: $(cat "$WORK/shrink")"
+
+    step "killed while it grows"
+    cp --sparse=always -- "$upper" "$WORK/upper.kept"
+    # shellcheck disable=SC2016 # nbdkit's shell expands $uri
+    old=$(nbdkit -U - "$UNIONFS_PLUGIN" "$lower" "$upper" --run 'nbdinfo --size "$uri"')
+    for milliseconds in 0 10 40 120; do
+        cp --sparse=always -- "$WORK/upper.kept" "$upper"
+        serve disk "$lower" "$upper" size=16G
+        nbdinfo --size "$(socket_uri disk)" >"$WORK/size" 2>/dev/null &
+        client=$!
+        sleep "0.$(printf '%03d' "$milliseconds")"
+        kill_server disk
+        wait "$client" || true
+        serve disk "$lower" "$upper"
+        now=$(nbdinfo --size "$(socket_uri disk)")
+        stop_server disk
+        [ "$now" = "$old" ] || [ "$now" -gt $((15 << 30)) ] || fail "neither size: $now"
+        check_size "$now" "killed after $milliseconds ms"
+    done
+done
