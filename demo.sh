@@ -1,0 +1,298 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# ./demo.sh [LOWER.img]
+#
+# Shows what this is for, on an ext2 image of yours or on a small one it makes: the
+# image is served with a writable upper over it, changed, and served again; then the
+# changes are there, and the image is what it was.  Installs what is missing, builds,
+# prints every command it runs, and leaves nothing behind but the build directory.
+#
+# How the disk is attached depends on the machine, best way first: the kernel's NBD
+# client; nbdfuse and a loop device; or, without root, libnbd's tools alone.  ATTACH=
+# chooses one: nbd-client, nbdfuse or libnbd.
+set -euo pipefail
+lower=
+[ "$#" = 0 ] || [ "$1" = --help ] || lower=$(realpath -e -- "$1")
+cd "$(dirname "$0")"
+# Debian's own first: its nbdsh needs its python3.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
+say() { printf '\n# %s\n' "$*"; }
+
+# run COMMAND... - prints it as one would type it, then runs it.  What it prints itself
+# may be piped away, the command is shown all the same.
+exec 3>&1
+run() {
+    printf '$ %s\n' "$(quoted "$@")" >&3
+    "$@"
+}
+
+# Words that need no quotes stay as they are, others get single ones.
+quoted() {
+    local word line=
+    for word in "$@"; do
+        case "$word" in
+        *\'*) line+=" \"$word\"" ;;
+        *[!A-Za-z0-9_./:=,+@%-]* | '') line+=" '$word'" ;;
+        *) line+=" $word" ;;
+        esac
+    done
+    printf '%s' "${line# }"
+}
+
+if [ "$#" -gt 1 ] || [ "${1:-}" = --help ]; then
+    sed -n '4,14s/^# \{0,1\}//p' "${0##*/}"
+    [ "${1:-}" = --help ] && exit 0
+    exit 2
+fi
+
+# ---- building ------------------------------------------------------------------
+
+say "Packages and build (minutes, the first time)"
+run scripts/install-packages.sh build demo
+build=${BUILD_DIR:-build}
+[ -f "$build/build.ninja" ] || run meson setup "$build" >/dev/null
+run ninja --quiet -C "$build" plugin/nbdkit-unionfs-plugin.so
+source=$PWD
+plugin=$(realpath -- "$build/plugin/nbdkit-unionfs-plugin.so")
+
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/unionfs-demo.XXXXXX")
+uri="nbd+unix:///?socket=demo.sock"
+device=
+mounted=
+server=
+fuse=
+
+clean_up() {
+    set +e
+    [ -z "$mounted" ] || umount mnt
+    [ -z "$device" ] || detach
+    ! mountpoint -q fuse || umount_fuse
+    [ -z "$server" ] || kill "$server" 2>/dev/null
+    wait
+    cd /
+    rm -rf --one-file-system -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+run cd "$work"
+
+# ---- attaching -----------------------------------------------------------------
+
+# The first of the kernel's NBD devices that is not in use.
+free_nbd_device() {
+    local place
+    for place in /dev/nbd[0-9] /dev/nbd[0-9][0-9]; do
+        [ -b "$place" ] || continue
+        nbd-client -c "$place" >/dev/null || { echo "$place" && return; }
+    done
+    return 1
+}
+
+choose_attach() {
+    if [ "$(id -u)" != 0 ]; then
+        echo libnbd
+    elif { [ -b /dev/nbd0 ] || modprobe nbd 2>/dev/null; } && free_nbd_device >/dev/null; then
+        echo nbd-client
+    elif [ -c /dev/fuse ] && losetup --find >/dev/null 2>&1; then
+        echo nbdfuse
+    else
+        echo libnbd
+    fi
+}
+
+# attach - makes the served disk a block device, $device.
+attach() {
+    if [ "$attach" = nbd-client ]; then
+        device=$(free_nbd_device)
+        run nbd-client -unix demo.sock "$device"
+        return
+    fi
+    mkdir -p fuse
+    printf '$ nbdfuse fuse %s &\n' "'$uri'"
+    nbdfuse fuse "$uri" &
+    fuse=$!
+    until [ -f fuse/nbd ]; do
+        kill -0 "$fuse" # or nbdfuse has ended
+        sleep 0.1
+    done
+    echo '$ losetup --find --show fuse/nbd'
+    device=$(losetup --find --show fuse/nbd)
+    echo "$device"
+}
+
+detach() {
+    if [ "$attach" = nbd-client ]; then
+        run nbd-client -d "$device"
+    else
+        run losetup -d "$device"
+        echo '$ umount fuse'
+        umount_fuse
+    fi
+    device=
+}
+
+# The kernel lets go of the file below a loop device a moment after losetup -d.
+umount_fuse() {
+    local tries
+    for tries in $(seq 100); do
+        umount fuse 2>/dev/null && break
+        [ "$tries" -lt 100 ] || umount -l fuse
+        sleep 0.1
+    done
+    wait "$fuse" || true
+}
+
+# serve - starts nbdkit; returns when it can be connected to.
+serve() {
+    rm -f -- demo.pid demo.sock
+    printf '$ nbdkit -U demo.sock %s &\n' "$(quoted "$plugin" "$lower" upper.img)"
+    nbdkit --exit-with-parent --foreground --pidfile demo.pid -U demo.sock \
+        "$plugin" "$lower" upper.img &
+    server=$!
+    until [ -s demo.pid ]; do
+        kill -0 "$server" # or nbdkit has ended, and said why
+        sleep 0.1
+    done
+}
+
+stop_serving() {
+    printf '$ kill %s # nbdkit\n' "$server"
+    kill "$server"
+    wait "$server"
+    server=
+}
+
+# ---- what is shown, with a mounted disk ------------------------------------------
+
+mount_disk() {
+    attach
+    mkdir -p mnt
+    run mount -t ext2 "$device" mnt
+    mounted=1
+}
+
+unmount_disk() {
+    run umount mnt
+    mounted=
+    detach
+}
+
+change_mounted() {
+    local mover='' victim=''
+    mount_disk
+    run ls -l mnt
+    run df -h mnt
+    # Any two files will do as the ones to move and to delete.
+    { read -r mover && read -r victim; } < <(find mnt -xdev -type f -size +0 | sort) || true
+    run mkdir mnt/new-directory
+    run cp "$source/LICENSE" mnt/new-directory/
+    [ -z "$mover" ] || run mv "$mover" mnt/new-directory/moved-file
+    [ -z "$victim" ] || [ "$victim" = mnt/numbers ] || run rm "$victim"
+    if [ -f mnt/numbers ]; then
+        say "One byte of a file of $(stat -c %s mnt/numbers) bytes"
+        run dd if="$source/LICENSE" of=mnt/numbers bs=1 count=1 seek=20000000 conv=notrunc status=none
+    fi
+    unmount_disk
+}
+
+show_mounted() {
+    mount_disk
+    run find mnt/new-directory -ls
+    run cmp "$source/LICENSE" mnt/new-directory/LICENSE
+    unmount_disk
+}
+
+# ---- and without ------------------------------------------------------------------
+
+# Root is needed to mount.  Without it the disk is copied out, changed with debugfs,
+# and what has changed is written back.
+change_unmounted() {
+    run nbdcopy --destination-is-zero "$uri" copy.img
+    run cp --sparse=always copy.img before.img
+    run debugfs -R "ls -l /" copy.img
+    run debugfs -w -R "mkdir new-directory" copy.img
+    run debugfs -w -R "write $source/LICENSE new-directory/LICENSE" copy.img
+    cat >write-back.py <<'END'
+before, after = open("before.img", "rb"), open("copy.img", "rb")
+offset = 0
+while piece := after.read(4096):
+    if before.read(4096) != piece:
+        h.pwrite(piece, offset)
+    offset += len(piece)
+h.flush()
+END
+    run nbdsh -u "$uri" -c "exec(open('write-back.py').read())"
+    rm -f -- before.img copy.img
+}
+
+show_unmounted() {
+    run nbdcopy --destination-is-zero "$uri" copy.img
+    run debugfs -R "ls -l new-directory" copy.img
+    run debugfs -R "dump new-directory/LICENSE LICENSE" copy.img
+    run cmp "$source/LICENSE" LICENSE
+    rm -f -- copy.img
+}
+
+# ---- the upper as files -----------------------------------------------------------
+
+# Tools that know ext2 take a copy of the upper once the bit that announces whiteouts
+# is cleared: 0x20 of s_feature_incompat, which is at byte 1120.
+show_layer() {
+    local features
+    run cp --sparse=always upper.img layer.img
+    features=$(od -An -tu1 -j1120 -N1 layer.img)
+    echo "\$ # clear bit 0x20 of byte 1120 of layer.img"
+    # The format is the byte.
+    # shellcheck disable=SC2059
+    printf "\\$(printf %o $((features & ~0x20)))" |
+        dd of=layer.img bs=1 seek=1120 conv=notrunc status=none
+    run e2fsck -fn layer.img
+    run debugfs -R "ls -l /" layer.img
+    run debugfs -R "ls -l /new-directory" layer.img
+}
+
+# ---- the story ----------------------------------------------------------------------
+
+attach=${ATTACH:-$(choose_attach)}
+if [ "$attach" = libnbd ]; then
+    way=unmounted
+    say "The disk will not be mounted (that needs root, and a kernel with NBD, or FUSE and loop)"
+else
+    way=mounted
+    say "The disk will be attached with $attach and mounted"
+fi
+
+if [ -z "$lower" ]; then
+    say "A lower: this directory's documents, and a large file"
+    lower=lower.img
+    mkdir tree
+    cp -R "$source/docs" "$source/README.md" tree/
+    echo '$ seq 4000000 >tree/numbers'
+    seq 4000000 >tree/numbers
+    run truncate -s 64M "$lower"
+    run mke2fs -q -t ext2 -d tree "$lower"
+    rm -rf -- tree
+fi
+run sha256sum "$lower" | tee lower.sha256
+
+say "It is served with a new upper over it, and changed"
+serve
+"change_$way"
+stop_serving
+
+say "It is served again: the changes are there"
+serve
+"show_$way"
+run nbdcopy --destination-is-zero "$uri" copy.img
+run e2fsck -fn copy.img
+stop_serving
+
+say "The upper, as an ext2 image: type (9) still comes from below, (8) was deleted"
+show_layer
+
+say "The lower is what it was, and the upper holds what changed"
+run sha256sum --check lower.sha256
+run ls -lhs "$lower" upper.img
+printf '\n%s\n' "The second number is how long a file is, the first what it takes on disk."

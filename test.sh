@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Installs what is missing, builds, runs all tests and counts them.  docs/testing.md
+# says what the tests are; `./test.sh --help` what the flags do.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'END'
+usage: ./test.sh [--sanitize] [--long] [SUITE...]
+
+Runs the tests of a normal build, and with sanitizers those that need no server.
+The last line is "N passed, N failed, N skipped".  The status is 0 if none failed.
+
+  --sanitize   everything once more with AddressSanitizer and
+               UndefinedBehaviorSanitizer, the served disks too
+  --long       the long runs as well (hours)
+  SUITE        only these: unit, e2e, guest, docs, long
+
+Environment:
+  BUILD_ROOT   where the build directories build-test, build-asan and build-tsan
+               go (default: here)
+END
+}
+
+sanitize=
+long=
+suites=()
+for argument in "$@"; do
+    case "$argument" in
+    --sanitize) sanitize=1 ;;
+    --long) long=1 ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    unit | e2e | guest | docs | long) suites+=("$argument") ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+done
+# Named suites run even if the default setup leaves them out, as it does with "long".
+if [ -n "$long" ] && [ "${#suites[@]}" = 0 ]; then
+    suites=(unit docs e2e guest long)
+fi
+BUILD_ROOT=$(realpath -- "${BUILD_ROOT:-.}")
+logs=()
+
+say() { printf '\n=== %s\n' "$*"; }
+
+# configure NAME OPTIONS... - configures the build directory build-NAME.
+configure() {
+    local directory=$BUILD_ROOT/build-$1
+    shift
+    if [ -f "$directory/build.ninja" ]; then
+        meson configure "$directory" -Dtests=enabled "$@"
+    else
+        meson setup "$directory" . -Dtests=enabled "$@" >"$directory.log" 2>&1 || {
+            cat "$directory.log" >&2
+            exit 1
+        }
+        rm -f -- "$directory.log"
+    fi
+}
+
+# run_tests NAME FLAGS... - runs tests of build-NAME, building what they need; how
+# they went is counted from the log in the end.
+run_tests() {
+    local name=$1 directory=$BUILD_ROOT/build-$1
+    shift
+    rm -f -- "$directory/meson-logs/run.json"
+    # Its status is not asked for: the log also tells skips from passes.
+    meson test -C "$directory" --logbase run --num-processes "$(nproc)" \
+        --print-errorlogs "$@" </dev/null || true
+    [ -s "$directory/meson-logs/run.json" ] || {
+        echo "build-$name: no test was run" >&2
+        exit 1
+    }
+    logs+=("$directory/meson-logs/run.json")
+}
+
+say "packages"
+scripts/install-packages.sh build
+scripts/install-packages.sh test || echo "going on: tests that lack something are skipped"
+
+say "a normal build"
+configure test
+ninja -C "$BUILD_ROOT/build-test"
+
+say "its tests"
+chosen=()
+for suite in "${suites[@]}"; do chosen+=(--suite "$suite"); done
+run_tests test "${chosen[@]}"
+
+if [ -n "$sanitize" ]; then
+    say "all of them with AddressSanitizer and UndefinedBehaviorSanitizer"
+    configure asan -Db_sanitize=address,undefined
+    ninja -C "$BUILD_ROOT/build-asan"
+    # nbdkit is not instrumented itself: the runtimes must be there before the plugin.
+    compiler=${CXX:-c++}
+    preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
+    SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
+elif [ "${#suites[@]}" = 0 ]; then
+    say "with AddressSanitizer and UndefinedBehaviorSanitizer: unit tests"
+    configure asan -Db_sanitize=address,undefined
+    run_tests asan --timeout-multiplier 4 --suite unit
+fi
+if [ -n "$sanitize" ] || [ "${#suites[@]}" = 0 ]; then
+    say "with ThreadSanitizer: sessions used by many threads"
+    configure tsan -Db_sanitize=thread
+    run_tests tsan --timeout-multiplier 4 overlay-threads
+fi
+
+python3 scripts/count-tests.py "${logs[@]}"
