@@ -1,62 +1,40 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// unionfs-img: looks after uppers, in the habit of qemu-img.
-#include <stdlib.h>
+// unionfs-img: looks after the uppers of nbdkit-unionfs-plugin, in the habit of
+// qemu-img.  Each command is a file of its own; here one is chosen.
+#include "tools/common.h"
 
-#include <CLI/CLI.hpp>
-#include <cstdio>
-#include <string>
-
-#include "overlay/overlay.h"
-
-namespace {
-
-using unionfs::Overlay;
-using unionfs::OverlayOptions;
-using unionfs::Result;
-
-struct Arguments {
-  std::string lower;
-  std::string upper;
-};
-
-OverlayOptions options_for(const Arguments& arguments) {
-  OverlayOptions options;
-  options.lower_path = arguments.lower;
-  options.upper_path = arguments.upper;
-  options.log = [](const std::string& message) {
-    fmt::print(stderr, "unionfs-img: {}\n", message);
-  };
-  return options;
-}
-
-Result<void> checkpoint(const Arguments& arguments) {
-  UNIONFS_ASSIGN(auto overlay, Overlay::prepare(options_for(arguments)));
-  UNIONFS_TRY(overlay->open(false));
-  UNIONFS_ASSIGN(const auto figures, overlay->checkpoint(false));
-  if (!figures) {
-    fmt::print("no session: nothing to do\n");
-    return {};
-  }
-  fmt::print("{} blocks written, {} inodes more, {} bytes staged\n", figures->written_blocks,
-             figures->own_inodes_added, figures->staged_bytes);
-  return {};
-}
-
-}  // namespace
+#ifndef UNIONFS_VERSION
+#define UNIONFS_VERSION "unknown"
+#endif
 
 int main(int argc, char** argv) {
-  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)"};
+  using namespace unionfs;
+  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
+  app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
   app.require_subcommand(1);
-  Arguments arguments;
-  CLI::App* command = app.add_subcommand("checkpoint", "Turn the session into a layer of files");
-  command->add_option("-b,--lower", arguments.lower, "The lower image")->required();
-  command->add_option("upper", arguments.upper, "The upper")->required();
-  CLI11_PARSE(app, argc, argv);
-  const Result<void> result = checkpoint(arguments);
-  if (!result) {
-    fmt::print(stderr, "unionfs-img: {}\n", result.error().message);
-    return EXIT_FAILURE;
+  img::Command chosen;
+  img::add_create(app, chosen);
+  img::add_info(app, chosen);
+  img::add_ls(app, chosen);
+  img::add_diff(app, chosen);
+  img::add_map(app, chosen);
+  img::add_check(app, chosen);
+  img::add_checkpoint(app, chosen);
+  img::add_convert(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? img::kExitSuccess : img::kExitFailure;
   }
-  return EXIT_SUCCESS;
+  const Result<int> status = chosen();
+  if (!status) {
+    img::note(status.error().message);
+    return img::kExitFailure;
+  }
+  if (std::fflush(stdout) != 0) {
+    img::note("cannot write to the standard output");
+    return img::kExitFailure;
+  }
+  return *status;
 }

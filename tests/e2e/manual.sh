@@ -20,9 +20,9 @@ plugin() {
 step "parameters"
 plugin --help >"$WORK/help"
 # "[lower=]<FILE>" and "size=<SIZE>" after the description line.
-grep -oE '^ *\[?[a-z][a-z-]*=' "$WORK/help" | tr -d ' []=' | sort >"$WORK/in-help"
+grep -oE '^ *\[?[a-z][a-z-]*=' "$WORK/help" | tr -d ' []=' | sort -u >"$WORK/in-help"
 grep -E '^=item .*B<[a-z][a-z-]*=>' "$POD" | grep -oE 'B<[a-z][a-z-]*=>' |
-    sed 's/^B<//; s/=>$//' | sort >"$WORK/in-manual"
+    sed 's/^B<//; s/=>$//' | sort -u >"$WORK/in-manual"
 [ -s "$WORK/in-help" ] || fail "--help names no parameter: $(cat "$WORK/help")"
 diff -u "$WORK/in-help" "$WORK/in-manual" ||
     fail "--help (-) and the manual (+) name different parameters"

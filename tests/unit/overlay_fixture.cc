@@ -82,7 +82,7 @@ uint64_t small_merged_size(uint32_t block_size_bytes) {
 
 std::unique_ptr<MemoryFile> make_upper(const Lower& lower, uint64_t size_bytes) {
   const Geometry geometry = value_of(Geometry::grow(lower.volume, size_bytes));
-  auto upper = std::make_unique<MemoryFile>("upper.img", size_bytes * 2 + 64 * kMebibyte);
+  auto upper = std::make_unique<MemoryFile>("upper.img", size_bytes + 8 * kMebibyte);
   expect_success(create_layer(*upper, lower.volume, geometry));
   expect_success(upper->sync());
   upper->reset_counts();

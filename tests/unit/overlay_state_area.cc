@@ -186,7 +186,7 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
       {"durable bitmap", [](format::Header& h) { h.durable_bitmap.length = uint64_t{0}; }, {"bitmap"}},
       {"live bitmap", [size](format::Header& h) { h.live_bitmap.offset = size; }, {"live bitmap"}},
       {"live bitmap", [](format::Header& h) { h.live_bitmap.offset = h.live_bitmap.offset + 1; }, {"live bitmap"}},
-      {"live bitmap", [](format::Header& h) { h.live_bitmap.length = uint64_t{8192}; }, {"bitmap"}},
+      {"live bitmap", [](format::Header& h) { h.live_bitmap.length = uint64_t{8192}; }, {"fixed blocks"}},
       {"fixed blocks", [](format::Header& h) { h.fixed_blocks.length = UINT64_MAX; }, {"fixed blocks"}},
       {"layer tables", [](format::Header& h) { h.layer_tables.length = uint64_t{0}; }, {"layer tables"}},
       {"layer tables", [](format::Header& h) { h.layer_tables.length = uint64_t{63}; }, {"layer tables"}},

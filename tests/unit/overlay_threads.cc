@@ -161,7 +161,7 @@ TEST_CASE("Threads: disjoint sectors of shared blocks", "[threads]") {
       for (uint64_t number = 0; number < kThreads; ++number) {
         workers.push_back(std::make_unique<Worker>(*disk, images, number));
       }
-      run_threads([&workers](uint64_t number) { workers[number]->run(1500); });
+      run_threads([&workers](uint64_t number) { workers[number]->run(4000); });
       expect_success(disk->session().flush());
       const auto left = upper->clone();
       const auto next = open_disk(images.lower(), *left, kNextBootId);

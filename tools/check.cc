@@ -1,0 +1,2 @@
+#include "tools/common.h"
+namespace unionfs::img { void add_check(CLI::App&, Command&) {} }
