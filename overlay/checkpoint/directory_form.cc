@@ -134,15 +134,7 @@ Result<bool> LayerBuilder::keeps_place(InodeNumber directory) {
   if (!parent || !lower_parent || parent->inode != lower_parent->inode) {
     return false;
   }
-  UNIONFS_ASSIGN(const InodeRecord parent_record, read_inode(from_.merged, parent->inode));
-  UNIONFS_ASSIGN(const auto siblings, read_directory(from_.merged, parent_record));
-  const auto named = std::find_if(siblings.begin(), siblings.end(), [&](const auto& entry) {
-    return entry.inode == directory && entry.name != "." && entry.name != "..";
-  });
-  if (named == siblings.end()) {
-    return false;
-  }
-  return name_falls_through(parent->inode, *named);
+  return same_as_below_.contains({parent->inode, directory});
 }
 
 Result<bool> LayerBuilder::place_whiteouts(InodeNumber directory, Blocks& blocks,

@@ -20,6 +20,8 @@
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fsparse/block_map.h"
@@ -114,7 +116,7 @@ class LayerBuilder {
   // layer_names.cc
   Result<void> settle_names();
   Result<void> scan_directory(InodeNumber directory);
-  Result<bool> name_falls_through(InodeNumber directory, const NamedEntry& entry);
+  Result<std::unordered_map<std::string, InodeNumber>> names_below(InodeNumber directory);
   Result<void> search_names();
   Result<bool> search_group(GroupNumber group, const std::set<InodeNumber>& wanted);
   Result<std::set<InodeNumber>> nameless() const;
@@ -183,6 +185,7 @@ class LayerBuilder {
   std::set<InodeNumber> directories_;     // to be formed
   std::deque<InodeNumber> unscanned_;     // of these, whose names were not looked at yet
   std::map<InodeNumber, uint32_t> names_found_;
+  std::set<std::pair<InodeNumber, InodeNumber>> same_as_below_;  // directory, one it names
 
   LayerTables tables_;
   ext2::Superblock superblock_;

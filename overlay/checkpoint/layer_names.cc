@@ -42,6 +42,7 @@ Result<void> LayerBuilder::scan_directory(InodeNumber directory) {
   };
   UNIONFS_ASSIGN(const std::vector<NamedEntry> entries,
                  read_directory(from_.merged, record));
+  UNIONFS_ASSIGN(const auto below, names_below(directory));
   for (const NamedEntry& entry : entries) {
     if (entry.name == ".") {
       continue;
@@ -57,29 +58,37 @@ Result<void> LayerBuilder::scan_directory(InodeNumber directory) {
       return corrupt("{}: directory inode {}: \"{}\" names inode {}, which is free", image(),
                      directory, entry.name, entry.inode);
     }
-    if (own_inodes_.test(entry.inode)) {
-      continue;
+    const auto found = below.find(entry.name);
+    const bool falls = found != below.end() && found->second == entry.inode &&
+                       !inode_whiteouts_.test(entry.inode);
+    if (falls && (entry.file_type == ext2::kFileTypeDirectory ||
+                  entry.file_type == ext2::kFileTypeUnknown)) {
+      same_as_below_.insert({directory, entry.inode});
     }
-    UNIONFS_ASSIGN(const bool falls, name_falls_through(directory, entry));
-    if (!falls) {
+    if (!falls && !own_inodes_.test(entry.inode)) {
       become_own(entry.inode);
     }
   }
   return {};
 }
 
-// Whether the lower directory of the same number has the name for that inode.
-Result<bool> LayerBuilder::name_falls_through(InodeNumber directory, const NamedEntry& entry) {
+// The names that may fall through: those in the lower directory of the same number.
+Result<std::unordered_map<std::string, InodeNumber>> LayerBuilder::names_below(
+    InodeNumber directory) {
+  std::unordered_map<std::string, InodeNumber> names;
   UNIONFS_ASSIGN(const bool is_below, used_below_.is_used(directory));
-  if (!is_below || inode_whiteouts_.test(entry.inode)) {
-    return false;
+  if (!is_below) {
+    return names;
   }
   UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, directory));
   if (!lower.is_directory()) {
-    return false;
+    return names;
   }
-  UNIONFS_ASSIGN(const auto found, find_name(from_.lower, lower, entry.name));
-  return found && found->inode == entry.inode;
+  UNIONFS_ASSIGN(std::vector<NamedEntry> entries, read_directory(from_.lower, lower));
+  for (NamedEntry& entry : entries) {
+    names.emplace(std::move(entry.name), entry.inode);
+  }
+  return names;
 }
 
 // Own inodes that were not before and lack names among those found.  (Those

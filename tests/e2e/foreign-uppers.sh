@@ -224,17 +224,17 @@ part_empty() {
 part_large() {
     local number mark
     mkdir -p lower-tree/many lower-tree/gone/deep upper-tree/many upper-tree/new
-    for number in $(seq 4000); do
+    for number in $(seq 1700); do
         : >"lower-tree/many/a-name-of-the-lower-$number"
         : >"lower-tree/gone/deep/$number"
         : >"upper-tree/many/a-name-of-the-upper-$number"
         : >"upper-tree/new/another-name-of-the-upper-$number"
     done
-    for number in $(seq 1 2 400); do
+    for number in $(seq 1 2 300); do
         echo changed >"upper-tree/many/a-name-of-the-lower-$number"
     done
     {
-        for number in $(seq 2 2 400); do
+        for number in $(seq 2 2 300); do
             echo "whiteout many/a-name-of-the-lower-$number"
         done
         echo "whiteout gone"
@@ -242,11 +242,11 @@ part_large() {
     for mark in "-b 1024 -I 128" "-b 4096 -I 256"; do
         step "large directories: $mark"
         # shellcheck disable=SC2086 # arguments
-        make_image lower.img 200M lower-tree $mark -N 20000
+        make_image lower.img 200M lower-tree $mark -N 9000
         # Stock e2fsck makes the indexes.
         e2fsck -fyD lower.img >/dev/null 2>&1 || true
         check_clean lower.img
-        make_image upper.img 200M upper-tree -b 2048 -N 20000
+        make_image upper.img 200M upper-tree -b 2048 -N 9000
         run_case "large${mark:3:4}" lower.img upper.img marks 1
         debugfs -R "stat many" merged.img 2>/dev/null | grep -q 'Flags: 0x1000' ||
             fail "the large directory has lost its index"
@@ -347,7 +347,7 @@ part_refused() {
     NBDKIT_FLAGS=()
 
     step "a block device"
-    device=$(losetup --find --show "$WORK/upper.img")
+    device=$(losetup --find --show "$PWD/upper.img")
     refuse 'not a regular file' lower.img "$device"
     losetup -d "$device"
 
