@@ -186,7 +186,8 @@ class Repairer {
                             area.layer_tables, area.translated_blocks},
                            next.end(),
                            encode_header(next, from_.geometry)};
-    UNIONFS_TRY(commit_journal(upper_, area, from_.geometry, plan));
+    UNIONFS_ASSIGN(const FileRange journal, write_journal(upper_, plan));
+    UNIONFS_TRY(commit_journal(upper_, area, from_.geometry, journal));
     return replay_journal(upper_, area);
   }
 

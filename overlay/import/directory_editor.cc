@@ -61,7 +61,11 @@ Result<void> DirectoryEditor::read() {
     learn_spare(blocks_.size() - 1);
     return EntryStep::kContinue;
   };
-  return walk_directory_blocks(volume, record, visit);
+  UNIONFS_TRY(walk_directory_blocks(volume, record, visit));
+  if (!find(".") || !find("..")) {
+    return corrupt("merged image: inode {}: directory without \".\" or \"..\"", directory_);
+  }
+  return {};
 }
 
 DirectoryEditor DirectoryEditor::create(MergedFiles& files, InodeNumber directory,

@@ -256,7 +256,11 @@ Result<void> copy_content(MergedFiles& files, const Volume& source, const InodeR
   return copy_data(files, source, from, to);
 }
 
+// Says which file it was, unless the error speaks of the upper itself.
 Failure at_inode(Error error, const Volume& source, InodeNumber inode) {
+  if (error.message.rfind(source.name(), 0) == 0) {
+    return Failure(std::move(error));
+  }
   error.message = fmt::format("{}: inode {}: {}", source.name(), inode, error.message);
   return Failure(std::move(error));
 }

@@ -9,8 +9,10 @@
 #   large     directories of thousands of names, over indexed ones
 #   kill      kill -9 in the middle of an import
 #   refused   what must fail, and leave the upper as it is
+#   hostile   uppers with wrong bytes: refused, or served as a clean image
 #
-# SEED: the first seed of the random trees (default 1).
+# SEED: the first seed of the random trees and of the wrong bytes (default 1).
+# ROUNDS: how many uppers with wrong bytes (default 60).
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 
@@ -393,7 +395,58 @@ part_refused() {
     [ "$(sed -n 's/.*Blockcount: //p' stat.log)" -lt 100 ] || fail "the holes are gone"
 }
 
-[ $# -gt 0 ] || set -- trees empty large kill refused
+# spoil FILE SEED - changes some bytes of sectors that are in use.
+spoil() {
+    python3 - "$1" "$2" <<'END'
+import random, sys
+chance = random.Random(int(sys.argv[2]))
+with open(sys.argv[1], "r+b") as file:
+    data = file.read()
+    used = [i for i in range(0, len(data), 512) if any(data[i:i + 512])]
+    for _ in range(chance.choice([1, 3, 10])):
+        sector = chance.choice(used)
+        place = chance.choice([i for i in range(sector, sector + 512)
+                               if data[i] or chance.random() < 0.02])
+        file.seek(place)
+        file.write(bytes([chance.choice([0, 1, 2, 8, 9, 255, chance.randrange(256)])]))
+END
+}
+
+part_hostile() {
+    local round status served=0
+    mkdir lower-tree upper-tree
+    python3 "$trees" generate "$SEED" lower-tree upper-tree marks
+    rm -f lower-tree/*/*/*/*/* 2>/dev/null || true
+    find upper-tree -type f -size +4k -exec truncate -s 3000 {} +
+    make_image lower.img 100M lower-tree -b 1024
+    make_image original.img 30M upper-tree -b 1024 -N 400 -O ^resize_inode
+    "$marker" original.img marks
+    for round in $(seq "$SEED" $((SEED + ${ROUNDS:-60} - 1))); do
+        cp --sparse=always original.img upper.img
+        spoil upper.img "$round"
+        rm -f merged.img
+        status=0
+        (
+            [ -z "${SANITIZE_PRELOAD:-}" ] || export LD_PRELOAD=$SANITIZE_PRELOAD
+            # shellcheck disable=SC2016 # nbdkit's shell expands $uri
+            exec timeout 120 nbdkit -r -f -U - "$UNIONFS_PLUGIN" lower.img upper.img \
+                --run 'env -u LD_PRELOAD nbdcopy --destination-is-zero "$uri" merged.img'
+        ) >hostile.log 2>&1 || status=$?
+        if [ "$status" -ge 124 ]; then
+            cat hostile.log >&2
+            fail "seed $round: nbdkit ended with status $status"
+        elif [ "$status" != 0 ]; then
+            sed -n 's/.*error: /  /p' hostile.log
+            grep -q 'error: ' hostile.log || fail "seed $round: refused without a word"
+        else
+            served=$((served + 1))
+            check_clean merged.img
+        fi
+    done
+    step "of ${ROUNDS:-60} uppers with wrong bytes $served were served"
+}
+
+[ $# -gt 0 ] || set -- trees empty large kill refused hostile
 for part in "$@"; do
     mkdir -p "$WORK/$part"
     cd "$WORK/$part"

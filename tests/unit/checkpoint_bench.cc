@@ -20,13 +20,13 @@ std::string hash_of(ConstByteSpan bytes) {
   return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
 }
 
-std::string record_of(const InodeRecord& record) {
-  std::vector<std::byte> bytes(record.bytes().begin(), record.bytes().end());
-  std::memset(bytes.data() + offsetof(ext2::Inode, i_atime), 0, sizeof(Le32));
+std::string record_of(InodeRecord record) {
+  record.raw().i_atime = 0U;
   constexpr size_t kExtra =
       ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
+  const ByteSpan bytes = record.bytes();
   if (bytes.size() >= kExtra + sizeof(Le32)) {
-    std::memset(bytes.data() + kExtra, 0, sizeof(Le32));
+    std::fill_n(bytes.begin() + kExtra, sizeof(Le32), std::byte{0});
   }
   return hash_of(bytes);
 }

@@ -293,7 +293,7 @@ TEST_CASE("Power loss: every sector is as flushed, or newer", "[power_loss]") {
   for (const uint32_t block_size : {1024U, 2048U, 4096U}) {
     const Arena arena = make_arena(block_size);
     const auto complaint =
-        find_flaw(arena, seed, rounds_or(block_size == 1024 ? 250 : 80), Flaw::kNone);
+        find_flaw(arena, seed, rounds_or(block_size == 1024 ? 200 : 60), Flaw::kNone);
     INFO("blocks of " << block_size << ": " << complaint.value_or(""));
     CHECK_FALSE(complaint);
   }
@@ -312,7 +312,7 @@ TEST_CASE("Power loss: across pages of the bitmap", "[power_loss]") {
                     disk->state_area().durable_bitmap,
                     {boundary, boundary, lower.layout().size_bytes()},
                     1024};
-  const auto complaint = find_flaw(arena, seed, rounds_or(30), Flaw::kNone);
+  const auto complaint = find_flaw(arena, seed, rounds_or(20), Flaw::kNone);
   INFO(complaint.value_or(""));
   CHECK_FALSE(complaint);
 }

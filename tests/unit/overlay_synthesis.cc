@@ -245,12 +245,12 @@ std::unique_ptr<RealImage> image_with_tree(const MakeOptions& options, uint64_t 
   return std::make_unique<RealImage>(block_count, with_tree);
 }
 
-// A root directory with this many names.
+// A root directory with this many names of this length.
 std::unique_ptr<RealImage> image_with_names(const MakeOptions& options, uint64_t block_count,
-                                            int names) {
+                                            int names, int name_bytes) {
   const ScratchDirectory tree;
   for (int i = 0; i < names; ++i) {
-    write_file(tree.path() / fmt::format("a file with a rather long name, number {}", i), "");
+    write_file(tree.path() / fmt::format("{:x>{}}", i, name_bytes), "");
   }
   MakeOptions with_tree = options;
   with_tree.content = tree.path();
@@ -315,7 +315,7 @@ TEST_CASE("Synthesis: a root directory with an htree", "[synthesis]") {
   MakeOptions options;
   options.features = std::string(kUsual) + ",^resize_inode";
   options.more = {"-N", "4096"};
-  const auto image = image_with_names(options, 8192, 3000);
+  const auto image = image_with_names(options, 8192, 2000, 60);
   image->repair({"-D"});
   const Lower lower(*image);
   const InodeRecord root = value_of(read_inode(lower.volume, InodeNumber(ext2::kRootInode)));
@@ -327,13 +327,13 @@ TEST_CASE("Synthesis: a root directory with an htree", "[synthesis]") {
 TEST_CASE("Synthesis: a root directory with indirect blocks", "[synthesis]") {
   MakeOptions options;
   options.features = "filetype,sparse_super,^resize_inode";
-  options.more = {"-N", "16384"};
-  const auto image = image_with_names(options, 12000, 6000);
+  options.more = {"-N", "2048"};
+  const auto image = image_with_names(options, 8192, 1300, 220);
   const Lower lower(*image);
   const InodeRecord root = value_of(read_inode(lower.volume, InodeNumber(ext2::kRootInode)));
   REQUIRE_FALSE(root.has_index());
   REQUIRE(root.pointer(ext2::kDoubleIndirectSlot).value() != 0);
-  check_lower(*image, {5000});
+  check_lower(*image, {8192});
 }
 
 TEST_CASE("Synthesis: the root shares its xattr block with other inodes", "[synthesis]") {

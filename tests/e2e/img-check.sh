@@ -1,0 +1,238 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# unionfs-img check finds each of a list of single-field corruptions of a layer, by
+# name; --repair mends those that can be, so that the merged image is what it was.
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+require_kernel_mount
+require mke2fs python3 setfattr
+make_work
+
+IMG=$BUILD_DIR/tools/unionfs-img
+CORRUPT=$BUILD_DIR/tests/image-corrupt
+LOWER=$WORK/lower.img
+UPPER=$WORK/upper.img
+BAD=$WORK/bad.img
+
+step "a layer that has some of everything"
+mkdir -p "$WORK/tree"/{a/b,many,gone,moved/sub}
+for number in $(seq 300); do echo "$number" >"$WORK/tree/many/a-long-file-name-$number"; done
+seq 1 60000 >"$WORK/tree/a/data"
+seq 1 9000 >"$WORK/tree/gone/file"
+echo kept >"$WORK/tree/a/kept"
+echo deleted >"$WORK/tree/a/deleted"
+ln "$WORK/tree/a/kept" "$WORK/tree/a/b/link"
+for name in one two three; do
+    echo "$name" >"$WORK/tree/$name"
+    # Too much for the inode: they share an xattr block once the kernel wrote them.
+done
+mke2fs -q -t ext2 -b 1024 -I 128 -d "$WORK/tree" "$LOWER" 24M 2>/dev/null
+mkdir "$WORK/mnt"
+mount -o loop "$LOWER" "$WORK/mnt"
+for name in one two three; do setfattr -n user.shared -v same "$WORK/mnt/$name"; done
+umount "$WORK/mnt"
+
+"$IMG" create -b "$LOWER" -s 48M "$UPPER" >/dev/null
+serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
+mount_merged disk "$WORK/mnt"
+(
+    cd "$WORK/mnt"
+    rm -r gone a/deleted
+    mv moved a/renamed
+    printf X | dd of=a/data bs=1 seek=200000 conv=notrunc status=none
+    echo more >>a/kept
+    mkdir new
+    seq 1 100000 >new/big
+    ln -s "$(printf '%0200d' 1)" new/long-link
+    mkdir new/many
+    for number in $(seq 300); do : >"new/many/some-quite-long-name-$number"; done
+    chmod 600 one
+    rm many/a-long-file-name-7
+)
+unmount_merged disk
+stop_server disk
+"$IMG" checkpoint -b "$LOWER" "$UPPER" >/dev/null
+"$IMG" check -b "$LOWER" "$UPPER" >"$WORK/out" || fail "the layer is not sound: $(cat "$WORK/out")"
+"$IMG" convert -b "$LOWER" "$UPPER" "$WORK/whole.img"
+check_clean "$WORK/whole.img"
+
+# inode_of PATH, block_of INODE SLOT, offset_of_name BLOCK NAME
+inode_of() {
+    "$IMG" ls --output=json -b "$LOWER" "$UPPER" | python3 -c 'import json, sys
+print([e["inode"] for e in json.load(sys.stdin) if e["path"] == sys.argv[1]][0])' "$1"
+}
+field() { "$CORRUPT" "$UPPER" "$1"; }
+block_of() { field "inode[$1].i_block[$2]"; }
+# Of the entry (8 bytes before its name), in the directory's first blocks.
+offset_of_name() {
+    python3 -c 'import sys
+data = open(sys.argv[1], "rb").read()
+begin = int(sys.argv[2]) * 1024
+place = data.index(sys.argv[3].encode(), begin, begin + 16384)
+print(place - 8)' "$UPPER" "$1" "$2"
+}
+
+root_block=$(block_of 2 0)
+dir_a=$(inode_of /a)
+data=$(inode_of /a/data)
+kept=$(inode_of /a/kept)
+renamed=$(inode_of /a/renamed)
+new=$(inode_of /new)
+big=$(inode_of /new/big)
+long_link=$(inode_of /new/long-link)
+many=$(inode_of /new/many)
+one=$(inode_of /one)
+a_block=$(block_of "$dir_a" 0)
+xattr_block=$(field "inode[$one].i_file_acl")
+tables=$(field header.layer_tables.offset)
+translated=$(field tables.translated_count)
+kept_inodes=$(field tables.kept_inode_count)
+kept_xattrs=$(field tables.kept_xattr_count)
+counters=$(field tables.group_counters_count)
+block_whiteouts=$(field tables.block_whiteout_count)
+at_kept_inodes=$((tables + 64 + 16 * translated))
+at_kept_xattrs=$((at_kept_inodes + 12 * kept_inodes))
+at_counters=$((at_kept_xattrs + 8 * kept_xattrs))
+at_block_whiteouts=$((at_counters + 16 * counters))
+at_inode_whiteouts=$((at_block_whiteouts + 8 * block_whiteouts))
+for count in translated kept_inodes kept_xattrs counters block_whiteouts; do
+    [ "${!count}" -gt 0 ] || fail "the layer has no $count"
+done
+entry_kept=$(offset_of_name "$a_block" kept)
+entry_deleted=$(offset_of_name "$a_block" deleted)
+entry_fallthru=$(offset_of_name "$root_block" two)
+entry_new=$(offset_of_name "$root_block" new)
+
+tried=0
+# broken REGEX CHANGE... - check names it.
+broken() {
+    local pattern=$1 status=0 change
+    shift
+    cp --sparse=always "$UPPER" "$BAD"
+    for change in "$@"; do
+        "$CORRUPT" "$BAD" "$change" || fail "image-corrupt $change: status $?"
+    done
+    "$IMG" check -b "$LOWER" "$BAD" >"$WORK/out" 2>&1 || status=$?
+    [ "$status" = 2 ] || fail "$*: check ended with $status: $(cat "$WORK/out")"
+    grep -qE "$pattern" "$WORK/out" || fail "$*: no /$pattern/ in $(cat "$WORK/out")"
+    tried=$((tried + 1))
+}
+
+# mended REGEX CHANGE... - and --repair gives the same merged image back.
+mended() {
+    local status=0
+    broken "$@"
+    "$IMG" check --repair -b "$LOWER" "$BAD" >"$WORK/out" 2>&1 || status=$?
+    [ "$status" = 0 ] || fail "$*: --repair ended with $status: $(cat "$WORK/out")"
+    grep -q "repaired" "$WORK/out" || fail "$*: --repair says nothing: $(cat "$WORK/out")"
+    rm -f "$WORK/bad-whole.img"
+    "$IMG" convert -b "$LOWER" "$BAD" "$WORK/bad-whole.img"
+    cmp "$WORK/whole.img" "$WORK/bad-whole.img" || fail "$*: repaired to another merged image"
+}
+
+step "bitmaps, counters, superblock"
+mended 'group 0: bg_free_blocks_count' 'group[0].bg_free_blocks_count=-1'
+mended 'group 0: bg_free_inodes_count' 'group[0].bg_free_inodes_count=-1'
+mended 'group 0: bg_used_dirs_count' 'group[0].bg_used_dirs_count=+1'
+mended 's_free_blocks_count' 'superblock.s_free_blocks_count=-1'
+mended 's_free_inodes_count' 'superblock.s_free_inodes_count=-1'
+broken 's_feature_incompat' 'superblock.s_feature_incompat=^0x20'
+broken 's_state|valid|unmounted' 'superblock.s_state=0'
+broken '.' 'superblock.s_blocks_count=-1'
+broken '.' 'superblock.s_inodes_per_group=+8'
+bitmap=$(field 'group[0].bg_block_bitmap')
+mended 'block .* is used, but not marked own|no own inode' \
+    "block[$bitmap].u8[$(((a_block - 1) / 8))]=^$((1 << ((a_block - 1) % 8)))"
+mended 'metadata free' "block[$bitmap].u8[0]=^1"
+mended 'marked own, but no own inode has it' "block[$bitmap].u8[1000]=^1"
+bitmap=$(field 'group[0].bg_inode_bitmap')
+broken "inode $data has .* links, but is not marked own" \
+    "block[$bitmap].u8[$(((data - 1) / 8))]=^$((1 << ((data - 1) % 8)))"
+broken 'is marked own, but its i_mode is' "block[$bitmap].u8[200]=^1"
+
+step "inodes"
+mended "inode $data: i_blocks" "inode[$data].i_blocks=+2"
+mended "inode $kept: i_links_count" "inode[$kept].i_links_count=+1"
+mended "inode $dir_a: i_links_count" "inode[$dir_a].i_links_count=+1"
+broken "inode $kept is marked own, but i_dtime" "inode[$kept].i_dtime=1"
+broken "inode $kept is marked opaque" "inode[$kept].i_flags=^0x04000000"
+broken "inode $renamed is not where the lower has it" "inode[$renamed].i_flags=^0x04000000"
+broken "inode $new is not where the lower has it" "inode[$new].i_flags=^0x04000000"
+broken "inode $kept" "inode[$kept].i_mode=^0xf000"
+broken "block $a_block is used twice" "inode[$kept].i_block[0]=$a_block"
+broken "block" "inode[$kept].i_block[0]=max"
+broken "block" "inode[$big].i_block[12]=0"
+broken "inode $big" "inode[$big].i_block[13]=1"
+broken "inode $dir_a" "inode[$dir_a].i_size=+1"
+broken "block" "inode[$long_link].i_block[0]=0"
+broken "xattr block|block .* no own inode has it" "inode[$one].i_file_acl=0"
+mended "xattr block $xattr_block: h_refcount" "block[$xattr_block].u32[1]=+1"
+broken "xattr|attribute|magic" "block[$xattr_block].u32[0]=0"
+indirect=$(block_of "$big" 12)
+broken "block .* is used twice" "block[$indirect].u32[1]=$(field "block[$indirect].u32[0]")"
+broken "outside|block" "block[$indirect].u32[3]=max"
+
+step "names"
+broken 'not own|not reached|inode' "at[$entry_kept].u32=0"
+broken "names inode" "at[$entry_kept].u32=+1000"
+broken '"kept" has type' "at[$((entry_kept + 7))].u8=2"
+broken 'rec_len|entry' "at[$((entry_kept + 4))].u16=3"
+broken 'fallthru "deleted"' "at[$((entry_deleted + 7))].u8=9"
+broken '"deleted" is neither' "at[$((entry_deleted + 7))].u8=0"
+broken 'a name that the lower does not have' "at[$((entry_deleted + 8))].u8=^1"
+broken 'fallthru|"two"|neither' "at[$((entry_fallthru + 8))].u8=^1"
+broken '"two" is neither|fallthru' "at[$((entry_fallthru + 7))].u8=0"
+broken 'not reached|not own|reserved|inode' "at[$entry_new].u32=1"
+broken '"." is not|"\.\." is not|inode' "block[$a_block].u32[3]=$new"
+leaf=$(block_of "$many" 1)
+broken 'leaf of its hash|"' "block[$leaf].u8[8]=^1"
+
+step "the state area"
+sum=tables.checksum=checksum
+mended 'translated block' "at[$((tables + 64 + 4))].u32=+1" $sum
+mended 'translated block' "at[$((tables + 64 + 8))].u32=+1" $sum
+mended 'translated block' "at[$((tables + 64 + 12))].u8=2" $sum
+mended 'kept counts' "at[$((at_kept_inodes + 4))].u32=+2" $sum
+mended 'kept counts' "at[$((at_kept_inodes + 8))].u32=+1" $sum
+mended 'kept count' "at[$((at_kept_xattrs + 4))].u32=+1" $sum
+mended 'merged counters' "at[$((at_counters + 4))].u32=+1" $sum
+mended 'merged counters' "at[$((at_counters + 8))].u32=+1" $sum
+mended 'merged counters' "at[$((at_counters + 12))].u32=+1" $sum
+broken 'whited out' "at[$at_block_whiteouts].u32=+1" $sum
+broken 'whited out|out of order' "at[$((at_block_whiteouts + 4))].u32=+1" $sum
+broken 'inode|whited' "at[$at_inode_whiteouts].u32=+1" $sum
+broken 'inode|whited' "at[$((at_inode_whiteouts + 4))].u32=+1" $sum
+broken 'reserved|root' tables.reserved_inodes_own=0 $sum
+broken 'reserved' tables.reserved_inodes_own=^8 $sum
+broken 'features' tables.merged_feature_incompat=^0x40 $sum
+broken 'revision' tables.merged_rev_level=7 $sum
+broken 'checksum' tables.translated_count=-1
+broken 'translated|counts' tables.translated_count=-1 $sum
+broken 'checksum' tables.checksum=+1
+broken 'magic' tables.magic=0
+broken 'flags' header.flags=^0x100 header.checksum=checksum
+broken 'state area' header.state_offset=+4096 header.checksum=checksum
+broken 'state area|layer tables' header.layer_tables.offset=+4096 header.checksum=checksum
+broken 'state area|translated' header.translated_blocks.length=+1024 header.checksum=checksum
+broken 'state area' header.durable_bitmap.length=+4096 header.checksum=checksum
+broken 'version' header.version=99 header.checksum=checksum
+broken 'run into' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
+    header.checksum=checksum
+broken 'state area|mark|cut short' mark.state_offset=+4096
+broken 'state area|mark' mark.magic=0
+
+step "a repair does not touch an open session"
+cp --sparse=always "$UPPER" "$BAD"
+serve disk lower="$LOWER" upper="$BAD" checkpoint=never
+mount_merged disk "$WORK/mnt"
+echo x >"$WORK/mnt/session"
+unmount_merged disk
+stop_server disk
+"$CORRUPT" "$BAD" 'group[0].bg_used_dirs_count=+1'
+status=0
+"$IMG" check --repair -b "$LOWER" "$BAD" >"$WORK/out" 2>&1 || status=$?
+[ "$status" = 1 ] || fail "repair over a session: status $status"
+grep -q "a session is open" "$WORK/out" || fail "repair over a session: $(cat "$WORK/out")"
+step "pass: $tried corruptions"

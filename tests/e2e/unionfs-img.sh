@@ -1,0 +1,226 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Every command of unionfs-img, as text and as JSON, over a layer and over an open
+# session that were made through a kernel mount.
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+require_kernel_mount
+require mke2fs e2fsck python3 setfattr
+make_work
+
+IMG=$BUILD_DIR/tools/unionfs-img
+LOWER=$WORK/lower.img
+UPPER=$WORK/upper.img
+
+# json EXPRESSION - evaluates it over `j`, the JSON on stdin; must be true.
+json() {
+    python3 -c 'import json, sys
+j = json.load(sys.stdin)
+if not eval(sys.argv[1]):
+    sys.exit("not true: %s, of %s" % (sys.argv[1], json.dumps(j)[:2000]))' "$1" ||
+        fail "JSON: $1"
+}
+
+# has_line FILE REGEX
+has_line() { grep -qE "$2" "$1" || fail "no line /$2/ in: $(cat "$1")"; }
+
+# refused STATUS REGEX COMMAND... - fails with that status and message.
+refused() {
+    local wanted=$1 pattern=$2 status=0
+    shift 2
+    "$@" >"$WORK/out" 2>"$WORK/err" || status=$?
+    [ "$status" = "$wanted" ] || fail "$*: status $status, not $wanted"
+    has_line "$WORK/err" "$pattern"
+}
+
+step "a lower"
+mkdir -p "$WORK/tree"/{etc,many,gone/deep,moved/sub,same}
+for number in $(seq 200); do echo "$number" >"$WORK/tree/many/file-$number"; done
+echo motd >"$WORK/tree/etc/motd"
+echo passwd >"$WORK/tree/etc/passwd"
+ln "$WORK/tree/etc/passwd" "$WORK/tree/etc/hard"
+seq 1 100000 >"$WORK/tree/data"
+seq 1 5000 >"$WORK/tree/gone/deep/file"
+echo z >"$WORK/tree/moved/sub/z"
+echo x >"$WORK/tree/"$'odd\n\xff name\\'
+mke2fs -q -t ext2 -b 1024 -d "$WORK/tree" "$LOWER" 32M 2>/dev/null
+
+step "create"
+"$IMG" create -b "$LOWER" -s 100M "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "upper.img: created, merged size 100.0 MiB \(104857600 bytes\)"
+refused 1 "^unionfs-img: .*upper.img: exists already" "$IMG" create -b "$LOWER" "$UPPER"
+refused 1 "is not a size" "$IMG" create -b "$LOWER" -s 1X "$WORK/other.img"
+refused 1 "unionfs-img: " "$IMG" create -b "$LOWER" -s 1M "$WORK/other.img"
+[ ! -e "$WORK/other.img" ] || fail "a refused create left a file"
+"$IMG" create --output=json -b "$LOWER" -s 65536K "$WORK/other.img" |
+    json 'j["merged-size"] == 64 << 20 and j["block-size"] == 1024'
+"$IMG" diff --output=json -b "$LOWER" "$UPPER" | json 'j == []'
+"$IMG" check -b "$LOWER" "$UPPER" >/dev/null
+
+step "changes"
+serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
+mount_merged disk "$WORK/mnt"
+refused 1 "in use" "$IMG" info "$UPPER"
+for command in ls diff map check checkpoint; do
+    refused 1 "in use" "$IMG" "$command" -b "$LOWER" "$UPPER"
+done
+(
+    cd "$WORK/mnt"
+    echo new >etc/new
+    echo more >>etc/passwd
+    chmod 600 etc/motd
+    rm -r gone
+    mv moved etc/renamed
+    printf X | dd of=data bs=1 seek=300000 conv=notrunc status=none
+    rm many/file-7
+    mkdir dir
+    echo in >dir/in
+    ln etc/motd etc/motd2
+    mv many/file-9 many/file-nine
+    setfattr -n user.test -v value many/file-11
+    : >many/file-12
+)
+unmount_merged disk
+stop_server disk
+cp --sparse=always "$UPPER" "$WORK/session.img"
+
+cat >"$WORK/wanted-diff" <<'END'
+modified  /data  (588895 bytes, 1024 in changed blocks)
+added     /dir/
+added     /dir/in  (3 bytes)
+modified  /etc/hard  (7 -> 12 bytes, 1024 in changed blocks)
+metadata  /etc/motd  (mode)
+added     /etc/motd2  (5 bytes, a link)
+added     /etc/new  (4 bytes)
+modified  /etc/passwd  (7 -> 12 bytes, 1024 in changed blocks)
+renamed   /moved/ -> /etc/renamed/
+deleted   /gone/
+deleted   /gone/deep/
+deleted   /gone/deep/file  (23893 bytes)
+metadata  /many/file-11  (xattrs)
+modified  /many/file-12  (3 -> 0 bytes, 1024 in changed blocks)
+deleted   /many/file-7  (2 bytes)
+renamed   /many/file-9 -> /many/file-nine
+4 added, 4 modified, 2 metadata, 4 deleted, 2 renamed
+END
+
+step "an open session"
+"$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "^session: number 1, open, [0-9]+ blocks written"
+has_line "$WORK/out" "^lower matches: yes"
+has_line "$WORK/out" "^checkpoint: possible"
+"$IMG" info --output=json -b "$LOWER" "$UPPER" |
+    json 'j["session"]["open"] and j["session"]["written-blocks"] > 0 and
+j["lower-matches"] and j["checkpoint"]["possible"] and j["layer"]["own-inodes"] == 1'
+cmp "$UPPER" "$WORK/session.img" || fail "looking changed the upper"
+"$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
+diff -u "$WORK/wanted-diff" "$WORK/out" || fail "diff over a session"
+"$IMG" ls -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err"
+has_line "$WORK/err" "a session is open"
+"$IMG" map --output=json -b "$LOWER" "$UPPER" >"$WORK/map"
+json 'any(r["owner"] == "state" for r in j)' <"$WORK/map"
+"$IMG" convert -b "$LOWER" "$UPPER" "$WORK/session-whole.img"
+check_clean "$WORK/session-whole.img"
+
+step "checkpoint"
+"$IMG" checkpoint --output=json -b "$LOWER" "$UPPER" |
+    json 'j["done"] and j["own-inodes-added"] > 5'
+"$IMG" checkpoint -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "no session"
+refused 1 "missing.img" "$IMG" checkpoint -b "$LOWER" "$WORK/missing.img"
+[ ! -e "$WORK/missing.img" ] || fail "checkpoint made an upper"
+"$IMG" info --output=json -b "$LOWER" "$UPPER" |
+    json 'not j["session"]["open"] and not j["checkpoint"]["possible"] and
+j["checkpoint"]["reason"] == "there is no session" and j["session"]["number"] == 2 and
+j["layer"]["whiteout-names"] == 5 and j["layer"]["opaque-directories"] == 2 and
+j["flags"] == [] and not j["journal-pending"] and j["disk-size"] < 1 << 20'
+"$IMG" check -b "$LOWER" "$UPPER" >"$WORK/out" || fail "check: $(cat "$WORK/out")"
+"$IMG" check --output=json -b "$LOWER" "$UPPER" |
+    json 'j["corruptions"] == 0 and j["violations"] == []'
+
+step "diff"
+"$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
+diff -u "$WORK/wanted-diff" "$WORK/out" || fail "diff over a layer"
+"$IMG" diff --output=json -b "$LOWER" "$UPPER" >"$WORK/diff.json"
+json 'len(j) == 16' <"$WORK/diff.json"
+json '[c["from"] for c in j if c["path"] == "/etc/renamed"] == ["/moved"]' <"$WORK/diff.json"
+json '[c["metadata"] for c in j if c["change"] == "metadata"] == [["mode"], ["xattrs"]]' \
+    <"$WORK/diff.json"
+
+step "ls"
+"$IMG" ls -b "$LOWER" "$UPPER" >"$WORK/out"
+# shellcheck disable=SC1003 # that is the end of a name with a backslash
+for line in 'own +/' 'own +etc/' 'own +new' 'whiteout +gone' 'whiteout +moved' \
+    'opaque +renamed/' 'opaque +dir/' 'fallthru +same' 'fallthru +sub' 'whiteout +file-7' \
+    'own +file-nine' 'fallthru +odd\\x0a\\xff name\\\\'; do
+    has_line "$WORK/out" "^$line\$"
+done
+"$IMG" ls -l -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" '^own +[0-9]+ -rw-r--r-- +588895 +3072 +data$'
+has_line "$WORK/out" '^fallthru +[0-9]+ drwxr-xr-x +1024 +0 +same/$'
+"$IMG" ls --output=json -b "$LOWER" "$UPPER" |
+    json '{e["path"]: e["mark"] for e in j}["/etc/renamed/sub"] == "fallthru" and
+{e["path"]: e for e in j}["/data"]["own-bytes"] == 3072'
+
+step "map"
+"$IMG" map -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" ' upper +[0-9]+ +.*upper.img$'
+has_line "$WORK/out" ' lower +[0-9]+ +.*lower.img$'
+"$IMG" map --output=json --svg "$WORK/map.svg" -b "$LOWER" "$UPPER" |
+    json 'sum(r["length"] for r in j) == 100 << 20 and
+all(a["start"] + a["length"] == b["start"] for a, b in zip(j, j[1:])) and
+{r["owner"] for r in j} == {"lower", "upper", "synthesized", "zero"}'
+python3 -c 'import sys, xml.dom.minidom as x
+d = x.parse(sys.argv[1])
+marks = {r.getAttribute("class") for r in d.getElementsByTagName("rect")}
+assert {"lower", "upper", "zero"} <= marks, marks
+text = "".join(t.firstChild.data for t in d.getElementsByTagName("text"))
+assert "upper: " in text and "zero: " in text, text' "$WORK/map.svg" || fail "the SVG picture"
+if command -v script >/dev/null; then
+    script -qec "'$IMG' map -b '$LOWER' '$UPPER'" /dev/null </dev/null >"$WORK/out"
+    has_line "$WORK/out" '#'
+    has_line "$WORK/out" "the layer's own"
+fi
+
+step "convert"
+"$IMG" convert --output=json -b "$LOWER" "$UPPER" "$WORK/whole.img" |
+    json 'j["clean"] and j["size"] == 100 << 20 and j["disk-size"] < 40 << 20'
+check_clean "$WORK/whole.img"
+refused 1 "exists already" "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/whole.img"
+serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
+save_image disk "$WORK/served.img"
+stop_server disk
+cmp "$WORK/whole.img" "$WORK/served.img" || fail "convert differs from what is served"
+
+step "another lower"
+cp "$LOWER" "$WORK/other-lower.img"
+tune2fs -U random "$WORK/other-lower.img" >/dev/null
+"$IMG" info -b "$WORK/other-lower.img" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "^lower matches: no: .*belongs to another lower"
+refused 1 "belongs to another lower" "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
+refused 1 "not an upper|no state area|without a state area" "$IMG" info "$LOWER"
+refused 1 "" "$IMG" ls "$UPPER"
+refused 1 "" "$IMG" nonsense
+
+step "a session that cannot become a layer, and --fsck"
+serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
+mount_merged disk "$WORK/mnt"
+echo crash >"$WORK/mnt/crash"
+sync -f "$WORK/mnt/crash"
+kill_server disk
+umount "$WORK/mnt" 2>/dev/null || umount -l "$WORK/mnt"
+unset 'MOUNT_POINT[disk]'
+detach disk
+"$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "^checkpoint: not possible: "
+refused 1 "cannot become a layer" "$IMG" checkpoint -b "$LOWER" "$UPPER"
+refused 1 "cannot be read as files" "$IMG" diff -b "$LOWER" "$UPPER"
+"$IMG" checkpoint --fsck --plugin "$UNIONFS_PLUGIN" -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err" ||
+    fail "checkpoint --fsck: $(cat "$WORK/err")"
+has_line "$WORK/out" "became a layer"
+"$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "^added +/crash"
+"$IMG" check -b "$LOWER" "$UPPER" >"$WORK/out" || fail "check: $(cat "$WORK/out")"
+step "pass"
