@@ -139,6 +139,9 @@ Result<void> Overlay::create_upper(bool read_only) {
 
 Result<void> Overlay::open(bool read_only) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
+  if (disk_ == nullptr && upper_file_ != nullptr) {
+    UNIONFS_TRY(load_disk());  // it failed after a checkpoint
+  }
   if (disk_ == nullptr) {
     if (Result<void> created = create_upper(read_only); !created) {
       upper_file_.reset();  // the next client tries anew

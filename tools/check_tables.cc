@@ -61,6 +61,8 @@ Result<void> LayerCheck::check_whiteouts() {
     UNIONFS_ASSIGN(const bool is_used, used_below_.is_used(inode));
     if (!is_used) {
       violation("{}: inode {} is whited out, but free in the lower", name(), inode);
+    } else if (inode.value() < layout_.first_inode && inode.value() != ext2::kResizeInode) {
+      violation("{}: the reserved inode {} is whited out", name(), inode);
     }
   }
   for (const BlockRange& range : from_.geometry.released()) {

@@ -22,7 +22,7 @@ class Lister {
     UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, InodeNumber(ext2::kRootInode)));
     show_own("/", "/", 0, root);
     UNIONFS_TRY(walk_layer(
-        upper_, {[this](const LayerDirectory&) -> Result<void> { return {}; },
+        upper_, {[](const LayerDirectory&) -> Result<void> { return {}; },
                  [this](const LayerDirectory& directory, const NamedEntry& entry) {
                    return show(directory, entry);
                  }}));

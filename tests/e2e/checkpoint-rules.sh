@@ -289,18 +289,30 @@ rule_special_files_and_long_symlinks() {
     expect_name /c long whiteout
 }
 
+# The driver reuses no number within minutes of its deletion, so that lies years back.
+_age_deletions() {
+    local number
+    for number in $deleted_numbers; do
+        echo "set_inode_field <$number> dtime 20010203"
+    done | debugfs -w -f - "$1" >/dev/null 2>&1
+}
+
 rule_inode_number_reused_for_another_type() {
-    local reused
+    local reused deleted_numbers
     usual_lower
-    replace() {
+    deleted_numbers=$(for reused in 1 2 3 4 5 6 7 8 9; do inode_of "$lower" "/b/name-$reused"; done)
+    delete() {
         ls -i "$1/b" >"$WORK/numbers.before"
         rm "$1"/b/name-?
-        sync -f "$1"
+    }
+    replace() {
         mkfifo "$1/b/fifo" && ln -s "$(printf 'far/%.0s' $(seq 30))" "$1/b/link"
         mknod "$1/b/null" c 1 3 && ln -s near "$1/b/fast" && mkdir "$1/b/sub"
         echo x >"$1/b/file"
         ls -i "$1/b" >"$WORK/numbers.after"
     }
+    session delete
+    on_device _age_deletions
     session replace
     reused=$(awk 'NR == FNR { old[$1] = $2; next } ($1 in old) && old[$1] != $2' \
         "$WORK/numbers.before" "$WORK/numbers.after" | wc -l)
@@ -308,11 +320,12 @@ rule_inode_number_reused_for_another_type() {
     settle
     expect_name /b fifo real
     expect_name /b name-1 whiteout
+    delete_again() { rm -r "$1/b/fifo" "$1/b/link" "$1/b/null" "$1/b/fast" "$1/b/sub" "$1/b/file"; }
     replace_back() {
-        rm -r "$1/b/fifo" "$1/b/link" "$1/b/null" "$1/b/fast" "$1/b/sub" "$1/b/file"
-        sync -f "$1"
         seq -f "$1/b/name-%g" 1 9 | while read -r name; do echo "again ${name##*/}" >"$name"; done
     }
+    session delete_again
+    on_device _age_deletions
     session replace_back
     settle
     expect_name /b name-1 real
@@ -320,16 +333,19 @@ rule_inode_number_reused_for_another_type() {
 }
 
 rule_file_moved_onto_anothers_number() {
+    local deleted_numbers
     usual_lower
+    deleted_numbers=$(inode_of "$lower" /a/middle)
     # A copy gets the number of the file that was there; then it takes its name, too.
+    delete() { rm "$1/a/middle"; }
     move() {
-        rm "$1/a/middle"
-        sync -f "$1"
         cp "$1/a/large" "$1/a/copy"
         rm "$1/a/large"
         mv "$1/a/copy" "$1/a/large"
         ls -i "$1/a" >"$WORK/moved"
     }
+    session delete
+    on_device _age_deletions
     session move
     grep -q "^ *$(inode_of "$lower" /a/middle) large\$" "$WORK/moved" ||
         fail "the number was not reused: $(cat "$WORK/moved")"

@@ -115,7 +115,7 @@ broken() {
         "$CORRUPT" "$BAD" "$change" || fail "image-corrupt $change: status $?"
     done
     "$IMG" check -b "$LOWER" "$BAD" >"$WORK/out" 2>&1 || status=$?
-    [ "$status" = 2 ] || fail "$*: check ended with $status: $(cat "$WORK/out")"
+    [ "$status" = 2 ] || fail "$pattern: $*: check ended with $status: $(cat "$WORK/out")"
     grep -qE "$pattern" "$WORK/out" || fail "$*: no /$pattern/ in $(cat "$WORK/out")"
     tried=$((tried + 1))
 }
@@ -208,7 +208,7 @@ broken 'reserved|root' tables.reserved_inodes_own=0 $sum
 broken 'reserved' tables.reserved_inodes_own=^8 $sum
 broken 'features' tables.merged_feature_incompat=^0x40 $sum
 broken 'revision' tables.merged_rev_level=7 $sum
-broken 'checksum' tables.translated_count=-1
+broken 'counts' tables.translated_count=-1
 broken 'translated|counts' tables.translated_count=-1 $sum
 broken 'checksum' tables.checksum=+1
 broken 'magic' tables.magic=0
@@ -218,7 +218,7 @@ broken 'state area|layer tables' header.layer_tables.offset=+4096 header.checksu
 broken 'state area|translated' header.translated_blocks.length=+1024 header.checksum=checksum
 broken 'state area' header.durable_bitmap.length=+4096 header.checksum=checksum
 broken 'version' header.version=99 header.checksum=checksum
-broken 'run into' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
+broken 'run into|does not lie' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
     header.checksum=checksum
 broken 'state area|mark|cut short' mark.state_offset=+4096
 broken 'state area|mark' mark.magic=0

@@ -69,8 +69,8 @@ bool PowerLossFile::count_change() {
   }
   has_crashed_ = true;
   for (Mapping& mapping : mappings_) {
-    const ConstByteSpan now = file_->bytes(mapping.offset, mapping.synced.size());
-    mapping.frozen.assign(now.begin(), now.end());
+    mapping.frozen.resize(mapping.synced.size());
+    (void)file_->peek(mapping.offset, mapping.frozen);
   }
   return true;
 }
@@ -206,9 +206,13 @@ uint64_t PowerLossFile::change_count() const {
   return changes_;
 }
 
-ConstByteSpan PowerLossFile::newest_of(const Mapping& mapping) const {
-  return has_crashed_ ? ConstByteSpan(mapping.frozen)
-                      : ConstByteSpan(file_->bytes(mapping.offset, mapping.synced.size()));
+std::vector<std::byte> PowerLossFile::newest_of(const Mapping& mapping) const {
+  if (has_crashed_) {
+    return mapping.frozen;
+  }
+  std::vector<std::byte> now(mapping.synced.size());
+  (void)file_->peek(mapping.offset, now);
+  return now;
 }
 
 size_t PowerLossFile::open_sectors() const {
@@ -218,7 +222,7 @@ size_t PowerLossFile::open_sectors() const {
     count += values.size() > 1 ? 1 : 0;
   }
   for (const Mapping& mapping : mappings_) {
-    const ConstByteSpan newest = newest_of(mapping);
+    const std::vector<std::byte> newest = newest_of(mapping);
     for (size_t at = 0; at < newest.size(); at += kSectorBytes) {
       count += std::memcmp(&newest[at], &mapping.synced[at], kSectorBytes) != 0 ? 1 : 0;
     }
@@ -239,10 +243,10 @@ std::unique_ptr<MemoryFile> PowerLossFile::lose_power(Chooser& chooser) const {
     }
   }
   for (const Mapping& mapping : mappings_) {
-    const ConstByteSpan newest = newest_of(mapping);
+    const std::vector<std::byte> newest = newest_of(mapping);
     for (size_t at = 0; at < newest.size(); at += kSectorBytes) {
       const ConstByteSpan old = ConstByteSpan(mapping.synced).subspan(at, kSectorBytes);
-      const ConstByteSpan young = newest.subspan(at, kSectorBytes);
+      const ConstByteSpan young = ConstByteSpan(newest).subspan(at, kSectorBytes);
       const bool is_open = !std::equal(old.begin(), old.end(), young.begin());
       // Stores after the crash never happened, so the newest is put as well.
       put(*left, mapping.offset + at, is_open && chooser.choose(2) == 0 ? old : young);

@@ -112,7 +112,7 @@ class PowerLossFile final : public File {
   void remember_before(uint64_t offset, uint64_t length);
   void remember_after(uint64_t offset, uint64_t length);
   bool is_mapped(uint64_t sector) const;
-  ConstByteSpan newest_of(const Mapping& mapping) const;
+  std::vector<std::byte> newest_of(const Mapping& mapping) const;
 
   std::unique_ptr<MemoryFile> file_;
   mutable std::mutex mutex_;                        // guards what follows
