@@ -53,9 +53,10 @@ say "Packages and build (minutes, the first time)"
 run scripts/install-packages.sh build demo
 build=${BUILD_DIR:-build}
 [ -f "$build/build.ninja" ] || run meson setup "$build" >/dev/null
-run ninja --quiet -C "$build" plugin/nbdkit-unionfs-plugin.so
+run ninja --quiet -C "$build" plugin/nbdkit-unionfs-plugin.so tools/unionfs-img
 source=$PWD
 plugin=$(realpath -- "$build/plugin/nbdkit-unionfs-plugin.so")
+unionfs_img=$(realpath -- "$build/tools/unionfs-img")
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/unionfs-demo.XXXXXX")
 uri="nbd+unix:///?socket=demo.sock"
@@ -235,24 +236,6 @@ show_unmounted() {
     rm -f -- copy.img
 }
 
-# ---- the upper as files -----------------------------------------------------------
-
-# Tools that know ext2 take a copy of the upper once the bit that announces whiteouts
-# is cleared: 0x20 of s_feature_incompat, which is at byte 1120.
-show_layer() {
-    local features
-    run cp --sparse=always upper.img layer.img
-    features=$(od -An -tu1 -j1120 -N1 layer.img)
-    echo "\$ # clear bit 0x20 of byte 1120 of layer.img"
-    # The format is the byte.
-    # shellcheck disable=SC2059
-    printf "\\$(printf %o $((features & ~0x20)))" |
-        dd of=layer.img bs=1 seek=1120 conv=notrunc status=none
-    run e2fsck -fn layer.img
-    run debugfs -R "ls -l /" layer.img
-    run debugfs -R "ls -l /new-directory" layer.img
-}
-
 # ---- the story ----------------------------------------------------------------------
 
 attach=${ATTACH:-$(choose_attach)}
@@ -289,10 +272,12 @@ run nbdcopy --destination-is-zero "$uri" copy.img
 run e2fsck -fn copy.img
 stop_serving
 
-say "The upper, as an ext2 image: type (9) still comes from below, (8) was deleted"
-show_layer
+say "The upper holds what changed, as files; a fallthru comes from below, a whiteout is gone"
+run "$unionfs_img" diff --lower "$lower" upper.img
+run "$unionfs_img" ls --long --lower "$lower" upper.img
+run "$unionfs_img" check --lower "$lower" upper.img
 
-say "The lower is what it was, and the upper holds what changed"
+say "The lower is what it was, and the upper is small"
 run sha256sum --check lower.sha256
 run ls -lhs "$lower" upper.img
 printf '\n%s\n' "The second number is how long a file is, the first what it takes on disk."

@@ -14,6 +14,7 @@
 # SEED: the first seed of the random trees and of the wrong bytes (default 1).
 # ROUNDS: how many uppers with wrong bytes (default 60).
 set -euo pipefail
+# shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 
 library=$(realpath -- "$(dirname "$0")/../lib")
@@ -427,6 +428,7 @@ part_hostile() {
         rm -f merged.img
         status=0
         (
+            # shellcheck disable=SC2030,SC2031 # only for this subshell
             [ -z "${SANITIZE_PRELOAD:-}" ] || export LD_PRELOAD=$SANITIZE_PRELOAD
             # shellcheck disable=SC2016 # nbdkit's shell expands $uri
             exec timeout 120 nbdkit -r -f -U - "$UNIONFS_PLUGIN" lower.img upper.img \

@@ -2,7 +2,6 @@
 #include "tests/unit/session_bench.h"
 
 #include <algorithm>
-#include <map>
 #include <stdexcept>
 
 namespace unionfs::testing {
@@ -74,40 +73,53 @@ SessionBench::SessionBench(uint32_t block_size_bytes)
     : images_(BenchImages::of(block_size_bytes)),
       block_size_(block_size_bytes),
       upper_(images_.upper()),
-      disk_(open_disk(images_.lower(), *upper_)),
-      model_(images_.merged()),
-      touched_(model_.size() / block_size_bytes) {
+      disk_(open_disk(images_.lower(), *upper_)) {
   upper_->reset_counts();
 }
 
-bool SessionBench::is_home(BlockNumber block) const {
-  return touched_[block.value()] || images_.is_own(block);
+bool SessionBench::is_home(uint64_t block) const {
+  return touched_.contains(block) || images_.is_own(BlockNumber(block));
+}
+
+ConstByteSpan SessionBench::block(uint64_t number) const {
+  const auto found = touched_.find(number);
+  return found != touched_.end()
+             ? ConstByteSpan(found->second)
+             : ConstByteSpan(images_.merged()).subspan(number * block_size_, block_size_);
+}
+
+ByteSpan SessionBench::touch(uint64_t number) {
+  const ConstByteSpan before = block(number);
+  return touched_.try_emplace(number, before.begin(), before.end()).first->second;
 }
 
 void SessionBench::apply(Action action, uint64_t offset, uint64_t length, uint64_t seed) {
-  const auto at = model_.begin() + static_cast<ptrdiff_t>(offset);
   if (action == Action::kTrim) {
     expect_success(session().trim(offset, length));
-    for (uint64_t block = divide_round_up(offset, block_size_);
-         block < (offset + length) / block_size_; ++block) {
-      if (is_home(BlockNumber(block))) {
-        std::fill_n(model_.begin() + static_cast<ptrdiff_t>(block * block_size_), block_size_,
-                    std::byte{0});
-        touched_[block] = true;
+    for (uint64_t number = divide_round_up(offset, block_size_);
+         number < (offset + length) / block_size_; ++number) {
+      if (is_home(number)) {
+        const ByteSpan bytes = touch(number);
+        std::fill(bytes.begin(), bytes.end(), std::byte{0});
       }
     }
     return;
   }
+  std::vector<std::byte> bytes(length);
   if (action == Action::kWrite) {
-    const std::vector<std::byte> bytes = pattern(seed, length);
+    bytes = pattern(seed, length);
     expect_success(session().write(offset, bytes));
-    std::copy(bytes.begin(), bytes.end(), at);
   } else {
     expect_success(session().zero(offset, length, {action == Action::kZeroAndTrim, false}));
-    std::fill_n(at, length, std::byte{0});
   }
-  for (uint64_t block = offset / block_size_; block * block_size_ < offset + length; ++block) {
-    touched_[block] = true;
+  ConstByteSpan rest(bytes);
+  while (!rest.empty()) {
+    const uint64_t skip = offset % block_size_;
+    const auto piece = static_cast<size_t>(std::min<uint64_t>(block_size_ - skip, rest.size()));
+    const ByteSpan target = touch(offset / block_size_).subspan(skip, piece);
+    std::copy_n(rest.begin(), piece, target.begin());
+    offset += piece;
+    rest = rest.subspan(piece);
   }
 }
 
@@ -121,12 +133,16 @@ void SessionBench::reopen(bool orderly, const std::string& boot_id) {
 
 void SessionBench::check(uint64_t offset, uint64_t length) const {
   const std::vector<std::byte> found = read_range(*disk_, offset, length);
-  const ConstByteSpan expected = model(offset, length);
-  const auto difference = std::mismatch(found.begin(), found.end(), expected.begin());
-  if (difference.first != found.end()) {
-    const uint64_t at = offset + static_cast<uint64_t>(difference.first - found.begin());
-    FAIL_CHECK("the disk differs from the model at byte " << at << " of block "
-                                                          << at / block_size_);
+  ConstByteSpan rest(found);
+  while (!rest.empty()) {
+    const uint64_t skip = offset % block_size_;
+    const auto piece = static_cast<size_t>(std::min<uint64_t>(block_size_ - skip, rest.size()));
+    const ConstByteSpan expected = block(offset / block_size_).subspan(skip, piece);
+    if (!std::equal(expected.begin(), expected.end(), rest.begin())) {
+      FAIL_CHECK("block " << offset / block_size_ << " is not as it should be");
+    }
+    offset += piece;
+    rest = rest.subspan(piece);
   }
 }
 

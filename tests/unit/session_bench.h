@@ -5,6 +5,7 @@
 #ifndef UNIONFS_TESTS_UNIT_SESSION_BENCH_H
 #define UNIONFS_TESTS_UNIT_SESSION_BENCH_H
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,23 +62,22 @@ class SessionBench {
   // The disk, loaded anew in this boot or another.
   void reopen(bool orderly, const std::string& boot_id = kBootId);
 
-  ConstByteSpan model(uint64_t offset, uint64_t length) const {
-    return ConstByteSpan(model_).subspan(offset, length);
-  }
   void check(uint64_t offset, uint64_t length) const;
-  void check_all() const { check(0, model_.size()); }
+  void check_all() const { check(0, images_.merged().size()); }
   // Extents are adjacent, cover the range, and a hole reads as zeros.
   void check_extents() const;
 
  private:
-  bool is_home(BlockNumber block) const;
+  bool is_home(uint64_t block) const;
+  // A block as it should be; for changing, and then it counts as touched.
+  ConstByteSpan block(uint64_t number) const;
+  ByteSpan touch(uint64_t number);
 
   const BenchImages& images_;
   uint32_t block_size_;
   std::unique_ptr<MemoryFile> upper_;
   std::unique_ptr<Disk> disk_;
-  std::vector<std::byte> model_;
-  std::vector<bool> touched_;
+  std::map<uint64_t, std::vector<std::byte>> touched_;  // all other blocks are as at first
 };
 
 }  // namespace unionfs::testing
