@@ -161,7 +161,7 @@ settle() {
     compare_to_plain before
     copy_layer # the old layer, while there is a session
     checkpoint || fail "the checkpoint was refused: $(cat "$WORK/checkpoint.txt")"
-    grep -q 'blocks written' "$WORK/checkpoint.txt" ||
+    grep -q 'became a layer' "$WORK/checkpoint.txt" ||
         fail "there was no session: $(cat "$WORK/checkpoint.txt")"
     copy_layer
     dump_merged after
