@@ -58,7 +58,7 @@ Result<void> Disk::load_layer() {
                  state_offset_of(name, superblock.raw()));
   if (!state_offset) {
     return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
-                       "program; uppers made elsewhere are not taken yet",
+                       "program; serve it once, writable, to import it",
                        name);
   }
   UNIONFS_ASSIGN(StateHeader header, read_state_header(upper_file_, *state_offset));
@@ -84,9 +84,8 @@ Result<void> Disk::load_layer() {
   UNIONFS_TRY(check_sections(name, header, *geometry_));
   UNIONFS_ASSIGN(upper_, Volume::open(*upper_file, SuperblockUse::kUpper));
   UNIONFS_TRY(check_same_geometry(*upper_, *geometry_));
-  std::vector<std::byte> bytes(area_.layer_tables.length);
-  UNIONFS_TRY(upper_file->read(area_.layer_tables.offset, bytes));
-  UNIONFS_ASSIGN(LayerTables tables, decode_layer_tables(name, bytes, *geometry_));
+  UNIONFS_ASSIGN(LayerTables tables,
+                 read_layer_tables(*upper_file, area_.layer_tables, geometry_->merged()));
   if (tables.translated.size() * geometry_->merged().block_size_bytes !=
       area_.translated_blocks.length) {
     return corrupt("{}: state area: {} translated blocks, but {} bytes for them", name,

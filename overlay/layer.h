@@ -15,6 +15,7 @@
 #include "fsparse/volume.h"
 #include "overlay/geometry.h"
 #include "overlay/group_bits.h"
+#include "overlay/state_area.h"
 #include "overlay/upper_format.h"
 
 namespace unionfs {
@@ -73,11 +74,8 @@ struct LayerTables {
 };
 
 std::vector<std::byte> encode_layer_tables(const LayerTables& tables);
-// Checks every number against the geometry; `name` is the upper's, for messages.
-Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
-                                        const Geometry& geometry);
-Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
-                                        const Layout& merged);
+// Checks every number against the merged image's layout.
+Result<LayerTables> read_layer_tables(const Image& upper, FileRange range, const Layout& merged);
 
 // Immutable while a session is open; then thread-safe.
 class Layer {

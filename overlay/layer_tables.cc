@@ -3,8 +3,12 @@
 // The layer tables as bytes, both ways.
 #include <xxhash.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <memory>
 
+#include "fsparse/block_map.h"
 #include "overlay/layer.h"
 
 namespace unionfs {
@@ -26,21 +30,64 @@ uint64_t checksum_of(ConstByteSpan bytes) {
   return XXH3_64bits(copy.data(), copy.size());
 }
 
-// Takes structures off the front of the bytes; their number was checked.
+// Takes structures off a range of the file, a piece at a time, and hashes what
+// it reads: memory follows what was found to be good, not what a length says.
 class Taker {
  public:
-  explicit Taker(ConstByteSpan bytes) : bytes_(bytes) {}
+  Taker(const Image& image, FileRange range)
+      : image_(image), next_(range.offset), end_(range.end()), state_(XXH3_createState()) {
+    XXH3_64bits_reset(state_.get());
+  }
+
+  Result<format::LayerTablesHead> take_head() {
+    UNIONFS_ASSIGN(format::LayerTablesHead head, take_raw<format::LayerTablesHead>());
+    format::LayerTablesHead hashed = head;
+    hashed.checksum = uint64_t{0};
+    XXH3_64bits_update(state_.get(), &hashed, sizeof(hashed));
+    return head;
+  }
 
   template <typename T>
-  T take() {
-    T value;
-    std::memcpy(&value, bytes_.data(), sizeof(T));
-    bytes_ = bytes_.subspan(sizeof(T));
+  Result<T> take() {
+    UNIONFS_ASSIGN(const T value, take_raw<T>());
+    XXH3_64bits_update(state_.get(), &value, sizeof(T));
     return value;
   }
 
+  uint64_t checksum() const { return XXH3_64bits_digest(state_.get()); }
+
  private:
-  ConstByteSpan bytes_;
+  template <typename T>
+  Result<T> take_raw() {
+    if (piece_.size() < sizeof(T)) {
+      UNIONFS_TRY(refill());
+    }
+    T value;
+    std::memcpy(&value, piece_.data(), sizeof(T));
+    piece_ = piece_.subspan(sizeof(T));
+    return value;
+  }
+
+  // The caller takes no more than the range holds.
+  Result<void> refill() {
+    std::copy(piece_.begin(), piece_.end(), buffer_.begin());
+    const uint64_t room = std::min<uint64_t>(buffer_.size() - piece_.size(), end_ - next_);
+    UNIONFS_TRY(image_.read(next_, ByteSpan(buffer_).subspan(piece_.size(), room)));
+    piece_ = ConstByteSpan(buffer_).first(piece_.size() + room);
+    next_ += room;
+    return {};
+  }
+
+  struct FreeState {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+
+  const Image& image_;
+  uint64_t next_;
+  uint64_t end_;
+  std::unique_ptr<XXH3_state_t, FreeState> state_;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(64 * 1024);
+  ConstByteSpan piece_;  // of the buffer: read, not taken
 };
 
 uint64_t arrays_size_bytes(const format::LayerTablesHead& head) {
@@ -69,8 +116,8 @@ std::vector<format::WhiteoutRun> inode_runs(const std::vector<InodeNumber>& inod
 class Decoder {
  public:
   Decoder(const std::string& name, const Layout& merged, const format::LayerTablesHead& head,
-          ConstByteSpan arrays)
-      : name_(name), merged_(merged), head_(head), taker_(arrays) {}
+          Taker& taker)
+      : name_(name), merged_(merged), head_(head), taker_(taker) {}
 
   Result<LayerTables> decode() {
     tables_.features = {head_.merged_rev_level, head_.merged_feature_compat,
@@ -91,6 +138,10 @@ class Decoder {
     UNIONFS_TRY(take_kept());
     UNIONFS_TRY(take_counters());
     UNIONFS_TRY(take_whiteouts());
+    if (taker_.checksum() != head_.checksum) {
+      return corrupt("{}: state area: layer tables: checksum is {:#018x}, not {:#018x}", name_,
+                     taker_.checksum(), head_.checksum);
+    }
     return std::move(tables_);
   }
 
@@ -106,11 +157,14 @@ class Decoder {
   Result<void> take_translated() {
     uint64_t least = merged_.first_data_block + 1;
     for (uint32_t i = 0; i < head_.translated_count; ++i) {
-      const auto raw = taker_.take<format::TranslatedBlock>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::TranslatedBlock>());
       UNIONFS_TRY(ascending("translated block", raw.block, least, merged_.block_count));
       UNIONFS_TRY(ascending("inode of a translated block", raw.inode, 1,
                             merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
+      const bool is_indirect = raw.kind == static_cast<uint8_t>(TranslatedKind::kIndirect);
+      UNIONFS_TRY(ascending("level of a translated block", raw.level, is_indirect ? 1 : 0,
+                            is_indirect ? kMaxLevel + 1 : 1));
       least = raw.block + uint64_t{1};
       tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode),
                                     raw.file_block, static_cast<TranslatedKind>(raw.kind),
@@ -122,7 +176,7 @@ class Decoder {
   Result<void> take_kept() {
     uint64_t least = 1;
     for (uint32_t i = 0; i < head_.kept_inode_count; ++i) {
-      const auto raw = taker_.take<format::KeptInode>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::KeptInode>());
       UNIONFS_TRY(ascending("kept inode", raw.inode, least, merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("i_links_count of a kept inode", raw.i_links_count, 0,
                             uint64_t{UINT16_MAX} + 1));
@@ -131,7 +185,7 @@ class Decoder {
     }
     least = merged_.first_data_block + 1;
     for (uint32_t i = 0; i < head_.kept_xattr_count; ++i) {
-      const auto raw = taker_.take<format::KeptXattr>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::KeptXattr>());
       UNIONFS_TRY(ascending("kept xattr block", raw.block, least, merged_.block_count));
       least = raw.block + uint64_t{1};
       tables_.kept_xattrs.push_back({BlockNumber(raw.block), raw.h_refcount});
@@ -142,7 +196,7 @@ class Decoder {
   Result<void> take_counters() {
     uint64_t least = 0;
     for (uint32_t i = 0; i < head_.group_counters_count; ++i) {
-      const auto raw = taker_.take<format::GroupCounters>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::GroupCounters>());
       UNIONFS_TRY(ascending("counters of group", raw.group, least, merged_.group_count()));
       const uint64_t blocks = merged_.blocks_of(GroupNumber(raw.group)).count();
       const uint64_t inodes = merged_.inodes_per_group;
@@ -159,7 +213,7 @@ class Decoder {
   Result<void> take_whiteouts() {
     uint64_t least = merged_.first_data_block;
     for (uint32_t i = 0; i < head_.block_whiteout_count; ++i) {
-      const auto raw = taker_.take<format::WhiteoutRun>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::WhiteoutRun>());
       const uint64_t end = uint64_t{raw.first} + raw.count;
       UNIONFS_TRY(ascending("whited-out block", raw.first, least, merged_.block_count));
       UNIONFS_TRY(ascending("end of whited-out blocks", end, raw.first + uint64_t{1},
@@ -169,7 +223,7 @@ class Decoder {
     }
     least = 1;
     for (uint32_t i = 0; i < head_.inode_whiteout_count; ++i) {
-      const auto raw = taker_.take<format::WhiteoutRun>();
+      UNIONFS_ASSIGN(const auto raw, taker_.take<format::WhiteoutRun>());
       const uint64_t end = uint64_t{raw.first} + raw.count;
       UNIONFS_TRY(ascending("whited-out inode", raw.first, least, merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("end of whited-out inodes", end, raw.first + uint64_t{1},
@@ -185,7 +239,7 @@ class Decoder {
   const std::string& name_;
   const Layout& merged_;
   const format::LayerTablesHead& head_;
-  Taker taker_;
+  Taker& taker_;
   LayerTables tables_;
 };
 
@@ -238,30 +292,21 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
   return bytes;
 }
 
-Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
-                                        const Geometry& geometry) {
-  return decode_layer_tables(name, bytes, geometry.merged());
-}
-
-Result<LayerTables> decode_layer_tables(const std::string& name, ConstByteSpan bytes,
-                                        const Layout& merged) {
-  format::LayerTablesHead head;
-  if (bytes.size() < sizeof(head)) {
-    return corrupt("{}: state area: layer tables of {} bytes are too short", name, bytes.size());
+Result<LayerTables> read_layer_tables(const Image& upper, FileRange range, const Layout& merged) {
+  if (range.length < sizeof(format::LayerTablesHead)) {
+    return corrupt("{}: state area: layer tables of {} bytes are too short", upper.name(),
+                   range.length);
   }
-  std::memcpy(&head, bytes.data(), sizeof(head));
+  Taker taker(upper, range);
+  UNIONFS_ASSIGN(const format::LayerTablesHead head, taker.take_head());
   if (head.magic != format::kLayerTablesMagic) {
-    return corrupt("{}: state area: layer tables have no magic", name);
+    return corrupt("{}: state area: layer tables have no magic", upper.name());
   }
-  if (arrays_size_bytes(head) != bytes.size() - sizeof(head)) {
-    return corrupt("{}: state area: layer tables of {} bytes, but their counts make {}", name,
-                   bytes.size(), arrays_size_bytes(head) + sizeof(head));
+  if (arrays_size_bytes(head) != range.length - sizeof(head)) {
+    return corrupt("{}: state area: layer tables of {} bytes, but their counts make {}",
+                   upper.name(), range.length, arrays_size_bytes(head) + sizeof(head));
   }
-  if (checksum_of(bytes) != head.checksum) {
-    return corrupt("{}: state area: layer tables: checksum is {:#018x}, not {:#018x}", name,
-                   checksum_of(bytes), head.checksum);
-  }
-  return Decoder(name, merged, head, bytes.subspan(sizeof(head))).decode();
+  return Decoder(upper.name(), merged, head, taker).decode();
 }
 
 }  // namespace unionfs

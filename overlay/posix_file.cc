@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -12,6 +13,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -55,6 +57,14 @@ Result<void> sync_directory(const std::string& directory) {
     return system_failure(error, fmt::format("{}: cannot sync the directory", directory));
   }
   return {};
+}
+
+// Of a file system that keeps its files in memory: nothing there waits for a
+// disk, and a ring would hand each read to a thread of its own.
+bool is_in_memory(int descriptor) {
+  struct statfs status;
+  return ::fstatfs(descriptor, &status) == 0 &&
+         (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }
 
 // A name beside the file's that nobody else has.
@@ -326,17 +336,20 @@ Result<void> PosixFile::read(uint64_t offset, ByteSpan buffer) const {
 }
 
 size_t PosixFile::read_cached(uint64_t offset, ByteSpan buffer) const {
-  if (!has_cached_reads_.load(std::memory_order_relaxed)) {
+  const CachedReads way = cached_reads_.load(std::memory_order_relaxed);
+  if (way == CachedReads::kNone) {
     return 0;
   }
   const iovec vector{buffer.data(), buffer.size()};
-  const ssize_t got =
-      ::preadv2(descriptor_, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  const ssize_t got = ::preadv2(descriptor_, &vector, 1, static_cast<off_t>(offset),
+                                way == CachedReads::kNoWait ? RWF_NOWAIT : 0);
   if (got >= 0) {
     return static_cast<size_t>(got);
   }
-  if (errno != EAGAIN && errno != EINTR) {
-    has_cached_reads_.store(false, std::memory_order_relaxed);
+  if (way == CachedReads::kNoWait && (errno == EOPNOTSUPP || errno == EINVAL)) {
+    cached_reads_.store(is_in_memory(descriptor_) ? CachedReads::kAlways : CachedReads::kNone,
+                        std::memory_order_relaxed);
+    return read_cached(offset, buffer);
   }
   return 0;
 }

@@ -85,8 +85,9 @@ class PosixFile final : public File {
   uint64_t size_bytes_ = 0;
   int write_error_ = 0;  // why it could not be opened for writing
   bool is_writable_ = false;
-  // Cleared for good once the host says it has no such reads.
-  mutable std::atomic<bool> has_cached_reads_{true};
+  // How to read without waiting: as the host said when first asked.
+  enum class CachedReads : uint8_t { kNoWait, kAlways, kNone };
+  mutable std::atomic<CachedReads> cached_reads_{CachedReads::kNoWait};
 };
 
 }  // namespace unionfs

@@ -48,9 +48,7 @@ Result<void> CheckedUpper::open(File& upper) {
       volume_->layout().inodes_per_group != geometry_->merged().inodes_per_group) {
     return corrupt("{}: superblock: its geometry is not the merged image's", upper.name());
   }
-  std::vector<std::byte> bytes(area_.layer_tables.length);
-  UNIONFS_TRY(file_->read(area_.layer_tables.offset, bytes));
-  UNIONFS_ASSIGN(tables_, decode_layer_tables(upper.name(), bytes, *geometry_));
+  UNIONFS_ASSIGN(tables_, read_layer_tables(*file_, area_.layer_tables, geometry_->merged()));
   return {};
 }
 

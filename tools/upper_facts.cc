@@ -93,9 +93,8 @@ Result<UpperFacts> read_upper_facts(PosixFile& upper) {
   const Layout& layout = volume.layout();
   facts.merged_size_bytes = layout.size_bytes();
   facts.block_size_bytes = layout.block_size_bytes;
-  std::vector<std::byte> bytes(facts.area.layer_tables.length);
-  UNIONFS_TRY(file->read(facts.area.layer_tables.offset, bytes));
-  UNIONFS_ASSIGN(const LayerTables tables, decode_layer_tables(upper.name(), bytes, layout));
+  UNIONFS_ASSIGN(const LayerTables tables,
+                 read_layer_tables(*file, facts.area.layer_tables, layout));
   UNIONFS_TRY(count_layer(volume, tables, facts));
   if (!facts.has_journal) {
     UNIONFS_ASSIGN(facts.written_blocks, count_written(upper, facts.area, layout));

@@ -72,16 +72,16 @@ Result<void> NextLayer::make(const CheckpointParts& parts) {
   punches_ = punches_of(parts.area, merged_layout, builder.dead());
   figures_ = builder.figures();
 
+  UNIONFS_TRY(stage_.write(area_.layer_tables.offset, tables));
   UNIONFS_ASSIGN(upper_, Volume::open(stage_, SuperblockUse::kUpper));
   UNIONFS_ASSIGN(LayerTables decoded,
-                 decode_layer_tables(parts.upper_file.name(), tables, parts.geometry));
+                 read_layer_tables(stage_, area_.layer_tables, parts.geometry.merged()));
   UNIONFS_ASSIGN(layer_, Layer::load(*upper_, parts.geometry, std::move(decoded)));
   view_.emplace(parts, stage_, *upper_, *layer_);
   image_.emplace("new layer", view_->view());
   UNIONFS_ASSIGN(merged_, Volume::open(*image_, SuperblockUse::kLower));
-  UNIONFS_TRY(prove_same(merged, *merged_, parts.geometry, *layer_, builder.to_prove(),
-                         parts.is_cancelled));
-  return stage_.write(area_.layer_tables.offset, tables);
+  return prove_same(merged, *merged_, parts.geometry, *layer_, builder.to_prove(),
+                    parts.is_cancelled);
 }
 
 JournalPlan NextLayer::plan(const Geometry& geometry) const {

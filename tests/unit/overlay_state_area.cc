@@ -263,6 +263,17 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
       {"owner beyond", [=](LayerTables& t) { t.translated[0].inode = InodeNumber(inodes); }},
       {"kind 0", [](LayerTables& t) { t.translated[0].kind = TranslatedKind{0}; }},
       {"kind 9", [](LayerTables& t) { t.translated[0].kind = TranslatedKind{9}; }},
+      {"level of a kind without levels",
+       [](LayerTables& t) {
+         t.translated[0].kind = TranslatedKind::kXattr;
+         t.translated[0].level = 1;
+       }},
+      {"level 0", [](LayerTables& t) { t.translated[0].kind = TranslatedKind::kIndirect; }},
+      {"level 4",
+       [](LayerTables& t) {
+         t.translated[0].kind = TranslatedKind::kIndirect;
+         t.translated[0].level = 4;
+       }},
       {"kept inode 0", [](LayerTables& t) { t.kept_inodes[0].inode = InodeNumber(0); }},
       {"kept inode beyond", [=](LayerTables& t) { t.kept_inodes[1].inode = InodeNumber(inodes); }},
       {"kept inodes descend", [](LayerTables& t) { std::swap(t.kept_inodes[0], t.kept_inodes[1]); }},
@@ -298,6 +309,46 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
                                   quiet_log()),
                        {"upper.img: state area"}) == ErrorKind::kCorrupt);
   }
+}
+
+// An image that is zeros for ever behind a few bytes, as a sparse file is.
+class SparseImage final : public Image {
+ public:
+  SparseImage(std::vector<std::byte> front, uint64_t size_bytes)
+      : front_(std::move(front)), size_bytes_(size_bytes) {}
+  const std::string& name() const override { return name_; }
+  uint64_t size_bytes() const override { return size_bytes_; }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
+    read_bytes += buffer.size();
+    std::memset(buffer.data(), 0, buffer.size());
+    if (offset < front_.size()) {
+      std::memcpy(buffer.data(), &front_[offset],
+                  std::min<uint64_t>(front_.size() - offset, buffer.size()));
+    }
+    return {};
+  }
+
+  mutable uint64_t read_bytes = 0;
+
+ private:
+  std::string name_ = "sparse.img";
+  std::vector<std::byte> front_;
+  uint64_t size_bytes_;
+};
+
+TEST_CASE("State area: tables that claim a sparse terabyte cost no memory", "[state_area]") {
+  const Subject& subject = Subject::get();
+  LayerTables tables;
+  tables.features = load_disk(subject.lower, *subject.upper)->layer().tables().features;
+  std::vector<std::byte> head = encode_layer_tables(tables);
+  const Le32 count = UINT32_MAX;
+  std::memcpy(&head[offsetof(format::LayerTablesHead, translated_count)], &count, sizeof(count));
+  const FileRange range{0, head.size() + uint64_t{UINT32_MAX} * sizeof(format::TranslatedBlock)};
+  const SparseImage image(head, range.length);
+  const Geometry geometry = value_of(Geometry::grow(subject.lower.volume, 8 * kMebibyte));
+  CHECK(expect_error(read_layer_tables(image, range, geometry.merged()),
+                     {"sparse.img", "translated block 0"}) == ErrorKind::kCorrupt);
+  CHECK(image.read_bytes < kMebibyte);
 }
 
 TEST_CASE("State area: a damaged header falls back to the other, then is refused",
