@@ -135,6 +135,10 @@ Result<void> Disk::begin_session() {
   area_.flags |= kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
   UNIONFS_TRY(upper_file_.sync());
+  if (upper_file_.size_bytes() > area_.end()) {
+    // The journal of a checkpoint that died before its commit.
+    UNIONFS_TRY(upper_file_.resize(area_.end()));
+  }
   stamp_->write(area_.session_number, boot_id_);
   view_->set_bitmap(writing_bitmap_.get());
   session_ = std::make_unique<Session>(

@@ -181,6 +181,8 @@ Result<int> info(const CommonArguments& arguments) {
   print_facts(arguments, facts, *upper);
   if (outlook) {
     print_outlook(*outlook);
+  } else if (facts.written_blocks > 0) {
+    fmt::print("checkpoint: give the lower with -b to see whether it is possible\n");
   }
   return kExitSuccess;
 }

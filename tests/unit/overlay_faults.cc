@@ -372,6 +372,17 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
   CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
 }
 
+TEST_CASE("Disk: a journal that was never committed is cut off", "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  const uint64_t size_bytes = upper->size_bytes();
+  expect_success(upper->resize(size_bytes + 10 * kBlock));
+  { const auto disk = load_disk(images.lower(), *upper); }
+  CHECK(upper->size_bytes() == size_bytes + 10 * kBlock);  // loading writes nothing
+  const auto disk = open_disk(images.lower(), *upper);
+  CHECK(upper->size_bytes() == size_bytes);
+}
+
 TEST_CASE("Disk: the header remembers how the session ended", "[disk]") {
   const BenchImages& images = BenchImages::of(kBlock);
   const auto upper = images.upper();
