@@ -18,17 +18,25 @@ make_busybox_root() {
     chmod 1777 "$root/tmp"
 }
 
+# Where this machine's own packages come from; nothing if it is no Debian 12.
+_debian_mirror() {
+    # shellcheck disable=SC2016  # $(SITE) is for apt-get
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' \
+        'Component: main' 2>/dev/null | head -n 1
+}
+
 # make_debian_root DIR - a minimal Debian with a package in /root that dpkg.sh
 # installs. The download is kept in GUEST_CACHE.
 make_debian_root() {
-    local root=$1 lock archive=$GUEST_CACHE/debian-root.tar place
+    local root=$1 lock archive=$GUEST_CACHE/debian-root.tar place mirror
     require debootstrap dpkg-deb tar
     exec {lock}>"$GUEST_CACHE/lock"
     flock -w 900 "$lock" || fail "another test holds $GUEST_CACHE/lock"
     if [ ! -s "$archive" ]; then
         place=$WORK/debootstrap
         step "debootstrap downloads a root"
-        timeout 900 debootstrap --variant=minbase bookworm "$place" \
+        mirror=$(_debian_mirror)
+        timeout 900 debootstrap --variant=minbase bookworm "$place" ${mirror:+"$mirror"} \
             >"$WORK/debootstrap.log" 2>&1 || {
             tail -n 20 "$WORK/debootstrap.log" >&2
             skip "debootstrap cannot make a root here"
