@@ -54,22 +54,16 @@ Result<void> Disk::load_layer() {
   const std::string& name = upper_file_.name();
   UNIONFS_ASSIGN(Superblock superblock,
                  Superblock::read(upper_file_, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(std::optional<uint64_t> state_offset,
-                 state_offset_of(name, superblock.raw()));
-  if (!state_offset) {
-    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
-                       "program; serve it once, writable, to import it",
-                       name);
-  }
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper_file_, *state_offset));
+  UNIONFS_ASSIGN(uint64_t state_offset, required_state_offset_of(name, superblock.raw()));
+  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper_file_, state_offset));
   File* upper_file = &upper_file_;
   if (header.area.journal.length != 0) {
     journal_area_ = header.area;
     stage_ = std::make_unique<StagedFile>(upper_file_);
     UNIONFS_TRY(stage_journal(*stage_, upper_file_, journal_area_));
     UNIONFS_ASSIGN(superblock, Superblock::read(*stage_, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(state_offset, state_offset_of(name, superblock.raw()));
-    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset.value_or(0)));
+    UNIONFS_ASSIGN(state_offset, required_state_offset_of(name, superblock.raw()));
+    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset));
     upper_file = stage_.get();
   }
   area_ = header.area;

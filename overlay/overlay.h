@@ -33,6 +33,9 @@ class Overlay {
   static Result<std::unique_ptr<Overlay>> prepare(OverlayOptions options);
 
   uint64_t size_bytes() const { return size_bytes_; }
+  // Whether the upper was made elsewhere, and waits for a client that may write
+  // to be imported.
+  bool is_foreign() const { return foreign_.has_value(); }
 
   // For each client, after the fork.  Makes the upper if there is none: the
   // one asked for, or, for a client that only reads, an empty one in memory.

@@ -86,6 +86,18 @@ Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
   return std::optional<uint64_t>(mark.state_offset.value());
 }
 
+Result<uint64_t> required_state_offset_of(const std::string& name,
+                                          const ext2::Superblock& superblock) {
+  UNIONFS_ASSIGN(const auto state_offset, state_offset_of(name, superblock));
+  if (!state_offset) {
+    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
+                       "program; to import it, serve it once to a client that may write, or run: "
+                       "unionfs-img checkpoint -b LOWER {}",
+                       name, name);
+  }
+  return *state_offset;
+}
+
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset) {
   format::Mark mark = {};
   mark.magic = format::kMarkMagic;

@@ -46,6 +46,9 @@ struct StateArea {
 // upper's, for messages.
 Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
                                                 const ext2::Superblock& superblock);
+// The same of an upper that must have one.
+Result<uint64_t> required_state_offset_of(const std::string& name,
+                                          const ext2::Superblock& superblock);
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset);
 
 // Bytes of one of the two session bitmaps.

@@ -19,19 +19,17 @@ Result<std::unique_ptr<CheckedUpper>> CheckedUpper::load(const Volume& lower,
 
 Result<void> CheckedUpper::open(File& upper) {
   UNIONFS_ASSIGN(const Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(const auto state_offset, state_offset_of(upper.name(), superblock.raw()));
-  if (!state_offset) {
-    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
-                       "program",
-                       upper.name());
-  }
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, *state_offset));
+  UNIONFS_ASSIGN(uint64_t state_offset,
+                 required_state_offset_of(upper.name(), superblock.raw()));
+  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, state_offset));
   file_ = &upper;
   if (header.area.journal.length != 0) {
     journal_area_ = header.area;
     stage_ = std::make_unique<StagedFile>(upper);
     UNIONFS_TRY(stage_journal(*stage_, upper, journal_area_));
-    UNIONFS_ASSIGN(header, read_state_header(*stage_, *state_offset));
+    UNIONFS_ASSIGN(const Superblock staged, Superblock::read(*stage_, SuperblockUse::kUpper));
+    UNIONFS_ASSIGN(state_offset, required_state_offset_of(upper.name(), staged.raw()));
+    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset));
     file_ = stage_.get();
   }
   area_ = header.area;

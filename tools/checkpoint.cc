@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // unionfs-img checkpoint: the session becomes a layer, here and now.
+#include <unistd.h>
+
 #include "overlay/overlay.h"
 #include "tools/common.h"
 #include "tools/fsck.h"
@@ -22,7 +24,11 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
   options.lower_path = arguments.lower;
   options.upper_path = arguments.upper;
   options.log = note;
+  if (::isatty(STDERR_FILENO) == 1) {
+    options.progress = note;  // of an import
+  }
   UNIONFS_ASSIGN(const auto overlay, Overlay::prepare(std::move(options)));
+  const bool is_import = overlay->is_foreign();
   UNIONFS_TRY(overlay->open(false));
   const auto figures = overlay->checkpoint(false);
   UNIONFS_TRY(overlay->close());
@@ -32,13 +38,16 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
                                      figures.error().message)});
   }
   if (arguments.as_json) {
-    Json json{{"upper", arguments.upper}, {"done", figures->has_value()}};
+    Json json{{"upper", arguments.upper}, {"done", figures->has_value()}, {"imported", is_import}};
     if (*figures) {
       json["written-blocks"] = (*figures)->written_blocks;
       json["own-inodes-added"] = (*figures)->own_inodes_added;
       json["staged-bytes"] = (*figures)->staged_bytes;
     }
     print_json(json);
+  } else if (is_import) {
+    fmt::print("{}: was made elsewhere, and is an upper of {} now\n", arguments.upper,
+               arguments.lower);
   } else if (!*figures) {
     fmt::print("{}: no session: nothing to do\n", arguments.upper);
   } else {

@@ -73,19 +73,17 @@ Result<uint64_t> count_written(PosixFile& upper, const StateArea& area, const La
 Result<UpperFacts> read_upper_facts(PosixFile& upper) {
   UpperFacts facts;
   UNIONFS_ASSIGN(const Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(const auto state_offset, state_offset_of(upper.name(), superblock.raw()));
-  if (!state_offset) {
-    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
-                       "program",
-                       upper.name());
-  }
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, *state_offset));
+  UNIONFS_ASSIGN(uint64_t state_offset,
+                 required_state_offset_of(upper.name(), superblock.raw()));
+  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, state_offset));
   facts.has_journal = header.area.journal.length != 0;
   StagedFile stage(upper);
   const File* file = &upper;
   if (facts.has_journal) {
     UNIONFS_TRY(stage_journal(stage, upper, header.area));
-    UNIONFS_ASSIGN(header, read_state_header(stage, *state_offset));
+    UNIONFS_ASSIGN(const Superblock staged, Superblock::read(stage, SuperblockUse::kUpper));
+    UNIONFS_ASSIGN(state_offset, required_state_offset_of(upper.name(), staged.raw()));
+    UNIONFS_ASSIGN(header, read_state_header(stage, state_offset));
     file = &stage;
   }
   facts.area = header.area;

@@ -204,6 +204,20 @@ refused 1 "not an upper|no state area|without a state area" "$IMG" info "$LOWER"
 refused 1 "" "$IMG" ls "$UPPER"
 refused 1 "" "$IMG" nonsense
 
+step "an upper made elsewhere"
+mkdir "$WORK/elsewhere"
+echo elsewhere >"$WORK/elsewhere/new-file"
+mke2fs -q -t ext2 -d "$WORK/elsewhere" "$WORK/foreign.img" 8M
+refused 1 "foreign.img: .*to import it" "$IMG" info "$WORK/foreign.img"
+refused 1 "foreign.img: .*to import it" "$IMG" ls -b "$LOWER" "$WORK/foreign.img"
+"$IMG" checkpoint -b "$LOWER" "$WORK/foreign.img" >"$WORK/out"
+has_line "$WORK/out" "foreign.img: was made elsewhere, and is an upper of .* now"
+"$IMG" check -b "$LOWER" "$WORK/foreign.img"
+"$IMG" diff -b "$LOWER" "$WORK/foreign.img" >"$WORK/out"
+has_line "$WORK/out" "new-file"
+"$IMG" checkpoint -b "$LOWER" "$WORK/foreign.img" >"$WORK/out"
+has_line "$WORK/out" "no session: nothing to do"
+
 step "a session that cannot become a layer, and --fsck"
 serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 mount_merged disk "$WORK/mnt"
