@@ -153,3 +153,23 @@ check_upper() {
     check_clean "$copy"
     rm -f -- "$copy"
 }
+
+# check_guest_session NAME SIZE - the guest's manifests, from before and after
+# changes.sh: it saw the lower, and its changes are what a plain copy of SIZE bytes
+# shows after the same. They stay as before.manifest and after.manifest.
+check_guest_session() {
+    local name=$1 size=$2
+    guest_section "$name" before >"$WORK/before.manifest"
+    guest_section "$name" after >"$WORK/after.manifest"
+
+    step "the guest saw the lower's tree"
+    same_facts "$WORK/lower.manifest" "$WORK/before.manifest" \
+        "the guest saw something else than the lower holds"
+
+    step "its changes are what a plain copy shows after the same changes"
+    make_oracle "$WORK/lower.img" "$WORK/oracle.img" "$size" \
+        "$GUEST_HERE/inside/changes.sh" "$SEED"
+    host_manifest "$WORK/oracle.img" "$WORK/oracle.manifest"
+    same_tree "$WORK/oracle.manifest" "$WORK/after.manifest" \
+        "the guest's changes came out differently on a plain copy"
+}

@@ -61,19 +61,7 @@ guest_boot disk virtio_pci,virtio_blk,ext4,crc32c_generic "$WORK/guest-script" \
     -nic none \
     -blockdev "driver=nbd,node-name=disk,server.type=unix,server.path=$WORK/disk.sock,discard=unmap" \
     -device virtio-blk-pci,drive=disk
-guest_section disk before >"$WORK/before.manifest"
-guest_section disk after >"$WORK/after.manifest"
-
-step "the guest saw the lower's tree"
-same_facts "$WORK/lower.manifest" "$WORK/before.manifest" \
-    "the guest saw something else than the lower holds"
-
-step "its changes are what a plain copy shows after the same changes"
-make_oracle "$WORK/lower.img" "$WORK/oracle.img" "$size_bytes" \
-    "$GUEST_HERE/inside/changes.sh" "$SEED"
-host_manifest "$WORK/oracle.img" "$WORK/oracle.manifest"
-same_tree "$WORK/oracle.manifest" "$WORK/after.manifest" \
-    "the guest's changes came out differently on a plain copy"
+check_guest_session disk "$size_bytes"
 
 step "the host finds the same, now and after restarts"
 check_export disk "$WORK/after.manifest" "with the guest gone"
