@@ -124,10 +124,10 @@ Result<std::optional<EntryView>> DirectoryCursor::next() {
     return entry_error(place_, offset_, "rec_len {} is not a multiple of 4 from {} to {}",
                        size_bytes, kMinEntrySizeBytes, left);
   }
-  // Without file types the byte behind name_len is its high half.
-  if (!rules_.has_file_types && raw.file_type != 0) {
-    return entry_error(place_, offset_, "name_len {} is over {}", raw.file_type << 8 | raw.name_len,
-                       ext2::kMaxNameBytes);
+  // Without file types the kernel leaves this byte as it finds it in a reused block;
+  // no name is so long that it could be part of the length.
+  if (!rules_.has_file_types) {
+    raw.file_type = 0;
   }
   if (ext2::entry_size_bytes(raw.name_len) > size_bytes) {
     return entry_error(place_, offset_, "name_len {} does not fit rec_len {}", raw.name_len,

@@ -217,7 +217,7 @@ struct DirectoryEntry {
   Le32 inode;       // 0: free space, unless file_type is a whiteout or a fallthru
   Le16 rec_len;     // to the next entry; multiple of 4
   uint8_t name_len;
-  uint8_t file_type;  // high byte of a 16-bit name_len without INCOMPAT_FILETYPE
+  uint8_t file_type;  // means nothing without INCOMPAT_FILETYPE
   // name_len bytes of name follow
 };
 static_assert(sizeof(DirectoryEntry) == 8);
