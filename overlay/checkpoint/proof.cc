@@ -25,8 +25,9 @@ class Prover {
         geometry_(geometry),
         layer_(layer),
         used_(session),
-        expected_(geometry.merged().block_size_bytes),
-        found_(geometry.merged().block_size_bytes) {}
+        block_size_(geometry.merged().block_size_bytes),
+        expected_(kMaxRunBytes),
+        found_(kMaxRunBytes) {}
 
   Result<void> prove_superblock() const {
     ext2::Superblock expected = normalized(session_.superblock().raw());
@@ -37,14 +38,35 @@ class Prover {
     return {};
   }
 
-  Result<void> prove(BlockNumber block) {
-    UNIONFS_ASSIGN(const bool is_used, used_.is_used(block));
-    if (!is_used) {
+  Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
+
+  // Blocks of one stretch, all used; most are the same, so they are read together.
+  Result<void> prove_run(const BlockRange& run) {
+    if (run.empty()) {
       return {};
     }
-    UNIONFS_TRY(session_.read_block(block, expected_));
-    UNIONFS_TRY(synthesized_.read_block(block, found_));
-    if (expected_ == found_) {
+    const size_t length = run.count() * block_size_;
+    const uint64_t offset = run.begin.value() * block_size_;
+    UNIONFS_TRY(session_.image().read(offset, ByteSpan(expected_).first(length)));
+    UNIONFS_TRY(synthesized_.image().read(offset, ByteSpan(found_).first(length)));
+    if (std::memcmp(expected_.data(), found_.data(), length) == 0) {
+      return {};
+    }
+    for (BlockNumber block = run.begin; block < run.end; ++block) {
+      UNIONFS_TRY(prove(block));
+    }
+    return {};
+  }
+
+  uint64_t max_run_blocks() const { return kMaxRunBytes / block_size_; }
+
+ private:
+  Result<void> prove(BlockNumber block) {
+    const ByteSpan expected = ByteSpan(expected_).first(block_size_);
+    const ByteSpan found = ByteSpan(found_).first(block_size_);
+    UNIONFS_TRY(session_.read_block(block, expected));
+    UNIONFS_TRY(synthesized_.read_block(block, found));
+    if (std::memcmp(expected.data(), found.data(), block_size_) == 0) {
       return {};
     }
     const FixedRange* fixed = geometry_.fixed_at_or_after(block);
@@ -59,7 +81,6 @@ class Prover {
     return differs(block, "a file's block");
   }
 
- private:
   static Failure differs(BlockNumber block, const char* what) {
     return corrupt("the new layer would give other bytes of block {} ({})", block, what);
   }
@@ -106,8 +127,10 @@ class Prover {
   }
 
   Result<void> prove_names(const TranslatedBlock& entry) const {
-    UNIONFS_ASSIGN(const auto expected, live_entries(expected_, entry));
-    UNIONFS_ASSIGN(const auto found, live_entries(found_, entry));
+    UNIONFS_ASSIGN(const auto expected,
+                   live_entries(ConstByteSpan(expected_).first(block_size_), entry));
+    UNIONFS_ASSIGN(const auto found,
+                   live_entries(ConstByteSpan(found_).first(block_size_), entry));
     // An index block has no names but "." and "..": its bytes count.
     const bool has_names = std::any_of(expected.begin(), expected.end(), [](const LiveEntry& e) {
       return std::get<3>(e) != "." && std::get<3>(e) != "..";
@@ -139,9 +162,12 @@ class Prover {
   const Volume& synthesized_;
   const Geometry& geometry_;
   const Layer& layer_;
+  static constexpr size_t kMaxRunBytes = 256 * 1024;
+
   UsedNumbers used_;
-  std::vector<std::byte> expected_;
-  std::vector<std::byte> found_;
+  const uint32_t block_size_;
+  std::vector<std::byte> expected_;  // what the session shows of a run, or of a block
+  std::vector<std::byte> found_;     // what the new layer would show
 };
 
 }  // namespace
@@ -159,11 +185,20 @@ Result<void> prove_same(const Volume& session, const Volume& synthesized,
                         const std::atomic<bool>& is_cancelled) {
   Prover prover(session, synthesized, geometry, layer);
   UNIONFS_TRY(prover.prove_superblock());
+  BlockRange run;
   for (const BlockNumber block : blocks) {
-    UNIONFS_TRY(check_not_cancelled(is_cancelled));
-    UNIONFS_TRY(prover.prove(block));
+    UNIONFS_ASSIGN(const bool is_used, prover.is_used(block));
+    if (!is_used) {
+      continue;
+    }
+    if (run.end != block || run.count() == prover.max_run_blocks()) {
+      UNIONFS_TRY(check_not_cancelled(is_cancelled));
+      UNIONFS_TRY(prover.prove_run(run));
+      run = {block, block};
+    }
+    ++run.end;
   }
-  return {};
+  return prover.prove_run(run);
 }
 
 }  // namespace unionfs
