@@ -239,42 +239,47 @@ void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
 Result<void> Session::flush() {
   UNIONFS_TRY(check_alive());
   std::unique_lock<std::mutex> lock(flush_mutex_);
-  const uint64_t needed = flushes_started_ + 1;  // one that starts from now on
-  while (last_good_flush_ < needed) {
+  const uint64_t needed = rounds_started_ + 1;  // the first that starts from now on
+  while (flushed_through_ < needed) {
     if (is_flushing_) {
-      flush_done_.wait(lock);
+      round_done_.wait(lock);
       continue;
     }
     is_flushing_ = true;
-    const uint64_t number = ++flushes_started_;
+    const uint64_t round = ++rounds_started_;
     lock.unlock();
-    Result<void> result = flush_now();
+    Result<uint64_t> through = flush_round(round);
     lock.lock();
     is_flushing_ = false;
-    if (result) {
-      last_good_flush_ = number;
+    if (through) {
+      flushed_through_ = std::max(flushed_through_, *through);
     }
-    flush_done_.notify_all();
-    if (!result) {
-      return result;
+    round_done_.notify_all();
+    if (!through) {
+      return Failure(std::move(through).error());
     }
   }
   return {};
 }
 
-Result<void> Session::flush_now() {
+// Returns the last round before whose start everything is durable now.
+Result<uint64_t> Session::flush_round(uint64_t round) {
   UNIONFS_TRY(check_alive());
-  const std::vector<SessionBitmap::DirtyPage> pages = bitmap_.take_dirty();
-  UNIONFS_TRY(sync_or_fail());
-  if (pages.empty()) {
-    return {};
-  }
-  Result<void> written = bitmap_.write_durable(pages);
+  std::vector<SessionBitmap::DirtyPage> pages = bitmap_.take_dirty();
+  Result<void> written = bitmap_.write_durable(synced_pages_);
   if (!written) {
     bitmap_.put_back(pages);
-    return written;
+    bitmap_.put_back(synced_pages_);
+    synced_pages_.clear();
+    synced_round_ = 0;
+    return Failure(std::move(written).error());
   }
-  return sync_or_fail();
+  UNIONFS_TRY(sync_or_fail());
+  // Without new bits the data was all that this round had to make durable.
+  const uint64_t through = pages.empty() ? round : synced_round_;
+  synced_pages_ = std::move(pages);
+  synced_round_ = round;
+  return through;
 }
 
 // The host may have dropped what it could not write, so after one failure no

@@ -9,9 +9,11 @@
 // So a first touch holds the stripe lock of its block; a change to a block
 // that lies home already is a plain write without any lock.
 //
-// Order.  The bit is set after the data was written.  A flush copies the pages
-// of the live bitmap that gained bits, syncs, writes the copies to the durable
-// bitmap and syncs again: no bit is durable before its data.
+// Order.  The bit is set after the data was written.  Flushing goes in rounds,
+// one at a time.  A round copies the pages of the live bitmap that gained bits,
+// writes the copies of the round before to the durable bitmap, and syncs: no bit
+// is durable before its data.  A flush that finds new bits takes two rounds, and
+// the second is the first of the flushes that came meanwhile.
 #ifndef UNIONFS_OVERLAY_SESSION_H
 #define UNIONFS_OVERLAY_SESSION_H
 
@@ -82,7 +84,7 @@ class Session {
     return stripes_[block.value() / kBlocksPerStripe % stripes_.size()];
   }
   void set_bits(BlockNumber begin, BlockNumber end);
-  Result<void> flush_now();
+  Result<uint64_t> flush_round(uint64_t round);
   Result<void> sync_or_fail();
   Result<void> check_alive() const;
   void run_flusher();
@@ -104,12 +106,16 @@ class Session {
 
   std::atomic<bool> has_failed_{false};  // a sync failed: nothing works until a restart
 
-  // Flushes: one at a time; one that starts after a request came serves it.
+  // Rounds of flushing, counted from 1.
   std::mutex flush_mutex_;
-  std::condition_variable flush_done_;
-  uint64_t flushes_started_ = 0;  // guarded by flush_mutex_
-  uint64_t last_good_flush_ = 0;  // guarded by flush_mutex_
+  std::condition_variable round_done_;
+  uint64_t rounds_started_ = 0;   // guarded by flush_mutex_
+  uint64_t flushed_through_ = 0;  // what came before this round began is durable; guarded
   bool is_flushing_ = false;      // guarded by flush_mutex_
+  // Of the thread that runs a round: copies whose data is synced, and the round
+  // that made them, 0 if that failed.
+  std::vector<SessionBitmap::DirtyPage> synced_pages_;
+  uint64_t synced_round_ = 0;
 
   // The flusher.
   std::thread flusher_;
