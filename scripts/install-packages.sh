@@ -16,7 +16,8 @@ DEMO_PACKAGES=(e2fsprogs kmod mount fuse3 nbdkit nbd-client libnbd-bin python3-l
 TEST_PACKAGES=(catch2 libcli11-dev libnbd-dev python3
     e2fsprogs genext2fs attr mount fuse3 kmod shellcheck
     nbdkit libnbd-bin python3-libnbd
-    qemu-system-x86 nbd-client busybox-static cpio)
+    qemu-system-x86 nbd-client busybox-static cpio
+    fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib)
 
 wanted=()
 for set_name in "$@"; do
