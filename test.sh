@@ -112,6 +112,7 @@ if [ -n "$sanitize" ]; then
     # nbdkit is not instrumented itself: the runtimes must be there before the plugin.
     compiler=${CXX:-c++}
     preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
+    preload+=" $BUILD_ROOT/build-asan/tests/libsanitizer-first.so"
     SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
 
     say "with ThreadSanitizer: sessions used by many threads"

@@ -6,18 +6,26 @@
 # The same long random series of file system operations on the merged image and on
 # a plain copy of the lower grown to the same size, both mounted by the kernel.
 # Whatever the merged image answers or holds that the plain copy does not is a
-# defect: journals and tree dumps are compared with cmp, before and after server
-# restarts (checkpoints) and after a killed server.
+# defect: journals and tree dumps are compared with cmp.
+#
+# It goes in cycles. Each has three parts of the series with two restarts between
+# them, one of a server that is stopped with its session open and one of a killed
+# server: the disk must be the same to the byte. Then a checkpoint, made in one of
+# three ways: now the tree must still be the plain copy's, with the inode numbers
+# and times that it had; merged image and layer are clean to stock e2fsck;
+# `unionfs-img check` passes; and tests/lib/layer_names.py, which reads the layer
+# by names alone, must find the same tree.
 #
 # A KIND is BLOCK_SIZE/INODE_SIZE/MKE2FS_FEATURES, for example 1024/128/^dir_index.
 #
 # Environment, besides what tests/lib/common.sh reads:
 #   SEEDS        seeds tried with every kind, if there are no arguments (default 1)
-#   KINDS        the kinds (default: six of block size, inode size, dir_index)
-#   OPERATIONS   operations of the first round (default 800); the second round has
-#                half of it, the third a quarter
+#   KINDS        the kinds (default: seven of block size, inode size, dir_index or filetype)
+#   CYCLES       cycles of a run (default 3)
+#   OPERATIONS   operations of a cycle (default 480)
 #   MERGED_MIB   size of the merged image (default 640)
-#   FS_EXERCISE, FS_TREE   the programs (default $BUILD_DIR/tests/fs/...)
+#   FS_EXERCISE, FS_TREE, UNIONFS_IMG
+#                the programs (default $BUILD_DIR/tests/fs/..., $BUILD_DIR/tools/...)
 #   LAYER_INODES the least number of inodes a checkpointed layer must hold (default 30;
 #                0 for a plugin that only keeps its session)
 #   STAND_IN     if not empty, serve a second plain copy with UNIONFS_PLUGIN (say,
@@ -28,19 +36,23 @@ set -euo pipefail
 
 SEEDS=${SEEDS:-1}
 KINDS=${KINDS:-1024/128/dir_index 1024/256/^dir_index 2048/256/dir_index \
-    2048/128/^dir_index 4096/128/^dir_index 4096/256/dir_index}
-OPERATIONS=${OPERATIONS:-800}
+    2048/128/^dir_index 4096/128/^dir_index 4096/256/dir_index 4096/256/^filetype}
+CYCLES=${CYCLES:-3}
+OPERATIONS=${OPERATIONS:-480}
 MERGED_MIB=${MERGED_MIB:-640}
 FS_EXERCISE=${FS_EXERCISE:-$BUILD_DIR/tests/fs/fs-exercise}
 FS_TREE=${FS_TREE:-$BUILD_DIR/tests/fs/fs-tree}
+UNIONFS_IMG=${UNIONFS_IMG:-$BUILD_DIR/tools/unionfs-img}
 STAND_IN=${STAND_IN:-}
 LOWER_MIB=64
 LAYER_INODES=${LAYER_INODES:-30}
 SPACE_LIMIT_MIB=$((MERGED_MIB / 2))
+layer_names=$(realpath -- "$(dirname "$0")/../lib/layer_names.py")
 total_operations=0
 total_calls=0
+total_cycles=0
 
-require mke2fs e2fsck resize2fs dumpe2fs nbdcopy nbdkit setfattr sha256sum cmp
+require mke2fs e2fsck resize2fs dumpe2fs nbdcopy nbdinfo nbdkit setfattr sha256sum cmp python3
 require_kernel_mount
 make_work
 lower=$WORK/lower.img upper=$WORK/upper.img plain=$WORK/plain.img
@@ -106,12 +118,13 @@ make_plain() {
     fi
 }
 
+# serve_merged auto|never
 serve_merged() {
     if [ -n "$STAND_IN" ]; then
         [ -e "$upper" ] || cp --sparse=always "$plain" "$upper"
         serve merged "$upper"
     else
-        serve merged "$lower" "$upper" "size=${MERGED_MIB}M"
+        serve merged "$lower" "$upper" "size=${MERGED_MIB}M" "checkpoint=$1"
     fi
 }
 
@@ -127,7 +140,7 @@ unmount_both() {
 }
 
 fail_here() {
-    fail "$where: $1 (again: OPERATIONS=$OPERATIONS MERGED_MIB=$MERGED_MIB $0 '$one')"
+    fail "$where: $1 (again: CYCLES=$CYCLES OPERATIONS=$OPERATIONS MERGED_MIB=$MERGED_MIB $0 '$one')"
 }
 
 same() {
@@ -211,22 +224,97 @@ check_layer() {
     rm -f "$copy"
 }
 
-restart() {
+# A new server, while there is a session: the disk has the same bytes.
+# reopen stop_server|kill_server
+reopen() {
+    save_image merged "$WORK/saved.img"
+    "$1" merged
+    check_image "$WORK/saved.img"
+    serve_merged never
+    nbdcopy "$(socket_uri merged)" - | cmp - "$WORK/saved.img" ||
+        fail_here "another image after $1"
+    rm -f "$WORK/saved.img"
+}
+
+# One part of the series: part SEED SKIP OPERATIONS
+part() {
+    mount_both
+    [ ! -e "$WORK/merged.full" ] || compare_kept "after a restart"
+    exercise_both "$@"
+    compare_both "after operation $(($2 + $3))"
+    unmount_both
+}
+
+# A server that makes checkpoints, and a client that only looks in.
+visit() {
+    serve_merged auto
+    nbdinfo --size "$(socket_uri merged)" >"$WORK/size.txt"
+}
+
+# Ends the server and its session, each cycle in another way.
+end_session() {
     stop_server merged
+    case $(($1 % 3)) in
+    1) # at the server's end
+        visit
+        stop_server merged
+        ;;
+    2) # by the tool
+        [ -n "$STAND_IN" ] || "$UNIONFS_IMG" checkpoint -b "$lower" "$upper" >"$WORK/checkpoint.txt"
+        ;;
+    0) # a server killed before, in or after its checkpoint, and what is left of that
+        visit
+        sleep "1.$((RANDOM % 10))"
+        kill_server merged
+        visit
+        stop_server merged
+        ;;
+    esac
+}
+
+# What the layer is by itself, and the disk that it makes.
+check_checkpoint() {
     check_layer
-    serve_merged
+    [ -n "$STAND_IN" ] || "$UNIONFS_IMG" check -b "$lower" "$upper" >"$WORK/check.txt" ||
+        fail_here "unionfs-img check: $(head -n 5 "$WORK/check.txt")"
+    serve_merged never
+    save_image merged "$WORK/saved.img"
+    check_image "$WORK/saved.img"
+    if [ -z "$STAND_IN" ]; then
+        python3 -B "$layer_names" "$1" "$lower" "$upper" "$WORK/saved.img" >"$WORK/names.txt" ||
+            fail_here "the layer, read by names, is not the merged image ($1)"
+        step "$where: $(cat "$WORK/names.txt")"
+    fi
+    rm -f "$WORK/saved.img"
+}
+
+# cycle SEED NUMBER
+cycle() {
+    local seed=$1 number=$2 half=$((OPERATIONS / 2)) quarter=$((OPERATIONS / 4))
+    where="seed $seed, kind ${one#*:}, cycle $number"
+    # Every cycle has a series of its own.
+    seed=$((seed + 1000 * number))
+    part "$seed" 0 "$half"
+    reopen stop_server
+    part "$seed" "$half" "$quarter"
+    reopen kill_server
+    part "$seed" $((half + quarter)) "$quarter"
+    end_session "$number"
+    check_checkpoint compare
+    total_cycles=$((total_cycles + 1))
 }
 
 run() {
-    local seed=${1%%:*} kind=${1#*:} lower_hash began=$SECONDS
+    local seed=${1%%:*} kind=${1#*:} lower_hash number began=$SECONDS
     where="seed $seed, kind $kind"
     step "$where"
-    rm -f "$upper"
+    RANDOM=$seed
+    rm -f "$upper" "$WORK/merged.full"
     make_populated "$lower" "$LOWER_MIB" "$kind"
     lower_hash=$(sha256sum <"$lower")
     make_plain "$kind"
 
-    serve_merged
+    serve_merged never
     check_merged_clean
     mount_both
     compare_both "before any change"
@@ -235,37 +323,17 @@ run() {
         "$FS_TREE" --times --inodes "$plain_place" >"$WORK/plain.full"
         same "$WORK/plain.full" "$WORK/merged.full" "the untouched trees differ"
     fi
-
-    exercise_both "$seed" 0 "$OPERATIONS"
-    compare_both "after the first round"
     unmount_both
-    check_merged_clean
-    restart
-    check_merged_clean
-    mount_both
-    compare_kept "after a restart"
 
-    exercise_both $((seed + 1000)) "$OPERATIONS" $((OPERATIONS / 2))
-    compare_both "after the second round"
-    unmount_both
-    # Kills before, about and after the automatic checkpoint, as the seed has it.
-    sleep "$((seed % 4 / 2)).$((seed % 2 * 6))"
-    kill_server merged
-    serve_merged
-    check_merged_clean
-    mount_both
-    compare_kept "after the server was killed"
+    for ((number = 1; number <= CYCLES; number++)); do cycle "$seed" "$number"; done
 
-    exercise_both $((seed + 2000)) 0 $((OPERATIONS / 4))
-    compare_both "after the third round"
-    unmount_both
-    restart
-    check_merged_clean
     mount_both
-    compare_kept "after the last restart"
+    compare_kept "after the last checkpoint"
     unmount_both
     stop_server merged
-    check_layer
+    [ -n "$STAND_IN" ] || "$UNIONFS_IMG" checkpoint -b "$lower" "$upper" >"$WORK/checkpoint.txt"
+    check_checkpoint self-test
+    stop_server merged
     check_image "$plain"
     [ "$lower_hash" = "$(sha256sum <"$lower")" ] || fail_here "the lower was changed"
     step "$where: passed in $((SECONDS - began)) s"
@@ -278,4 +346,4 @@ if [ $# = 0 ]; then
     done
 fi
 for one in "${runs[@]}"; do run "$one"; done
-step "$total_operations operations ($total_calls changing calls) applied to the merged image in ${#runs[@]} runs"
+step "$total_operations operations ($total_calls changing calls) applied to the merged image in ${#runs[@]} runs, $total_cycles checkpoint cycles"

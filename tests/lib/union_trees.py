@@ -113,19 +113,45 @@ def generate(seed, lower, upper, marks):
         file.writelines(line + "\n" for line in lines)
 
 
+def classic_union(below, marks, is_opaque):
+    """The classic rule for one directory: {name: "above" or "below"}.
+
+    `below` has the names of the lower directory at this place, if one shows there;
+    `marks` says for each name of the upper one what it is: "real", "whiteout" or
+    "fallthru".
+    """
+    shown = {}
+    for name in below:
+        mark = marks.get(name)
+        if mark == "fallthru" or (mark is None and not is_opaque):
+            shown[name] = "below"
+    for name, mark in marks.items():
+        if mark == "real":
+            shown[name] = "above"
+    return shown
+
+
 class Model:
     """The union, naively: the lower's tree, changed name by name."""
 
     def __init__(self, upper, marks, result):
         self.upper = upper
         self.result = result
-        self.marks = {"whiteout": set(), "fallthru": set(), "opaque": set()}
+        self.opaque = set()
+        self.marks = {}  # by directory: {name: mark}
         with open(marks, encoding="ascii") as file:
             for line in file:
                 words = line.split()
                 if len(words) == 2:
-                    self.marks[words[0]].add(words[1])
+                    self.read_mark(*words)
         self.copies = {}
+
+    def read_mark(self, kind, place):
+        if kind == "opaque":
+            self.opaque.add(place)
+        else:
+            directory, name = os.path.split(place)
+            self.marks.setdefault(directory or ".", {})[name] = kind
 
     def remove(self, path):
         if os.path.isdir(path) and not os.path.islink(path):
@@ -136,20 +162,18 @@ class Model:
     def merge(self, directory, below_shows):
         """`below_shows`: what is in the result at this place is the lower's."""
         target = os.path.normpath(os.path.join(self.result, directory))
-        is_opaque = directory in self.marks["opaque"]
-
-        def place_of(name):
-            return os.path.normpath(os.path.join(directory, name))
-
-        if below_shows and is_opaque:
-            for name in os.listdir(target):
-                if place_of(name) not in self.marks["fallthru"]:
-                    self.remove(os.path.join(target, name))
-        for name in os.listdir(target):
-            if place_of(name) in self.marks["whiteout"]:
+        is_opaque = directory in self.opaque
+        marks = dict(self.marks.get(directory, {}))
+        own_names = sorted(os.listdir(os.path.join(self.upper, directory)))
+        marks.update((name, "real") for name in own_names)
+        below = os.listdir(target)
+        shown = classic_union(below, marks, is_opaque)
+        for name in below:
+            if name not in shown:
                 self.remove(os.path.join(target, name))
-        for name in sorted(os.listdir(os.path.join(self.upper, directory))):
-            self.lay_over(place_of(name), below_shows and not is_opaque)
+        for name in own_names:
+            self.lay_over(os.path.normpath(os.path.join(directory, name)),
+                          below_shows and not is_opaque)
         self.copy_looks(os.path.join(self.upper, directory), target)
 
     def lay_over(self, place, below_shows):
