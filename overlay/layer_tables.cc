@@ -162,9 +162,7 @@ class Decoder {
       UNIONFS_TRY(ascending("inode of a translated block", raw.inode, 1,
                             merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
-      const bool is_indirect = raw.kind == static_cast<uint8_t>(TranslatedKind::kIndirect);
-      UNIONFS_TRY(ascending("level of a translated block", raw.level, is_indirect ? 1 : 0,
-                            is_indirect ? kMaxLevel + 1 : 1));
+      UNIONFS_TRY(ascending("level of a translated block", raw.level, 0, kMaxLevel + 1));
       least = raw.block + uint64_t{1};
       tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode),
                                     raw.file_block, static_cast<TranslatedKind>(raw.kind),

@@ -256,6 +256,10 @@ Result<void> Synthesis::fill_holes(std::span<Le32> pointers,
 // Own indirect blocks: of a regular file, filled up like its inode; of any
 // other type all that they lead to is own.
 Result<void> Synthesis::own_indirect(const TranslatedBlock& entry, ByteSpan out) const {
+  if (entry.level == 0) {
+    return corrupt("{}: state area: translated block {} is an indirect block of level 0",
+                   upper_.name(), entry.block);
+  }
   UNIONFS_ASSIGN(const auto below, regular_below(entry.inode));
   if (!below) {
     return {};

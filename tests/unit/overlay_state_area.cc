@@ -263,17 +263,7 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
       {"owner beyond", [=](LayerTables& t) { t.translated[0].inode = InodeNumber(inodes); }},
       {"kind 0", [](LayerTables& t) { t.translated[0].kind = TranslatedKind{0}; }},
       {"kind 9", [](LayerTables& t) { t.translated[0].kind = TranslatedKind{9}; }},
-      {"level of a kind without levels",
-       [](LayerTables& t) {
-         t.translated[0].kind = TranslatedKind::kXattr;
-         t.translated[0].level = 1;
-       }},
-      {"level 0", [](LayerTables& t) { t.translated[0].kind = TranslatedKind::kIndirect; }},
-      {"level 4",
-       [](LayerTables& t) {
-         t.translated[0].kind = TranslatedKind::kIndirect;
-         t.translated[0].level = 4;
-       }},
+      {"level 4", [](LayerTables& t) { t.translated[0].level = 4; }},
       {"kept inode 0", [](LayerTables& t) { t.kept_inodes[0].inode = InodeNumber(0); }},
       {"kept inode beyond", [=](LayerTables& t) { t.kept_inodes[1].inode = InodeNumber(inodes); }},
       {"kept inodes descend", [](LayerTables& t) { std::swap(t.kept_inodes[0], t.kept_inodes[1]); }},
