@@ -306,8 +306,10 @@ part_kill() {
 refuse() {
     local pattern=$1 status=0
     shift
-    timeout 60 nbdkit "${NBDKIT_FLAGS[@]}" -f -U - "$UNIONFS_PLUGIN" "$@" --run true \
-        >refuse.log 2>&1 || status=$?
+    (
+        use_sanitizer
+        exec timeout 60 nbdkit "${NBDKIT_FLAGS[@]}" -f -U - "$UNIONFS_PLUGIN" "$@" --run true
+    ) >refuse.log 2>&1 || status=$?
     [ "$status" = 1 ] || fail "$*: nbdkit ended with status $status"
     grep -qe "$pattern" refuse.log || {
         cat refuse.log >&2
@@ -428,8 +430,7 @@ part_hostile() {
         rm -f merged.img
         status=0
         (
-            # shellcheck disable=SC2030,SC2031 # only for this subshell
-            [ -z "${SANITIZE_PRELOAD:-}" ] || export LD_PRELOAD=$SANITIZE_PRELOAD
+            use_sanitizer
             # shellcheck disable=SC2016 # nbdkit's shell expands $uri
             exec timeout 120 nbdkit -r -f -U - "$UNIONFS_PLUGIN" lower.img upper.img \
                 --run 'env -u LD_PRELOAD nbdcopy --destination-is-zero "$uri" merged.img'

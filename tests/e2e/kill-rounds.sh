@@ -43,9 +43,11 @@ kill_creations() {
     local creator client status uri="nbd+unix:///?socket=$WORK/creator.sock"
     for _ in $(seq "$CREATIONS"); do
         rm -f -- "$UPPER" "$WORK/creator.sock"
-        env ${SANITIZE_PRELOAD:+"LD_PRELOAD=$SANITIZE_PRELOAD"} \
-            nbdkit --exit-with-parent -f -U "$WORK/creator.sock" "$UNIONFS_PLUGIN" \
-            "${IMAGES[@]}" >>"$WORK/creator.log" 2>&1 </dev/null &
+        (
+            use_sanitizer
+            exec nbdkit --exit-with-parent -f -U "$WORK/creator.sock" "$UNIONFS_PLUGIN" \
+                "${IMAGES[@]}"
+        ) >>"$WORK/creator.log" 2>&1 </dev/null &
         creator=$!
         while [ ! -S "$WORK/creator.sock" ] && kill -0 "$creator" 2>/dev/null; do sleep 0.002; done
         nbdinfo --size "$uri" >/dev/null 2>&1 &

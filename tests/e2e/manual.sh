@@ -14,7 +14,7 @@ POD=$(dirname "$0")/../../plugin/nbdkit-unionfs-plugin.pod
 
 # plugin ARGS... - nbdkit with the plugin.
 plugin() {
-    env ${SANITIZE_PRELOAD:+"LD_PRELOAD=$SANITIZE_PRELOAD"} nbdkit "$UNIONFS_PLUGIN" "$@"
+    (use_sanitizer && exec nbdkit "$UNIONFS_PLUGIN" "$@")
 }
 
 step "parameters"

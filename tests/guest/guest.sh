@@ -194,7 +194,7 @@ serve_tcp() {
         TCP_PORT=$((10000 + RANDOM % 20000))
         rm -f -- "$pid_file"
         (
-            [ -z "${SANITIZE_PRELOAD:-}" ] || export LD_PRELOAD=$SANITIZE_PRELOAD
+            use_sanitizer
             exec nbdkit --exit-with-parent -f -P "$pid_file" -i 127.0.0.1 \
                 -p "$TCP_PORT" "${NBDKIT_FLAGS[@]}" "$UNIONFS_PLUGIN" "$@"
         ) >"$log" 2>&1 </dev/null &

@@ -33,13 +33,9 @@ run_server() {
     shift
     STATUS=0
     (
-        if [ -n "${SANITIZE_PRELOAD:-}" ]; then
-            # Its shadow memory is all of the address space.
-            # shellcheck disable=SC2030,SC2031
-            export LD_PRELOAD=$SANITIZE_PRELOAD
-        else
-            ulimit -v "$MEMORY_KIB"
-        fi
+        use_sanitizer
+        # A sanitizer's shadow memory is all of the address space.
+        [ -n "${SANITIZE_PRELOAD:-}" ] || ulimit -v "$MEMORY_KIB"
         ulimit -c 0
         exec timeout -k 2 "$MESSAGE_LIMIT_SECONDS" \
             nbdkit -U - -t 4 "${NBDKIT_FLAGS[@]}" "$UNIONFS_PLUGIN" "$@" --run "$command"
