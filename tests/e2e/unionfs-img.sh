@@ -219,6 +219,16 @@ has_line "$WORK/out" "new-file"
 has_line "$WORK/out" "no session: nothing to do"
 
 step "a session that cannot become a layer, and --fsck"
+if [ -n "${SANITIZE_PRELOAD:-}" ]; then
+    # --fsck starts the nbdkit that it finds.
+    mkdir "$WORK/bin"
+    cat >"$WORK/bin/nbdkit" <<END
+#!/bin/sh
+LD_PRELOAD='$SANITIZE_PRELOAD' ASAN_OPTIONS=detect_leaks=0 exec '$(command -v nbdkit)' "\$@"
+END
+    chmod +x "$WORK/bin/nbdkit"
+    PATH=$WORK/bin:$PATH
+fi
 serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 mount_merged disk "$WORK/mnt"
 echo crash >"$WORK/mnt/crash"
