@@ -173,6 +173,18 @@ void rewrite_entry(ByteSpan block, uint32_t offset, InodeNumber inode, uint8_t f
   std::memcpy(block.data() + offset, &raw, sizeof(raw));
 }
 
+void put_entry(ByteSpan block, size_t offset, size_t size_bytes, InodeNumber inode,
+               uint8_t file_type, std::string_view name) {
+  ext2::DirectoryEntry raw;
+  assert(offset % 4 == 0 && offset + sizeof(raw) + name.size() <= block.size());
+  raw.inode = inode.value();
+  raw.rec_len = static_cast<uint16_t>(size_bytes);
+  raw.name_len = static_cast<uint8_t>(name.size());
+  raw.file_type = file_type;
+  std::memcpy(block.data() + offset, &raw, sizeof(raw));
+  std::memcpy(block.data() + offset + sizeof(raw), name.data(), name.size());
+}
+
 Result<uint64_t> directory_block_count(const Volume& volume, const InodeRecord& directory) {
   const Layout& layout = volume.layout();
   if (!directory.is_directory()) {

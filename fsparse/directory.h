@@ -103,6 +103,10 @@ Result<void> for_each_entry(ConstByteSpan block, const DirectoryRules& rules,
 // Puts inode and type of the entry at `offset` in place; the entry must have
 // been seen there.
 void rewrite_entry(ByteSpan block, uint32_t offset, InodeNumber inode, uint8_t file_type);
+// Makes an entry at `offset` that reaches `size_bytes` far (rec_len, at most
+// 65532); it and its name must lie inside the block.
+void put_entry(ByteSpan block, size_t offset, size_t size_bytes, InodeNumber inode,
+               uint8_t file_type, std::string_view name);
 
 // ---- whole directories -----------------------------------------------------
 

@@ -158,12 +158,12 @@ class Prover {
     return entries;
   }
 
+  static constexpr size_t kMaxRunBytes = 256 * 1024;
+
   const Volume& session_;
   const Volume& synthesized_;
   const Geometry& geometry_;
   const Layer& layer_;
-  static constexpr size_t kMaxRunBytes = 256 * 1024;
-
   UsedNumbers used_;
   const uint32_t block_size_;
   std::vector<std::byte> expected_;  // what the session shows of a run, or of a block

@@ -13,17 +13,6 @@ namespace {
 // More than this e2fsck does not count, and the kernel does not make.
 constexpr int kMaxLinks = 65000;
 
-void put_entry(ByteSpan block, uint32_t offset, uint32_t size_bytes, InodeNumber inode,
-               uint8_t file_type, std::string_view name) {
-  ext2::DirectoryEntry raw;
-  raw.inode = inode.value();
-  raw.rec_len = static_cast<uint16_t>(size_bytes);
-  raw.name_len = static_cast<uint8_t>(name.size());
-  raw.file_type = file_type;
-  std::memcpy(block.data() + offset, &raw, sizeof(raw));
-  std::memcpy(block.data() + offset + sizeof(raw), name.data(), name.size());
-}
-
 void set_entry_size(ByteSpan block, uint32_t offset, uint32_t size_bytes) {
   ext2::DirectoryEntry raw;
   std::memcpy(&raw, block.data() + offset, sizeof(raw));

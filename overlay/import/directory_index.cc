@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fsparse/directory.h"
 #include "fsparse/htree.h"
 
 namespace unionfs {
@@ -16,17 +17,6 @@ struct Slot {
   uint32_t hash;
   uint32_t block;
 };
-
-void put_entry(Bytes& block, size_t offset, size_t size_bytes, InodeNumber inode, uint8_t type,
-               std::string_view name) {
-  ext2::DirectoryEntry raw;
-  raw.inode = inode.value();
-  raw.rec_len = static_cast<uint16_t>(size_bytes);
-  raw.name_len = static_cast<uint8_t>(name.size());
-  raw.file_type = type;
-  std::memcpy(block.data() + offset, &raw, sizeof(raw));
-  std::memcpy(block.data() + offset + sizeof(raw), name.data(), name.size());
-}
 
 // `slots` begins at `first`; count and limit take the place of the first hash.
 void put_slots(Bytes& block, size_t offset, const std::vector<Slot>& slots, size_t first,
