@@ -148,6 +148,9 @@ constexpr uint16_t kModeRegular = 0x8000;
 constexpr uint16_t kModeSymlink = 0xA000;
 constexpr uint16_t kModeSocket = 0xC000;
 
+// More than this e2fsck does not count, and the kernel (EXT4_LINK_MAX) does not make.
+constexpr uint16_t kMaxLinks = 65000;
+
 constexpr uint32_t kFlagIndex = 0x00001000;   // htree directory (EXT2_INDEX_FL)
 constexpr uint32_t kFlagOpaque = 0x04000000;  // union mounts: opaque directory
 

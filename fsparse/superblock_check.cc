@@ -42,16 +42,16 @@ constexpr FeatureName kRoCompatNames[] = {
 
 template <size_t Count>
 void append_names(std::string& text, uint32_t word, const FeatureName (&names)[Count],
-                  std::string_view unknown_prefix) {
-  for (uint32_t bit = 1; bit != 0; bit <<= 1) {
-    if ((word & bit) == 0) {
-      continue;
+                  std::string_view word_name) {
+  for (const FeatureName& feature : names) {
+    if ((word & feature.bit) != 0) {
+      text += text.empty() ? "" : ", ";
+      text += feature.name;
+      word &= ~feature.bit;
     }
-    const auto* found = std::find_if(std::begin(names), std::end(names),
-                                     [bit](const FeatureName& name) { return name.bit == bit; });
-    text += text.empty() ? "" : ", ";
-    text += found != std::end(names) ? std::string(found->name)
-                                     : fmt::format("{}{:#x}", unknown_prefix, bit);
+  }
+  if (word != 0) {
+    text += fmt::format("{}{} {:#x}", text.empty() ? "" : ", ", word_name, word);
   }
 }
 
@@ -224,9 +224,9 @@ bool are_known_features(uint32_t rev_level, uint32_t incompat, uint32_t ro_compa
 
 std::string feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat) {
   std::string text;
-  append_names(text, compat, kCompatNames, "compat ");
-  append_names(text, incompat, kIncompatNames, "incompat ");
-  append_names(text, ro_compat, kRoCompatNames, "ro_compat ");
+  append_names(text, compat, kCompatNames, "compat");
+  append_names(text, incompat, kIncompatNames, "incompat");
+  append_names(text, ro_compat, kRoCompatNames, "ro_compat");
   return text;
 }
 

@@ -52,34 +52,23 @@ Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const File& lower_
 
 Result<void> Disk::load_layer() {
   const std::string& name = upper_file_.name();
-  UNIONFS_ASSIGN(Superblock superblock,
-                 Superblock::read(upper_file_, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(uint64_t state_offset, required_state_offset_of(name, superblock.raw()));
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper_file_, state_offset));
-  File* upper_file = &upper_file_;
-  if (header.area.journal.length != 0) {
-    journal_area_ = header.area;
-    stage_ = std::make_unique<StagedFile>(upper_file_);
-    UNIONFS_TRY(stage_journal(*stage_, upper_file_, journal_area_));
-    UNIONFS_ASSIGN(superblock, Superblock::read(*stage_, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(state_offset, required_state_offset_of(name, superblock.raw()));
-    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset));
-    upper_file = stage_.get();
-  }
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper_file_));
+  stage_ = std::move(state.stage);
+  journal_area_ = state.journal_area;
+  const StateHeader& header = state.header;
   area_ = header.area;
   UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
   if (!is_same_lower(area_.lower, identity)) {
     return invalid("{}: belongs to another lower ({}), not to {} ({})", name,
                    describe(area_.lower), lower_.name(), describe(identity));
   }
-  UNIONFS_TRY(check_merged_size(name, header, superblock.layout()));
   UNIONFS_ASSIGN(geometry_,
                  Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
   UNIONFS_TRY(check_sections(name, header, *geometry_));
-  UNIONFS_ASSIGN(upper_, Volume::open(*upper_file, SuperblockUse::kUpper));
+  UNIONFS_ASSIGN(upper_, Volume::open(*state.file, SuperblockUse::kUpper));
   UNIONFS_TRY(check_same_geometry(*upper_, *geometry_));
   UNIONFS_ASSIGN(LayerTables tables,
-                 read_layer_tables(*upper_file, area_.layer_tables, geometry_->merged()));
+                 read_layer_tables(*state.file, area_.layer_tables, geometry_->merged()));
   if (tables.translated.size() * geometry_->merged().block_size_bytes !=
       area_.translated_blocks.length) {
     return corrupt("{}: state area: {} translated blocks, but {} bytes for them", name,
@@ -87,7 +76,7 @@ Result<void> Disk::load_layer() {
   }
   UNIONFS_ASSIGN(layer_, Layer::load(*upper_, *geometry_, std::move(tables)));
   synthesis_.emplace(lower_, *upper_, *geometry_, *layer_);
-  view_.emplace(*synthesis_, lower_file_, *upper_file, area_, reader_);
+  view_.emplace(*synthesis_, lower_file_, *state.file, area_, reader_);
   return {};
 }
 
@@ -162,8 +151,7 @@ Result<void> Disk::close() {
 // ---- checkpoints -------------------------------------------------------------
 
 bool Disk::has_session() const {
-  const SessionBitmap* bitmap = writing_bitmap_ ? writing_bitmap_.get() : reading_bitmap_.get();
-  return bitmap != nullptr && !bitmap->is_empty();
+  return writing_bitmap_ != nullptr && !writing_bitmap_->is_empty();
 }
 
 Result<void> Disk::grow(const Geometry& larger) {
@@ -203,14 +191,7 @@ Result<CheckpointFigures> Disk::checkpoint(bool by_itself,
 }
 
 uint64_t Disk::session_block_count() const {
-  const BlockNumber end(geometry_->merged().block_count);
-  uint64_t count = 0;
-  for (BlockNumber block(0); block < end;) {
-    const SessionBitmap::BitRun run = reading_bitmap_->run_at(block, end);
-    count += run.is_set ? run.end - block : 0;
-    block = run.end;
-  }
-  return count;
+  return reading_bitmap_->count_set(BlockNumber(geometry_->merged().block_count));
 }
 
 Result<std::unique_ptr<NextLayer>> Disk::next_layer() {

@@ -15,7 +15,7 @@
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/journal.h"
 #include "overlay/checkpoint/next_layer.h"
-#include "overlay/checkpoint/staged_file.h"
+#include "overlay/checkpoint/upper_state.h"
 #include "overlay/live_stamp.h"
 #include "overlay/session.h"
 
@@ -51,7 +51,8 @@ class Disk {
   // only be read; finish_checkpoint() mends that.
   bool has_journal() const { return stage_ != nullptr; }
   Result<void> finish_checkpoint() { return replay_journal(upper_file_, journal_area_); }
-  // Whether there is anything a checkpoint could turn into a layer.  After open().
+  // Whether there is anything that checkpoint() could turn into a layer; false
+  // unless open(false) was called.
   bool has_session() const;
   // Without a session, before open(false): enlarges the merged image.  Afterwards
   // the disk must be loaded anew.

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The layer tables as bytes, both ways.
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "fsparse/block_map.h"
+#include "overlay/hash.h"
 #include "overlay/layer.h"
 
 namespace unionfs {
@@ -17,16 +15,8 @@ namespace format = upper_format;
 
 template <typename T>
 void append(std::vector<std::byte>& bytes, const T& value) {
-  const auto* first = reinterpret_cast<const std::byte*>(&value);
-  bytes.insert(bytes.end(), first, first + sizeof(T));
-}
-
-uint64_t checksum_of(ConstByteSpan bytes) {
-  // The checksum's own field counts as zero.
-  std::vector<std::byte> copy(bytes.begin(), bytes.end());
-  constexpr size_t kPlace = offsetof(format::LayerTablesHead, checksum);
-  std::memset(copy.data() + kPlace, 0, sizeof(Le64));
-  return XXH3_64bits(copy.data(), copy.size());
+  const ConstByteSpan more = bytes_of(value);
+  bytes.insert(bytes.end(), more.begin(), more.end());
 }
 
 // Takes structures off a range of the file, a piece at a time, and hashes what
@@ -34,26 +24,24 @@ uint64_t checksum_of(ConstByteSpan bytes) {
 class Taker {
  public:
   Taker(const Image& image, FileRange range)
-      : image_(image), next_(range.offset), end_(range.end()), state_(XXH3_createState()) {
-    XXH3_64bits_reset(state_.get());
-  }
+      : image_(image), next_(range.offset), end_(range.end()) {}
 
   Result<format::LayerTablesHead> take_head() {
     UNIONFS_ASSIGN(format::LayerTablesHead head, take_raw<format::LayerTablesHead>());
     format::LayerTablesHead hashed = head;
     hashed.checksum = uint64_t{0};
-    XXH3_64bits_update(state_.get(), &hashed, sizeof(hashed));
+    hash_.add(bytes_of(hashed));
     return head;
   }
 
   template <typename T>
   Result<T> take() {
     UNIONFS_ASSIGN(const T value, take_raw<T>());
-    XXH3_64bits_update(state_.get(), &value, sizeof(T));
+    hash_.add(bytes_of(value));
     return value;
   }
 
-  uint64_t checksum() const { return XXH3_64bits_digest(state_.get()); }
+  uint64_t checksum() const { return hash_.value(); }
 
  private:
   template <typename T>
@@ -77,14 +65,10 @@ class Taker {
     return {};
   }
 
-  struct FreeState {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-
   const Image& image_;
   uint64_t next_;
   uint64_t end_;
-  std::unique_ptr<XXH3_state_t, FreeState> state_;
+  Hash hash_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(64 * 1024);
   ConstByteSpan piece_;  // of the buffer: read, not taken
 };
@@ -284,7 +268,7 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
   for (const format::WhiteoutRun& run : inodes) {
     append(bytes, run);
   }
-  head.checksum = checksum_of(bytes);
+  head.checksum = XXH3_64bits(bytes.data(), bytes.size());  // its own field is zero so far
   std::memcpy(bytes.data(), &head, sizeof(head));
   return bytes;
 }

@@ -90,7 +90,7 @@ Result<void> Overlay::check_size_option() {
                    upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
   UNIONFS_TRY(disk_->open(true));  // only to look at its session
-  if (disk_->has_session()) {
+  if (disk_->session_block_count() > 0) {
     return invalid("{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
                    "session into a layer first: unionfs-img checkpoint",
                    upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
@@ -102,7 +102,7 @@ Result<void> Overlay::check_size_option() {
 
 // What only readers ask for goes with them.
 Result<void> Overlay::create_upper_file(bool read_only) {
-  is_upper_in_memory_ = read_only;
+  is_upper_for_readers_ = read_only;
   if (read_only && foreign_ && !options_.temporary_directory.empty()) {
     // All of the upper's files, too much for memory.
     UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
@@ -140,7 +140,7 @@ Result<void> Overlay::create_upper(bool read_only) {
 Result<void> Overlay::open(bool read_only) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
   if (disk_ == nullptr && upper_file_ != nullptr) {
-    UNIONFS_TRY(load_disk());  // it failed after a checkpoint
+    UNIONFS_TRY(load_disk());  // it failed after a checkpoint, or when it was to grow
   }
   if (disk_ == nullptr) {
     if (Result<void> created = create_upper(read_only); !created) {
@@ -150,8 +150,9 @@ Result<void> Overlay::open(bool read_only) {
     UNIONFS_TRY(load_disk());
   }
   if (!read_only) {
-    if (is_upper_in_memory_) {
-      return invalid("the first client only read, so there is no upper to write to");
+    if (is_upper_for_readers_) {
+      return invalid("the first client only read, so there is no upper to write to; restart the "
+                     "server");
     }
     UNIONFS_TRY(upper_file_->make_writable());
     if (disk_->has_journal()) {
@@ -159,9 +160,11 @@ Result<void> Overlay::open(bool read_only) {
       UNIONFS_TRY(load_disk());
     }
     if (larger_) {
-      const Geometry larger = std::move(*larger_);
-      UNIONFS_TRY(disk_->grow(larger));
-      UNIONFS_TRY(load_disk());
+      const Geometry larger = *larger_;
+      const Result<void> grown = disk_->grow(larger);
+      disk_.reset();
+      UNIONFS_TRY(load_disk());  // also after a failure: it may be committed
+      UNIONFS_TRY(grown);
     }
   } else if (larger_) {
     return invalid("{}: cannot be grown by a server that only reads", upper_file_->name());

@@ -33,9 +33,6 @@ class Overlay {
   static Result<std::unique_ptr<Overlay>> prepare(OverlayOptions options);
 
   uint64_t size_bytes() const { return size_bytes_; }
-  // Whether the upper was made elsewhere, and waits for a client that may write
-  // to be imported.
-  bool is_foreign() const { return foreign_.has_value(); }
 
   // For each client, after the fork.  Makes the upper if there is none: the
   // one asked for, or, for a client that only reads, an empty one in memory.
@@ -70,7 +67,7 @@ class Overlay {
 
   std::mutex open_mutex_;                  // guards what follows while clients come
   std::unique_ptr<PosixFile> upper_file_;  // nullptr until there is one
-  bool is_upper_in_memory_ = false;
+  bool is_upper_for_readers_ = false;      // in memory or temporary, gone with them
   // An upper made elsewhere, until it was imported; a server that only reads
   // keeps it, and serves a temporary one.
   std::unique_ptr<PosixFile> foreign_file_;

@@ -125,6 +125,16 @@ SessionBitmap::BitRun SessionBitmap::run_at(BlockNumber begin, BlockNumber end) 
   }
 }
 
+uint64_t SessionBitmap::count_set(BlockNumber end) const {
+  uint64_t count = 0;
+  for (BlockNumber block(0); block < end;) {
+    const BitRun run = run_at(block, end);
+    count += run.is_set ? run.end - block : 0;
+    block = run.end;
+  }
+  return count;
+}
+
 void SessionBitmap::set(BlockNumber begin, BlockNumber end) {
   BlockNumber block = begin;
   while (block < end) {

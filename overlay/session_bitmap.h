@@ -19,7 +19,7 @@
 
 namespace unionfs {
 
-// Thread-safe, but for the static makers and adopt().  Tests and sets are
+// Thread-safe, but for the static makers.  Tests and sets are
 // wait-free; only the first bit in a page of 32768 blocks takes a lock, to
 // reserve the page's space.
 class SessionBitmap {
@@ -47,6 +47,9 @@ class SessionBitmap {
     BlockNumber end;
   };
   BitRun run_at(BlockNumber begin, BlockNumber end) const;
+
+  // How many bits are set in [0, end).
+  uint64_t count_set(BlockNumber end) const;
 
   // Sets the bits of [begin, end).  Their space must have been reserved.
   void set(BlockNumber begin, BlockNumber end);

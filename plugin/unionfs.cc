@@ -135,8 +135,9 @@ constexpr const char* kConfigHelp =
     "[lower=]<FILE>      (required) The ext2 image below, never written.\n"
     "[upper=]<FILE>      The layer over it, created if missing;\n"
     "                    without one changes are gone at exit.\n"
-    "size=<SIZE>         Size of a new merged disk\n"
-    "                    (default: the lower's, plus as much or 1G).\n"
+    "size=<SIZE>         Size of the disk; a larger one makes an upper grow\n"
+    "                    (default: the upper's; for a new one the lower's,\n"
+    "                    plus as much or 1G).\n"
     "checkpoint=auto|never  Whether what was written becomes a layer of\n"
     "                    files when the last client has gone (default: auto).";
 

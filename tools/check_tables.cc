@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // What the state area says: whiteouts, kept counts, counters.
-#include <algorithm>
-
 #include "overlay/checkpoint/view_image.h"
 #include "overlay/layer_groups.h"
 #include "tools/layer_check.h"
@@ -15,34 +13,14 @@ void LayerCheck::check_area() {
   if ((area.flags & ~kKnown) != 0) {
     violation("{}: state area: unknown flags {:#x}", name(), area.flags & ~kKnown);
   }
-  struct Section {
-    const char* name;
-    FileRange range;
-  };
-  std::vector<Section> sections = {{"durable bitmap", area.durable_bitmap},
-                                   {"live bitmap", area.live_bitmap},
-                                   {"fixed blocks", area.fixed_blocks},
-                                   {"layer tables", area.layer_tables},
-                                   {"translated blocks", area.translated_blocks}};
-  std::sort(sections.begin(), sections.end(), [](const Section& a, const Section& b) {
-    return a.range.offset < b.range.offset;
-  });
-  for (size_t i = 1; i < sections.size(); ++i) {
-    if (sections[i - 1].range.end() > sections[i].range.offset) {
-      violation("{}: state area: the {} run into the {}", name(), sections[i - 1].name,
-                sections[i].name);
-    }
-  }
 }
 
 void LayerCheck::check_features() {
   const MergedFeatures& features = from_.tables.features;
-  constexpr uint32_t kIncompat = ext2::kIncompatFiletype | ext2::kIncompatMetaBg;
   const bool has_meta_groups = (features.incompat & ext2::kIncompatMetaBg) != 0;
-  if ((features.incompat & ~kIncompat) != 0 || has_meta_groups != layout_.has_meta_groups ||
-      features.rev_level > ext2::kDynamicRevision) {
-    violation("{}: state area: revision {} and features {:#x} are not those of the merged image",
-              name(), features.rev_level, features.incompat);
+  if (has_meta_groups != layout_.has_meta_groups) {
+    violation("{}: state area: the merged image's features are {:#x}, but it {} meta block groups",
+              name(), features.incompat, layout_.has_meta_groups ? "has" : "has no");
   }
 }
 

@@ -18,20 +18,11 @@ Result<std::unique_ptr<CheckedUpper>> CheckedUpper::load(const Volume& lower,
 }
 
 Result<void> CheckedUpper::open(File& upper) {
-  UNIONFS_ASSIGN(const Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(uint64_t state_offset,
-                 required_state_offset_of(upper.name(), superblock.raw()));
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, state_offset));
-  file_ = &upper;
-  if (header.area.journal.length != 0) {
-    journal_area_ = header.area;
-    stage_ = std::make_unique<StagedFile>(upper);
-    UNIONFS_TRY(stage_journal(*stage_, upper, journal_area_));
-    UNIONFS_ASSIGN(const Superblock staged, Superblock::read(*stage_, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(state_offset, required_state_offset_of(upper.name(), staged.raw()));
-    UNIONFS_ASSIGN(header, read_state_header(*stage_, state_offset));
-    file_ = stage_.get();
-  }
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+  stage_ = std::move(state.stage);
+  journal_area_ = state.journal_area;
+  file_ = state.file;
+  const StateHeader& header = state.header;
   area_ = header.area;
   UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
   if (!is_same_lower(area_.lower, identity)) {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <optional>
 
-#include "overlay/checkpoint/staged_file.h"
+#include "overlay/checkpoint/upper_state.h"
 #include "tools/common.h"
 #include "tools/layer_check.h"
 

@@ -16,7 +16,11 @@ struct CheckpointArguments : CommonArguments {
 };
 
 Result<int> checkpoint(const CheckpointArguments& arguments) {
-  UNIONFS_TRY(PosixFile::open(arguments.upper, FileLock::kExclusive));  // it must be there
+  bool is_import = false;
+  {
+    UNIONFS_ASSIGN(const auto upper, PosixFile::open(arguments.upper, FileLock::kExclusive));
+    UNIONFS_ASSIGN(is_import, ForeignTree::is_foreign(*upper));
+  }
   if (arguments.with_fsck) {
     UNIONFS_TRY(run_fsck({arguments.lower, arguments.upper, arguments.plugin}));
   }
@@ -28,7 +32,6 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     options.progress = note;  // of an import
   }
   UNIONFS_ASSIGN(const auto overlay, Overlay::prepare(std::move(options)));
-  const bool is_import = overlay->is_foreign();
   UNIONFS_TRY(overlay->open(false));
   const auto figures = overlay->checkpoint(false);
   UNIONFS_TRY(overlay->close());

@@ -16,10 +16,6 @@ struct MapArguments : CommonArguments {
   std::string svg;
 };
 
-bool has_place(Owner owner) {
-  return owner == Owner::kLower || owner == Owner::kUpper || owner == Owner::kState;
-}
-
 const std::string& file_of(const OwnerMap& map, Owner owner) {
   return owner == Owner::kLower ? map.lower_name : map.upper_name;
 }

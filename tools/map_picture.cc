@@ -102,6 +102,10 @@ std::string xml_text(const std::string& text) {
 
 const char* owner_name(Owner owner) { return look_of(owner).name; }
 
+bool has_place(Owner owner) {
+  return owner == Owner::kLower || owner == Owner::kUpper || owner == Owner::kState;
+}
+
 OwnerMap make_owner_map(const MergedView& view, const StateArea& area) {
   OwnerMap map;
   map.block_size_bytes = view.block_size_bytes();
@@ -110,13 +114,11 @@ OwnerMap make_owner_map(const MergedView& view, const StateArea& area) {
   for (BlockNumber block(0); block < end;) {
     const Run run = view.run_at(block, end);
     const Owner owner = owner_of(run, area);
-    const bool has_place = owner == Owner::kLower || owner == Owner::kUpper ||
-                           owner == Owner::kState;
-    const uint64_t offset = has_place ? run.offset : 0;
+    const uint64_t offset = has_place(owner) ? run.offset : 0;
     map.block_counts[static_cast<size_t>(owner)] += run.end - block;
     OwnedRange* last = map.ranges.empty() ? nullptr : &map.ranges.back();
     if (last != nullptr && last->owner == owner &&
-        (!has_place ||
+        (!has_place(owner) ||
          last->file_offset + last->blocks.count() * map.block_size_bytes == offset)) {
       last->blocks.end = run.end;
     } else {

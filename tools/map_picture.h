@@ -18,6 +18,8 @@ enum class Owner : uint8_t { kLower, kUpper, kState, kSynthesized, kZero };
 constexpr size_t kOwnerCount = 5;
 
 const char* owner_name(Owner owner);
+// Whether its blocks lie in a file, and not in no file at all.
+bool has_place(Owner owner);
 
 // A stretch of the merged image with one owner.
 struct OwnedRange {

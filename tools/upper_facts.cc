@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tools/upper_facts.h"
 
-#include "overlay/checkpoint/journal.h"
+#include "overlay/checkpoint/upper_state.h"
 #include "overlay/layer.h"
 #include "overlay/live_stamp.h"
 #include "overlay/session_bitmap.h"
@@ -58,41 +58,22 @@ Result<uint64_t> count_written(PosixFile& upper, const StateArea& area, const La
                    range.length, layout.block_count);
   }
   UNIONFS_ASSIGN(const auto bitmap, SessionBitmap::open_for_reading(upper, range));
-  const BlockNumber end(layout.block_count);
-  uint64_t count = 0;
-  for (BlockNumber block(0); block < end;) {
-    const SessionBitmap::BitRun run = bitmap->run_at(block, end);
-    count += run.is_set ? run.end - block : 0;
-    block = run.end;
-  }
-  return count;
+  return bitmap->count_set(BlockNumber(layout.block_count));
 }
 
 }  // namespace
 
 Result<UpperFacts> read_upper_facts(PosixFile& upper) {
   UpperFacts facts;
-  UNIONFS_ASSIGN(const Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(uint64_t state_offset,
-                 required_state_offset_of(upper.name(), superblock.raw()));
-  UNIONFS_ASSIGN(StateHeader header, read_state_header(upper, state_offset));
-  facts.has_journal = header.area.journal.length != 0;
-  StagedFile stage(upper);
-  const File* file = &upper;
-  if (facts.has_journal) {
-    UNIONFS_TRY(stage_journal(stage, upper, header.area));
-    UNIONFS_ASSIGN(const Superblock staged, Superblock::read(stage, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(state_offset, required_state_offset_of(upper.name(), staged.raw()));
-    UNIONFS_ASSIGN(header, read_state_header(stage, state_offset));
-    file = &stage;
-  }
-  facts.area = header.area;
-  UNIONFS_ASSIGN(const Volume volume, Volume::open(*file, SuperblockUse::kUpper));
+  UNIONFS_ASSIGN(const UpperState state, read_upper_state(upper));
+  facts.has_journal = state.has_journal();
+  facts.area = state.header.area;
+  UNIONFS_ASSIGN(const Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
   const Layout& layout = volume.layout();
   facts.merged_size_bytes = layout.size_bytes();
   facts.block_size_bytes = layout.block_size_bytes;
   UNIONFS_ASSIGN(const LayerTables tables,
-                 read_layer_tables(*file, facts.area.layer_tables, layout));
+                 read_layer_tables(*state.file, facts.area.layer_tables, layout));
   UNIONFS_TRY(count_layer(volume, tables, facts));
   if (!facts.has_journal) {
     UNIONFS_ASSIGN(facts.written_blocks, count_written(upper, facts.area, layout));

@@ -1,40 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/checkpoint/journal.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 #include <functional>
-#include <memory>
 
+#include "overlay/hash.h"
 #include "overlay/zero_bytes.h"
 
 namespace unionfs {
 namespace {
 
 namespace format = upper_format;
-
-struct HashDeleter {
-  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-};
-
-class Hash {
- public:
-  Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
-  void add(ConstByteSpan bytes) {
-    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
-  }
-  uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
-
- private:
-  std::unique_ptr<XXH3_state_t, HashDeleter> state_;
-};
-
-template <typename T>
-ConstByteSpan bytes_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
-}
 
 constexpr uint64_t kMaxRunBytes = uint64_t{1} << 20;
 

@@ -9,7 +9,6 @@ namespace unionfs {
 namespace {
 
 constexpr InodeNumber kRoot(ext2::kRootInode);
-constexpr uint16_t kMaxLinks = 65000;
 
 }  // namespace
 
@@ -148,9 +147,9 @@ Result<InodeNumber> TreeApplier::place_file(const Work& work, const InodeRecord&
   const auto known = hard_links_.find(from.number().value());
   if (known != hard_links_.end()) {
     UNIONFS_ASSIGN(InodeRecord record, files_.read_inode(known->second));
-    if (record.raw().i_links_count >= kMaxLinks) {
+    if (record.raw().i_links_count >= ext2::kMaxLinks) {
       return corrupt("{}: inode {}: has more than {} names", tree_.name(), from.number(),
-                     kMaxLinks);
+                     ext2::kMaxLinks);
     }
     record.raw().i_links_count = static_cast<uint16_t>(record.raw().i_links_count + 1);
     UNIONFS_TRY(files_.write_inode(record));

@@ -10,9 +10,6 @@
 namespace unionfs {
 namespace {
 
-// More than this e2fsck does not count, and the kernel does not make.
-constexpr int kMaxLinks = 65000;
-
 void set_entry_size(ByteSpan block, uint32_t offset, uint32_t size_bytes) {
   ext2::DirectoryEntry raw;
   std::memcpy(&raw, block.data() + offset, sizeof(raw));
@@ -244,10 +241,10 @@ Result<void> DirectoryEditor::write() {
 Result<void> DirectoryEditor::write_inode() {
   UNIONFS_ASSIGN(InodeRecord record, files_.read_inode(directory_));
   const int links = record.raw().i_links_count + subdirectory_change_;
-  if (links < 2 || links > kMaxLinks) {
+  if (links < 2 || links > ext2::kMaxLinks) {
     return system_failure(EMLINK, fmt::format("merged image: inode {}: {} links, for it and the "
                                               "directories in it, are not from 2 to {}",
-                                              directory_, links, kMaxLinks));
+                                              directory_, links, ext2::kMaxLinks));
   }
   record.raw().i_links_count = static_cast<uint16_t>(links);
   record.raw().i_flags = (record.raw().i_flags & ~ext2::kFlagIndex) |

@@ -31,7 +31,6 @@ class MergedFiles {
   const Volume& volume() const { return *volume_; }
   const Layout& layout() const { return volume_->layout(); }
   Session& session() { return session_; }
-  MergedExt2& ext2() { return *ext2_; }
 
   // ---- inodes
   bool is_inode_used(InodeNumber inode) const;
@@ -62,7 +61,6 @@ class MergedFiles {
 
   // ---- features
   void need_large_files();
-  void need_attributes();
 
   // Writes bitmaps and counters.
   Result<void> close() { return ext2_->close(); }
@@ -71,6 +69,7 @@ class MergedFiles {
   MergedFiles(Session& session, const MergedView& view)
       : session_(session), image_("merged image", view) {}
 
+  void need_attributes();
   Result<void> free_inode(InodeRecord& record);
   Result<void> free_blocks(const InodeRecord& record);
   Result<void> free_attribute_block(const InodeRecord& record);

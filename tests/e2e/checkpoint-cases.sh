@@ -437,6 +437,25 @@ rule_checkpoint_by_itself() {
     expect_own_inodes 3
 }
 
+rule_readers_leave_a_session() {
+    usual_lower
+    change() { echo x >"$1/b/x"; }
+    session change # with checkpoint=never
+    local before
+    before=$(sha256sum <"$upper")
+    NBDKIT_FLAGS=(-r)
+    serve merged "$lower" "$upper"
+    save_image merged "$WORK/first.img"
+    sleep 2 # when the last client has gone a checkpoint would begin
+    save_image merged "$WORK/second.img"
+    stop_server merged
+    NBDKIT_FLAGS=()
+    cmp "$WORK/first.img" "$WORK/second.img"
+    [ "$before" = "$(sha256sum <"$upper")" ] || fail "a server that only reads wrote"
+    settle
+    expect_own_inodes 2
+}
+
 rule_reformatted() {
     usual_lower
     format() { mke2fs -q -F -t ext2 -b 4096 "$1" >/dev/null 2>&1; }

@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 
-require mke2fs e2fsck nbdcopy nbdinfo cmp
+require mke2fs e2fsck nbdcopy nbdinfo cmp prlimit
 require_kernel_mount
 make_work
 lower=$WORK/lower.img upper=$WORK/upper.img
@@ -80,6 +80,22 @@ for block_size in 1024 4096; do
         fail "it was shrunk"
     fi
     grep -q 'upper.img.*shrunk' "$WORK/shrink" || fail "no clear message: $(cat "$WORK/shrink")"
+
+    step "no space to grow, and space again"
+    cp --sparse=always -- "$upper" "$WORK/upper.kept"
+    serve disk "$lower" "$upper" size=16G
+    # The limit stands for a full disk: files may not become longer.
+    prlimit --pid "${SERVER_PID[disk]}" --fsize="$(stat -c %s "$upper"):"
+    for _ in 1 2; do
+        ! nbdinfo "$(socket_uri disk)" >"$WORK/info" 2>&1 || fail "it grew without space"
+        cmp "$upper" "$WORK/upper.kept" || fail "a client that was refused changed the upper"
+    done
+    prlimit --pid "${SERVER_PID[disk]}" --fsize=unlimited:
+    nbdinfo --size "$(socket_uri disk)" >"$WORK/size"
+    [ "$(cat "$WORK/size")" -gt $((15 << 30)) ] || fail "not grown: $(cat "$WORK/size")"
+    stop_server disk
+    check_size "$(cat "$WORK/size")" "grown after all"
+    cp --sparse=always -- "$WORK/upper.kept" "$upper"
 
     step "killed while it grows"
     cp --sparse=always -- "$upper" "$WORK/upper.kept"

@@ -212,13 +212,15 @@ broken 'counts' tables.translated_count=-1
 broken 'translated|counts' tables.translated_count=-1 $sum
 broken 'checksum' tables.checksum=+1
 broken 'magic' tables.magic=0
+broken 'meta block groups' tables.merged_feature_incompat=^0x10 $sum
+broken 'is for 0 blocks' header.merged_block_count=0 header.checksum=checksum
 broken 'flags' header.flags=^0x100 header.checksum=checksum
 broken 'state area' header.state_offset=+4096 header.checksum=checksum
 broken 'state area|layer tables' header.layer_tables.offset=+4096 header.checksum=checksum
 broken 'state area|translated' header.translated_blocks.length=+1024 header.checksum=checksum
 broken 'state area' header.durable_bitmap.length=+4096 header.checksum=checksum
 broken 'version' header.version=99 header.checksum=checksum
-broken 'run into|does not lie' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
+broken 'does not lie' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
     header.checksum=checksum
 broken 'state area|mark|cut short' mark.state_offset=+4096
 broken 'state area|mark' mark.magic=0

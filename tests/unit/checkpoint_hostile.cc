@@ -67,7 +67,7 @@ void hostile_round(const CheckpointImages& images, uint64_t seed, HostileFigures
     ++figures.refused;
     INFO("refused: " << result.error().message);
     CHECK(result.error().message.size() > 10);
-    CHECK(result.error().message.size() < 400);
+    CHECK(result.error().message.size() < 600);
     expect_same_session(images, *upper, session);
     return;
   }

@@ -195,6 +195,9 @@ TEST_CASE("features are refused by name", "[fsparse][superblock]") {
          });
   CHECK(feature_names(0x24, 0x22, 0x3) ==
         "has_journal, dir_index, filetype, whiteout, sparse_super, large_file");
+  CHECK(feature_names(0, 0x80080802, 0) == "filetype, incompat 0x80080800");
+  // Where the words are noise, the message still is one a person reads.
+  CHECK(feature_names(~0U, ~0U, ~0U).size() < 600);
 }
 
 TEST_CASE("every feature bit but the known ones is refused", "[fsparse][superblock]") {
