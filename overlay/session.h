@@ -112,8 +112,8 @@ class Session {
   uint64_t rounds_started_ = 0;   // guarded by flush_mutex_
   uint64_t flushed_through_ = 0;  // what came before this round began is durable; guarded
   bool is_flushing_ = false;      // guarded by flush_mutex_
-  // Of the thread that runs a round: copies whose data is synced, and the round
-  // that made them, 0 if that failed.
+  // Of the thread that runs a round: copies whose data is synced, and the last
+  // round that went well, which made them; 0 at first and after a failure.
   std::vector<SessionBitmap::DirtyPage> synced_pages_;
   uint64_t synced_round_ = 0;
 

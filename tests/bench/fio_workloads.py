@@ -116,7 +116,8 @@ def require_fio():
 
 def fio(server, pattern, block_kib, offset, length, depth=DEPTH, seconds=None, loops=False,
         connections=1, flushes=False, more=()):
-    """Runs fio; returns {"requests": per second, "bytes": per second}."""
+    """Runs fio; returns {"requests": per second, "bytes": per second, "request_count": ...,
+    "byte_count": ..., "cpu_seconds": of the server}."""
     share = length // connections
     argv = ["fio", "--name=bench", "--ioengine=nbd", f"--uri={server.uri}", f"--rw={pattern}",
             f"--bs={block_kib}k", f"--iodepth={depth}", f"--offset={offset}", f"--size={share}",
@@ -129,7 +130,9 @@ def fio(server, pattern, block_kib, offset, length, depth=DEPTH, seconds=None, l
         argv += ["--time_based"]
     if flushes:
         argv += ["--fsync=1"]
+    cpu_before = server.process.cpu_seconds()
     output = host.run(argv)
+    cpu_seconds = server.process.cpu_seconds() - cpu_before
     job = json.loads(output[output.index("{"):])["jobs"][0]
     if job["error"] != 0:
         raise server.process.failure(f"fio failed with error {job['error']}")
@@ -139,6 +142,9 @@ def fio(server, pattern, block_kib, offset, length, depth=DEPTH, seconds=None, l
     return {
         "requests": sum(direction["iops"] for direction in directions),
         "bytes": sum(direction["bw_bytes"] for direction in directions),
+        "request_count": sum(direction["total_ios"] for direction in directions),
+        "byte_count": sum(direction["io_bytes"] for direction in directions),
+        "cpu_seconds": cpu_seconds,
     }
 
 
@@ -150,6 +156,12 @@ def prepare(server, before, area):
         fio(server, "write:4k", 4, area.offset, area.length)
 
 
+@dataclass(frozen=True)
+class Figures:
+    speed: float  # requests a second, or MiB
+    cost: float  # microseconds of the server's CPU time for one of these
+
+
 def measure(server, workload, area, seconds):
     figures = fio(
         server, workload.pattern, workload.block_kib, area.offset, area.length,
@@ -157,7 +169,10 @@ def measure(server, workload, area, seconds):
         loops=not (workload.touches or workload.fresh), connections=workload.connections,
         flushes=workload.flushes,
     )
-    return figures["requests"] if workload.counts_requests else figures["bytes"] / host.MIB
+    cpu = figures["cpu_seconds"] * 1e6
+    if workload.counts_requests:
+        return Figures(figures["requests"], cpu / figures["request_count"])
+    return Figures(figures["bytes"] / host.MIB, cpu * host.MIB / figures["byte_count"])
 
 
 def _disk(peer, workload, directory, lower, area):
@@ -216,7 +231,7 @@ def run_part(place, directory, settings, missing):
     settings.progress("making the lower")
     lower = images.make_data_lower(directory / "lower.img", area.disk, area.disk - 24 * host.MIB)
     images.fill_holes(lower)
-    results = []
+    speeds, costs = [], []
     for workload in settings.chosen(WORKLOADS):
         if place not in workload.places:
             continue
@@ -229,8 +244,15 @@ def run_part(place, directory, settings, missing):
         is_fresh = workload.touches or workload.fresh
         values_of = _values_of_fresh if is_fresh else _values_of_kept
         values = values_of(workload, directory, lower, area, here, settings)
-        results.append(report.comparison(
+        what = "request" if workload.counts_requests else "MiB"
+        speeds.append(report.comparison(
             workload.name, workload.title, "requests/s" if workload.counts_requests else "MiB/s",
-            values, limit=peers.LIMIT, aims=workload.aims(),
+            {peer: [figures.speed for figures in values[peer]] for peer in here},
+            limit=peers.LIMIT, aims=workload.aims(),
         ))
-    return {"comparisons": results, "notes": NOTES}
+        costs.append(report.comparison(
+            workload.name, workload.title, f"us/{what}",
+            {peer: [figures.cost for figures in values[peer]] for peer in here},
+            limit=peers.LIMIT, is_time=True,
+        ))
+    return {"comparisons": speeds, "costs": costs, "notes": NOTES}

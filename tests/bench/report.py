@@ -3,6 +3,7 @@
 
 A part gives any of these lists:
   comparisons  one workload, several peers, interleaved rounds
+  costs        the same for the CPU time that the servers took
   series       one figure along a growing thing
   facts        single figures
 All ratios are of speed: above 1 is faster than nbdkit file, also where times are measured.
@@ -162,6 +163,8 @@ def as_text(results):
         lines += [f"note: {note}" for note in part.get("notes", [])]
         if part.get("comparisons"):
             lines += _table(_comparison_rows(part["comparisons"])) + [""]
+        if part.get("costs"):
+            lines += ["CPU time of the server:", *_table(_comparison_rows(part["costs"])), ""]
         for result in part.get("series", []):
             lines += _series_lines(result)
         if part.get("facts"):
@@ -196,7 +199,8 @@ def complaints(results):
             found.append(f"{name}: {part['failed']}")
         if "skipped" in part or "failed" in part:
             continue
-        lists = [part.get(kind, []) for kind in ("comparisons", "series", "facts")]
+        comparisons = [*part.get("comparisons", []), *part.get("costs", [])]
+        lists = [comparisons, part.get("series", []), part.get("facts", [])]
         if not any(lists):
             found.append(f"{name}: no result")
         for result in lists[0]:
