@@ -113,6 +113,7 @@ rule_xattr_block_of_a_thousand_files() {
     new_lower 16 1024 128 dir_index,filetype
     change_lower _share_xattrs
     block=$(field_of "$lower" /shared/file-0001 'File ACL')
+    [ "$block" -gt 0 ] || fail "there is no xattr block"
     [ "$block" = "$(field_of "$lower" /shared/file-0900 'File ACL')" ] || fail "nothing is shared"
     grow_plain
     remove() { rm "$1/shared/file-0500"; }

@@ -203,14 +203,23 @@ expect_name() {
         fail "$1/$2 is in the layer as: $found"
 }
 
+# in_layer PATH - what is asked of a path means nothing if the layer has no such path.
+in_layer() { [ -n "$(inode_of "$layer" "$1")" ] || fail "$1 is not in the layer"; }
+
 layer_flags() { layer_debugfs "stat \"$1\"" | sed -n 's/.*Flags: \(0x[0-9a-f]*\).*/\1/p'; }
-is_opaque() { [ $(($(layer_flags "$1") & 0x04000000)) != 0 ]; }
+is_opaque() {
+    in_layer "$1"
+    [ $(($(layer_flags "$1") & 0x04000000)) != 0 ]
+}
 expect_opaque() { is_opaque "$1" || fail "$1 is not opaque in the layer"; }
 expect_not_opaque() { ! is_opaque "$1" || fail "$1 is opaque in the layer"; }
 
 # own_blocks PATH - how many blocks the layer's inode maps, indirect ones included;
 # an xattr block is not counted.
-own_blocks() { layer_debugfs "blocks \"$1\"" | wc -w; }
+own_blocks() {
+    in_layer "$1"
+    layer_debugfs "blocks \"$1\"" | wc -w
+}
 expect_own_blocks() {
     local found
     found=$(own_blocks "$1")
