@@ -222,7 +222,7 @@ TEST_CASE("Checkpoint: refuses a name of a free inode", "[checkpoint][hostile]")
       {"names inode", "free"});
 }
 
-TEST_CASE("Checkpoint: refuses a used inode without a name", "[checkpoint][hostile]") {
+TEST_CASE("Checkpoint: refuses an inode with more links than names", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
         const InodeRecord hello = inode_at(volume, {"hello"});
