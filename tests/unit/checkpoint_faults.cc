@@ -145,7 +145,9 @@ TEST_CASE("Checkpoint: one that fails for want of space takes none", "[checkpoin
   for (int i = 0; i < 5; ++i) {
     auto disk = open_disk(images.lower(), *upper);
     upper->set_free_pages(6);
-    CHECK_FALSE(checkpoint(std::move(disk)));
+    const auto result = checkpoint(std::move(disk));
+    REQUIRE_FALSE(result);
+    CHECK(result.error().error_number == ENOSPC);
     upper->set_free_pages(UINT32_MAX);
   }
   CHECK(upper->size_bytes() <= size_bytes);
