@@ -138,7 +138,7 @@ fill_root() {
 download_root() {
     local root=$WORK/root mirror
     require debootstrap apt-get tar
-    mirror=${MIRROR:-$(apt-get indextargets --format "\$(REPO_URI)" "Codename: bookworm" | head -n 1)}
+    mirror=${MIRROR:-$(debian_mirror)}
     step "debootstrap makes a root, apt-get downloads $APT_PACKAGE"
     debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$WORK/debootstrap.log" 2>&1 ||
         skip "debootstrap cannot make a root here"

@@ -18,13 +18,6 @@ make_busybox_root() {
     chmod 1777 "$root/tmp"
 }
 
-# Where this machine's own packages come from; nothing if it is no Debian 12.
-_debian_mirror() {
-    # shellcheck disable=SC2016  # $(SITE) is for apt-get
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' \
-        'Component: main' 2>/dev/null | head -n 1
-}
-
 # make_debian_root DIR - a minimal Debian with a package in /root that dpkg.sh
 # installs. The download is kept in GUEST_CACHE.
 make_debian_root() {
@@ -35,7 +28,7 @@ make_debian_root() {
     if [ ! -s "$archive" ]; then
         place=$WORK/debootstrap
         step "debootstrap downloads a root"
-        mirror=$(_debian_mirror)
+        mirror=$(debian_mirror)
         timeout 900 debootstrap --variant=minbase bookworm "$place" ${mirror:+"$mirror"} \
             >"$WORK/debootstrap.log" 2>&1 || {
             tail -n 20 "$WORK/debootstrap.log" >&2

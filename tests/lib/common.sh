@@ -66,6 +66,13 @@ require_kernel_mount() {
     grep -qw ext2 /proc/filesystems || skip "this kernel knows no ext2"
 }
 
+# debian_mirror - where this machine's own packages come from; nothing if it is no Debian 12.
+debian_mirror() {
+    # shellcheck disable=SC2016  # $(SITE) is for apt-get
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' \
+        'Component: main' 2>/dev/null | head -n 1 || true
+}
+
 # Set by the ERR trap: a test that stops at a failing command must say which.
 _on_error() {
     printf 'FAIL: %s:%s: command failed: %s\n' "$1" "$2" "$3" >&2
