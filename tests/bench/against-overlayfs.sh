@@ -58,7 +58,7 @@ while [ $# -gt 0 ]; do
 done
 [ "${#parts[@]}" -gt 0 ] || parts=("${PARTS[@]}")
 
-require mke2fs nbdkit nbdsh perl python3 du sync "mkfs.$UPPER_FS"
+require mke2fs e2fsck nbdkit perl python3 du sync "mkfs.$UPPER_FS"
 /usr/bin/python3 -c 'import nbd' 2>/dev/null || skip "this machine has no libnbd for Python"
 require_kernel_mount
 modprobe -q overlay 2>/dev/null || true
@@ -66,7 +66,7 @@ grep -qw overlay /proc/filesystems || skip "this kernel knows no overlayfs"
 make_work
 lower=$WORK/lower.img upper=$WORK/upper.img ours=$WORK/ours
 below=$WORK/below above_image=$WORK/above.img above=$WORK/above union=$WORK/union
-samples=$WORK/samples.tsv
+samples=$WORK/samples.tsv root_archive=${BENCH_CACHE:-$WORK}/against-overlayfs-$APT_PACKAGE.tar
 : >"$samples"
 
 # ---- figures -----------------------------------------------------------------
@@ -128,31 +128,44 @@ END
 
 fill_files() { make_files "$1/directory" "$rename_files"; }
 
-# A root, and the packages beside it, with no word about where they came from.
-fill_root() {
-    local archive=${BENCH_CACHE:-$WORK}/against-overlayfs-$APT_PACKAGE.tar
-    [ -s "$archive" ] || download_root "$archive"
-    tar -C "$1" --numeric-owner --xattrs -xpf "$archive"
-}
+fill_root() { tar -C "$1" --numeric-owner --xattrs -xpf "$root_archive"; }
 
-download_root() {
-    local root=$WORK/root mirror
-    require debootstrap apt-get tar
+# Without it one part is left out; what the others measure is told all the same.
+no_root() { printf 'SKIP: install: %s\n' "$*" >&2; }
+
+# make_root_archive - a root, and the packages beside it, with no word about where they
+# came from. If it cannot be made, it says why, and there is none.
+make_root_archive() {
+    local root=$WORK/root mirror tool
+    for tool in debootstrap apt-get tar; do
+        command -v "$tool" >/dev/null || {
+            no_root "this machine has no $tool"
+            return 0
+        }
+    done
     mirror=${MIRROR:-$(debian_mirror)}
     step "debootstrap makes a root, apt-get downloads $APT_PACKAGE"
-    debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$WORK/debootstrap.log" 2>&1 ||
-        skip "debootstrap cannot make a root here"
+    debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} \
+        >"$WORK/debootstrap.log" 2>&1 || {
+        no_root "debootstrap cannot make a root here"
+        return 0
+    }
     mkdir -p "$root/packages/partial"
-    apt-get -o Dir::State::Status="$root/var/lib/dpkg/status" -o Dir::Cache::archives="$root/packages" \
-        -o APT::Sandbox::User=root --yes --no-install-recommends --download-only \
-        install "$APT_PACKAGE" >"$WORK/download.log" 2>&1 || skip "apt-get cannot download $APT_PACKAGE"
-    rm -rf -- "$root"/var/cache/apt/*.bin "$root"/var/lib/apt/lists/* "$root/var/log/bootstrap.log" \
-        "$root"/etc/{resolv.conf,hostname,apt/sources.list} "$root"/packages/{lock,partial}
+    apt-get -o Dir::State::Status="$root/var/lib/dpkg/status" \
+        -o Dir::Cache::archives="$root/packages" -o APT::Sandbox::User=root \
+        --yes --no-install-recommends --download-only \
+        install "$APT_PACKAGE" >"$WORK/download.log" 2>&1 || {
+        no_root "apt-get cannot download $APT_PACKAGE"
+        return 0
+    }
+    rm -rf -- "$root"/var/cache/apt/*.bin "$root"/var/lib/apt/lists/* \
+        "$root/var/log/bootstrap.log" "$root"/etc/{resolv.conf,hostname,apt/sources.list} \
+        "$root"/packages/{lock,partial}
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
-    mkdir -p "${1%/*}"
-    tar -C "$root" --numeric-owner --xattrs -cf "$1.new" .
-    mv -- "$1.new" "$1"
+    mkdir -p "${root_archive%/*}"
+    tar -C "$root" --numeric-owner --xattrs -cf "$root_archive.new" .
+    mv -- "$root_archive.new" "$root_archive"
     rm -rf --one-file-system -- "$root"
 }
 
@@ -271,6 +284,8 @@ install_package() {
 
 part_install() {
     local round
+    [ -s "$root_archive" ] || make_root_archive
+    [ -s "$root_archive" ] || return 0
     make_lower 1536M fill_root
     for ((round = 0; round < REPEAT; round++)); do
         begin_ours
@@ -407,5 +422,6 @@ for part in "${parts[@]}"; do
     step "$part"
     "part_$part"
 done
+[ -s "$samples" ] || skip "nothing was measured"
 step "medians (and ranges) of $REPEAT, $(nproc) CPUs, kernel $(uname -r), $UPPER_FS below overlayfs"
 report
