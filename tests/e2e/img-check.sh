@@ -136,94 +136,125 @@ step "bitmaps, counters, superblock"
 mended 'group 0: bg_free_blocks_count' 'group[0].bg_free_blocks_count=-1'
 mended 'group 0: bg_free_inodes_count' 'group[0].bg_free_inodes_count=-1'
 mended 'group 0: bg_used_dirs_count' 'group[0].bg_used_dirs_count=+1'
-mended 's_free_blocks_count' 'superblock.s_free_blocks_count=-1'
-mended 's_free_inodes_count' 'superblock.s_free_inodes_count=-1'
-broken 's_feature_incompat' 'superblock.s_feature_incompat=^0x20'
-broken 's_state|valid|unmounted' 'superblock.s_state=0'
-broken '.' 'superblock.s_blocks_count=-1'
-broken '.' 'superblock.s_inodes_per_group=+8'
+mended 'superblock: s_free_blocks_count' 'superblock.s_free_blocks_count=-1'
+mended 'superblock: s_free_inodes_count' 'superblock.s_free_inodes_count=-1'
+broken 's_feature_incompat 0x2 lacks WHITEOUT' 'superblock.s_feature_incompat=^0x20'
+broken 'was not cleanly unmounted' 'superblock.s_state=0'
+broken "superblock: its geometry is not the merged image's" 'superblock.s_blocks_count=-1'
+broken 's_inodes_count is [0-9]+, but 6 groups of 2056 inodes make' \
+    'superblock.s_inodes_per_group=+8'
 bitmap=$(field 'group[0].bg_block_bitmap')
-mended 'block .* is used, but not marked own|no own inode' \
+mended "inode $dir_a: block $a_block is used, but not marked own" \
     "block[$bitmap].u8[$(((a_block - 1) / 8))]=^$((1 << ((a_block - 1) % 8)))"
-mended 'metadata free' "block[$bitmap].u8[0]=^1"
-mended 'marked own, but no own inode has it' "block[$bitmap].u8[1000]=^1"
+mended 'group 0: the block bitmap marks blocks of the metadata free' "block[$bitmap].u8[0]=^1"
+mended 'block 8001 is marked own, but no own inode has it' "block[$bitmap].u8[1000]=^1"
 bitmap=$(field 'group[0].bg_inode_bitmap')
-broken "inode $data has .* links, but is not marked own" \
+broken "inode $data has 1 links, but is not marked own" \
     "block[$bitmap].u8[$(((data - 1) / 8))]=^$((1 << ((data - 1) % 8)))"
-broken 'is marked own, but its i_mode is' "block[$bitmap].u8[200]=^1"
+broken 'inode 1601 is marked own, but its i_mode is 0$' "block[$bitmap].u8[200]=^1"
 
 step "inodes"
-mended "inode $data: i_blocks" "inode[$data].i_blocks=+2"
-mended "inode $kept: i_links_count" "inode[$kept].i_links_count=+1"
-mended "inode $dir_a: i_links_count" "inode[$dir_a].i_links_count=+1"
-broken "inode $kept is marked own, but i_dtime" "inode[$kept].i_dtime=1"
-broken "inode $kept is marked opaque" "inode[$kept].i_flags=^0x04000000"
+mended "inode $data: i_blocks is 6, but it has 2 own blocks" "inode[$data].i_blocks=+2"
+mended "inode $kept: i_links_count is 3, but it should be 2" "inode[$kept].i_links_count=+1"
+mended "inode $dir_a: i_links_count is 5, but it should be 4" "inode[$dir_a].i_links_count=+1"
+broken "inode $kept is marked own, but i_dtime is 1" "inode[$kept].i_dtime=1"
+broken "inode $kept is marked opaque, but is no directory" "inode[$kept].i_flags=^0x04000000"
 broken "inode $renamed is not where the lower has it" "inode[$renamed].i_flags=^0x04000000"
 broken "inode $new is not where the lower has it" "inode[$new].i_flags=^0x04000000"
-broken "inode $kept" "inode[$kept].i_mode=^0xf000"
-broken "block $a_block is used twice" "inode[$kept].i_block[0]=$a_block"
-broken "block" "inode[$kept].i_block[0]=max"
-broken "block" "inode[$big].i_block[12]=0"
-broken "inode $big" "inode[$big].i_block[13]=1"
-broken "inode $dir_a" "inode[$dir_a].i_size=+1"
-broken "block" "inode[$long_link].i_block[0]=0"
-broken "xattr block|block .* no own inode has it" "inode[$one].i_file_acl=0"
-mended "xattr block $xattr_block: h_refcount" "block[$xattr_block].u32[1]=+1"
-broken "xattr|attribute|magic" "block[$xattr_block].u32[0]=0"
+broken "inode $kept is marked own, but its i_mode is 070644" "inode[$kept].i_mode=^0xf000"
+broken "inode $kept: own block $a_block is used twice" "inode[$kept].i_block[0]=$a_block"
+broken "inode $kept: block 4294967295 is outside the image" "inode[$kept].i_block[0]=max"
+broken "inode $big: i_blocks is 1160, but it has 323 own blocks" "inode[$big].i_block[12]=0"
+broken "inode $big: double indirect block 1 is the file system's own metadata" \
+    "inode[$big].i_block[13]=1"
+broken "inode $dir_a: directory of 1025 bytes, not of blocks of 1024" "inode[$dir_a].i_size=+1"
+broken "inode $long_link: i_blocks is 2, but it has 0 own blocks" \
+    "inode[$long_link].i_block[0]=0"
+broken "block $xattr_block is marked own, but no own inode has it" "inode[$one].i_file_acl=0"
+mended "xattr block $xattr_block: h_refcount is 2, but 1 own inodes have it" \
+    "block[$xattr_block].u32[1]=+1"
+broken "inode $one: xattr block $xattr_block: magic 0x00000000 where 0xea020000 belongs" \
+    "block[$xattr_block].u32[0]=0"
 indirect=$(block_of "$big" 12)
-broken "block .* is used twice" "block[$indirect].u32[1]=$(field "block[$indirect].u32[0]")"
-broken "outside|block" "block[$indirect].u32[3]=max"
+first=$(field "block[$indirect].u32[0]")
+broken "inode $big: own block $first is used twice" "block[$indirect].u32[1]=$first"
+broken "inode $big: block 4294967295 is outside the image" "block[$indirect].u32[3]=max"
 
 step "names"
-broken 'not own|not reached|inode' "at[$entry_kept].u32=0"
-broken "names inode" "at[$entry_kept].u32=+1000"
-broken '"kept" has type' "at[$((entry_kept + 7))].u8=2"
-broken 'rec_len|entry' "at[$((entry_kept + 4))].u16=3"
-broken 'fallthru "deleted"' "at[$((entry_deleted + 7))].u8=9"
+broken "the lower's name \"kept\" is neither real, fallthru nor whiteout" \
+    "at[$entry_kept].u32=0"
+broken "\"kept\" names inode $((kept + 1000)), which is not own" "at[$entry_kept].u32=+1000"
+broken "\"kept\" has type 2, but inode $kept is of type 1" "at[$((entry_kept + 7))].u8=2"
+broken "block $a_block: entry at .* rec_len 3 is not a multiple of 4" \
+    "at[$((entry_kept + 4))].u16=3"
+broken 'fallthru "deleted" to inode [0-9]+, which is whited out' \
+    "at[$((entry_deleted + 7))].u8=9"
 broken '"deleted" is neither' "at[$((entry_deleted + 7))].u8=0"
-broken 'a name that the lower does not have' "at[$((entry_deleted + 8))].u8=^1"
-broken 'fallthru|"two"|neither' "at[$((entry_fallthru + 8))].u8=^1"
-broken '"two" is neither|fallthru' "at[$((entry_fallthru + 7))].u8=0"
-broken 'not reached|not own|reserved|inode' "at[$entry_new].u32=1"
-broken '"." is not|"\.\." is not|inode' "block[$a_block].u32[3]=$new"
+broken 'whiteout "eeleted" of a name that the lower does not have' \
+    "at[$((entry_deleted + 8))].u8=^1"
+broken 'fallthru "uwo" to a name that the lower does not have' \
+    "at[$((entry_fallthru + 8))].u8=^1"
+broken '"two" is neither' "at[$((entry_fallthru + 7))].u8=0"
+broken '"new" names the reserved inode 1' "at[$entry_new].u32=1"
+broken "directory inode $dir_a: \"\.\.\" is not inode 2" "block[$a_block].u32[3]=$new"
 leaf=$(block_of "$many" 1)
-broken 'leaf of its hash|"' "block[$leaf].u8[8]=^1"
+broken 'the name "rome-.*" is not in the leaf of its hash' "block[$leaf].u8[8]=^1"
 
 step "the state area"
 sum=tables.checksum=checksum
-mended 'translated block' "at[$((tables + 64 + 4))].u32=+1" $sum
-mended 'translated block' "at[$((tables + 64 + 8))].u32=+1" $sum
-mended 'translated block' "at[$((tables + 64 + 12))].u8=2" $sum
-mended 'kept counts' "at[$((at_kept_inodes + 4))].u32=+2" $sum
-mended 'kept counts' "at[$((at_kept_inodes + 8))].u32=+1" $sum
-mended 'kept count' "at[$((at_kept_xattrs + 4))].u32=+1" $sum
-mended 'merged counters' "at[$((at_counters + 4))].u32=+1" $sum
-mended 'merged counters' "at[$((at_counters + 8))].u32=+1" $sum
-mended 'merged counters' "at[$((at_counters + 12))].u32=+1" $sum
-broken 'whited out' "at[$at_block_whiteouts].u32=+1" $sum
-broken 'whited out|out of order' "at[$((at_block_whiteouts + 4))].u32=+1" $sum
-broken 'inode|whited' "at[$at_inode_whiteouts].u32=+1" $sum
-broken 'inode|whited' "at[$((at_inode_whiteouts + 4))].u32=+1" $sum
-broken 'reserved|root' tables.reserved_inodes_own=0 $sum
-broken 'reserved' tables.reserved_inodes_own=^8 $sum
-broken 'features' tables.merged_feature_incompat=^0x40 $sum
-broken 'revision' tables.merged_rev_level=7 $sum
-broken 'counts' tables.translated_count=-1
-broken 'translated|counts' tables.translated_count=-1 $sum
-broken 'checksum' tables.checksum=+1
-broken 'magic' tables.magic=0
-broken 'meta block groups' tables.merged_feature_incompat=^0x10 $sum
-broken 'is for 0 blocks' header.merged_block_count=0 header.checksum=checksum
-broken 'flags' header.flags=^0x100 header.checksum=checksum
-broken 'state area' header.state_offset=+4096 header.checksum=checksum
-broken 'state area|layer tables' header.layer_tables.offset=+4096 header.checksum=checksum
-broken 'state area|translated' header.translated_blocks.length=+1024 header.checksum=checksum
-broken 'state area' header.durable_bitmap.length=+4096 header.checksum=checksum
-broken 'version' header.version=99 header.checksum=checksum
-broken 'does not lie' "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
+listed_inode=$(field "at[$((tables + 64 + 4))].u32")
+listed_place=$(field "at[$((tables + 64 + 8))].u32")
+listed="translated block $(field "at[$((tables + 64))].u32"): listed as kind"
+mended "$listed ., level ., file block $listed_place of inode $((listed_inode + 1)), but" \
+    "at[$((tables + 64 + 4))].u32=+1" $sum
+mended "$listed ., level ., file block $((listed_place + 1)) of inode $listed_inode, but" \
+    "at[$((tables + 64 + 8))].u32=+1" $sum
+mended "$listed 2, level ., file block $listed_place of inode $listed_inode, but it is kind 1" \
+    "at[$((tables + 64 + 12))].u8=2" $sum
+mended 'inode 2: the kept counts are 4 sectors and 6 links' \
+    "at[$((at_kept_inodes + 4))].u32=+2" $sum
+mended 'inode 2: the kept counts are 2 sectors and 7 links' \
+    "at[$((at_kept_inodes + 8))].u32=+1" $sum
+mended "xattr block $xattr_block: the kept count is 4, but 3 inodes have it" \
+    "at[$((at_kept_xattrs + 4))].u32=+1" $sum
+counted='group 0: the merged counters are ([0-9]+) free blocks, ([0-9]+) free inodes,'
+counted+=' ([0-9]+) directories, but the bitmaps and inodes make'
+mended "$counted [0-9]+, \\2, \\3 " "at[$((at_counters + 4))].u32=+1" $sum
+mended "$counted \\1, [0-9]+, \\3 " "at[$((at_counters + 8))].u32=+1" $sum
+mended "$counted \\1, \\2, [0-9]+ " "at[$((at_counters + 12))].u32=+1" $sum
+broken "block [0-9]+ of the lower's resize inode is not whited out" \
+    "at[$at_block_whiteouts].u32=+1" $sum
+broken "block [0-9]+ is whited out, but the lower has no file's block there" \
+    "at[$((at_block_whiteouts + 4))].u32=+1" $sum
+broken ": the lower's resize inode is not whited out" "at[$at_inode_whiteouts].u32=+1" $sum
+broken 'the reserved inode 8 is whited out' "at[$((at_inode_whiteouts + 4))].u32=+1" $sum
+broken 'the root directory is not marked own' tables.reserved_inodes_own=0 $sum
+broken 'reserved inode 4 is marked own' tables.reserved_inodes_own=^8 $sum
+broken 'merged revision 1 or features filetype, extent, .* are not known' \
+    tables.merged_feature_incompat=^0x40 $sum
+broken 'merged revision 7 or features .* are not known' tables.merged_rev_level=7 $sum
+broken 'layer tables of [0-9]+ bytes, but their counts make' tables.translated_count=-1
+broken 'layer tables of [0-9]+ bytes, but their counts make' tables.translated_count=-1 $sum
+broken 'layer tables: checksum is 0x[0-9a-f]+, not 0x' tables.checksum=+1
+broken 'layer tables have no magic' tables.magic=0
+broken 'features are 0x12, but it has no meta block groups' \
+    tables.merged_feature_incompat=^0x10 $sum
+broken 'is for 0 blocks of ' header.merged_block_count=0 header.checksum=checksum
+broken 'unknown flags 0x100' header.flags=^0x100 header.checksum=checksum
+broken 'state area at [0-9]+ says that it lies at' \
+    header.state_offset=+4096 header.checksum=checksum
+broken 'section translated blocks at .* does not lie between' \
+    header.layer_tables.offset=+4096 header.checksum=checksum
+broken 'section translated blocks at .* does not lie between' \
+    header.translated_blocks.length=+1024 header.checksum=checksum
+broken 'section live bitmap at .* does not lie between' \
+    header.durable_bitmap.length=+4096 header.checksum=checksum
+broken 'version 99 is not known' header.version=99 header.checksum=checksum
+broken 'section fixed blocks at .* does not lie between' \
+    "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
     header.checksum=checksum
-broken 'state area|mark|cut short' mark.state_offset=+4096
-broken 'state area|mark' mark.magic=0
+broken 'state area at [0-9]+ says that it lies at' mark.state_offset=+4096
+broken 'is an ext2 image without a state area' mark.magic=0
 
 step "a repair does not touch an open session"
 cp --sparse=always "$UPPER" "$BAD"

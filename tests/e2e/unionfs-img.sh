@@ -51,8 +51,9 @@ step "create"
 "$IMG" create -b "$LOWER" -s 100M "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "upper.img: created, merged size 100.0 MiB \(104857600 bytes\)"
 refused 1 "^unionfs-img: .*upper.img: exists already" "$IMG" create -b "$LOWER" "$UPPER"
-refused 1 "is not a size" "$IMG" create -b "$LOWER" -s 1X "$WORK/other.img"
-refused 1 "unionfs-img: " "$IMG" create -b "$LOWER" -s 1M "$WORK/other.img"
+refused 1 '^unionfs-img: "1X" is not a size: ' "$IMG" create -b "$LOWER" -s 1X "$WORK/other.img"
+refused 1 "^unionfs-img: size of 1024 blocks is smaller than the lower's 32768 blocks" \
+    "$IMG" create -b "$LOWER" -s 1M "$WORK/other.img"
 [ ! -e "$WORK/other.img" ] || fail "a refused create left a file"
 "$IMG" create --output=json -b "$LOWER" -s 65536K "$WORK/other.img" |
     json 'j["merged-size"] == 64 << 20 and j["block-size"] == 1024'
@@ -62,9 +63,10 @@ refused 1 "unionfs-img: " "$IMG" create -b "$LOWER" -s 1M "$WORK/other.img"
 step "changes"
 serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 mount_merged disk "$WORK/mnt"
-refused 1 "in use" "$IMG" info "$UPPER"
+refused 1 "upper.img: is in use as another server's upper: " "$IMG" info "$UPPER"
 for command in ls diff map check checkpoint; do
-    refused 1 "in use" "$IMG" "$command" -b "$LOWER" "$UPPER"
+    refused 1 "upper.img: is in use (as|by) another server" \
+        "$IMG" "$command" -b "$LOWER" "$UPPER"
 done
 (
     cd "$WORK/mnt"
@@ -129,7 +131,8 @@ step "checkpoint"
     json 'j["done"] and j["own-inodes-added"] > 5'
 "$IMG" checkpoint -b "$LOWER" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "no session"
-refused 1 "missing.img" "$IMG" checkpoint -b "$LOWER" "$WORK/missing.img"
+refused 1 "missing.img: cannot open: No such file" \
+    "$IMG" checkpoint -b "$LOWER" "$WORK/missing.img"
 [ ! -e "$WORK/missing.img" ] || fail "checkpoint made an upper"
 "$IMG" info --output=json -b "$LOWER" "$UPPER" |
     json 'not j["session"]["open"] and not j["checkpoint"]["possible"] and
@@ -188,7 +191,7 @@ step "convert"
 "$IMG" convert --output=json -b "$LOWER" "$UPPER" "$WORK/whole.img" |
     json 'j["clean"] and j["size"] == 100 << 20 and j["disk-size"] < 40 << 20'
 check_clean "$WORK/whole.img"
-refused 1 "exists already" "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/whole.img"
+refused 1 "whole.img: exists already" "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/whole.img"
 serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 save_image disk "$WORK/served.img"
 stop_server disk
@@ -199,10 +202,11 @@ cp "$LOWER" "$WORK/other-lower.img"
 tune2fs -U random "$WORK/other-lower.img" >/dev/null
 "$IMG" info -b "$WORK/other-lower.img" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "^lower matches: no: .*belongs to another lower"
-refused 1 "belongs to another lower" "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
-refused 1 "not an upper|no state area|without a state area" "$IMG" info "$LOWER"
-refused 1 "" "$IMG" ls "$UPPER"
-refused 1 "" "$IMG" nonsense
+refused 1 "upper.img: belongs to another lower .*, not to .*other-lower.img" \
+    "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
+refused 1 "lower.img: is an ext2 image without a state area" "$IMG" info "$LOWER"
+refused 1 "^--lower is required$" "$IMG" ls "$UPPER"
+refused 1 "^A subcommand is required$" "$IMG" nonsense
 
 step "an upper made elsewhere"
 mkdir "$WORK/elsewhere"
@@ -239,8 +243,10 @@ unset 'MOUNT_POINT[disk]'
 detach disk
 "$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "^checkpoint: not possible: "
-refused 1 "cannot become a layer" "$IMG" checkpoint -b "$LOWER" "$UPPER"
-refused 1 "cannot be read as files" "$IMG" diff -b "$LOWER" "$UPPER"
+refused 1 "the session cannot become a layer: merged image: was not cleanly unmounted" \
+    "$IMG" checkpoint -b "$LOWER" "$UPPER"
+refused 1 "the open session cannot be read as files: .*was not cleanly unmounted" \
+    "$IMG" diff -b "$LOWER" "$UPPER"
 "$IMG" checkpoint --fsck --plugin "$UNIONFS_PLUGIN" -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err" ||
     fail "checkpoint --fsck: $(cat "$WORK/err")"
 has_line "$WORK/out" "became a layer"
