@@ -4,7 +4,8 @@
 # grow.sh - size= makes the merged image of an existing upper grow: by part of a
 # group, by groups, past the lower's descriptor blocks, from the lower's own size
 # (whose resize inode then goes); the files stay, stock e2fsck finds the merged
-# image and the upper clean, a kill in the middle leaves the old or the new size.
+# image and the upper clean, a kill in the middle (one hits at least) leaves the old or
+# the new size.
 set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
@@ -50,6 +51,39 @@ grow() {
     serve disk "$lower" "$upper" "size=$1"
     nbdinfo --size "$(socket_uri disk)" >"$WORK/size"
     stop_server disk
+}
+
+# start_growing - the upper as it was kept, served, and a client that makes it grow.
+start_growing() {
+    cp --sparse=always -- "$WORK/upper.kept" "$upper"
+    touch "$WORK/copied"
+    serve disk "$lower" "$upper" size=16G
+    nbdinfo --size "$(socket_uri disk)" >"$WORK/size" 2>/dev/null &
+    client=$!
+}
+
+# No program is called, so that it returns at the first change.
+until_changed() {
+    until [ "$upper" -nt "$WORK/copied" ]; do
+        kill -0 "$client" 2>/dev/null || [ "$upper" -nt "$WORK/copied" ] ||
+            fail "it did not grow"
+    done
+}
+
+# check_killed WHEN - a kill leaves the old or the new size. While it grows, the upper is
+# longer than before, and longer than when it has grown, by its journal.
+check_killed() {
+    local now
+    kill_server disk
+    wait "$client" || true
+    now=$(stat -c %s "$upper")
+    [ "$now" = "$kept_bytes" ] || [ "$now" = "$grown_bytes" ] ||
+        killed_growing=$((killed_growing + 1))
+    serve disk "$lower" "$upper"
+    now=$(nbdinfo --size "$(socket_uri disk)")
+    stop_server disk
+    [ "$now" = "$old" ] || [ "$now" -gt $((15 << 30)) ] || fail "neither size: $now"
+    check_size "$now" "killed $1"
 }
 
 for block_size in 1024 4096; do
@@ -102,18 +136,25 @@ for block_size in 1024 4096; do
     # shellcheck disable=SC2016 # nbdkit's shell expands $uri
     old=$(use_sanitizer && exec nbdkit -U - "$UNIONFS_PLUGIN" "$lower" "$upper" \
         --run 'env -u LD_PRELOAD nbdinfo --size "$uri"')
-    for milliseconds in 0 10 40 120; do
-        cp --sparse=always -- "$WORK/upper.kept" "$upper"
-        serve disk "$lower" "$upper" size=16G
-        nbdinfo --size "$(socket_uri disk)" >"$WORK/size" 2>/dev/null &
-        client=$!
-        sleep "0.$(printf '%03d' "$milliseconds")"
-        kill_server disk
-        wait "$client" || true
-        serve disk "$lower" "$upper"
-        now=$(nbdinfo --size "$(socket_uri disk)")
-        stop_server disk
-        [ "$now" = "$old" ] || [ "$now" -gt $((15 << 30)) ] || fail "neither size: $now"
-        check_size "$now" "killed after $milliseconds ms"
+    kept_bytes=$(stat -c %s "$WORK/upper.kept")
+    start_growing
+    until_changed
+    began=$EPOCHREALTIME
+    wait "$client" || fail "it did not grow"
+    took=$((${EPOCHREALTIME/./} - ${began/./}))
+    grown_bytes=$(stat -c %s "$upper")
+    stop_server disk
+    killed_growing=0
+    start_growing
+    check_killed "before or as it begins to grow"
+    # As soon as it grows, and later; if none of that was while it grew, as soon again.
+    for ((try = 0; try < 4 || killed_growing == 0; try++)); do
+        [ "$try" -lt 20 ] || fail "of $try kills none was while it grew"
+        delay=$((try < 4 ? took * try / 4 : 0))
+        start_growing
+        until_changed
+        [ "$delay" = 0 ] || sleep "${delay}e-6"
+        check_killed "$delay us after it began to grow"
     done
+    step "$killed_growing kills were while it grew, which takes $took us"
 done
