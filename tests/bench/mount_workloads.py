@@ -203,8 +203,7 @@ def mounted_peer(peer, directory, lower):
 
 def make_mixture_layer(disk, file_name):
     """Ours: a layer with every other block of a file of the lower."""
-    writing = peers.Disk(disk.peer, disk.directory, disk.lower, disk.size_bytes)
-    with mounted_export(writing) as top:
+    with mounted_export(disk) as top:
         block = os.urandom(4 * host.KIB)
         with open(top / file_name, "r+b", buffering=0) as file:
             for offset in range(0, os.path.getsize(top / file_name), 2 * len(block)):
