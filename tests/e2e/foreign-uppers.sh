@@ -59,19 +59,6 @@ set_feature() {
     "$marker" "$1" "$WORK/feature-mark"
 }
 
-# check_ours FILE - with bit 0x20 cleared in a copy, a layer is clean ext2.
-check_ours() {
-    local byte
-    cp --sparse=always "$1" "$WORK/cleared.img"
-    byte=$(od -An -tu1 -j1120 -N1 "$WORK/cleared.img")
-    [ $((byte & 0x20)) != 0 ] || fail "$1 has no whiteout feature, so it is not ours"
-    # shellcheck disable=SC2059 # the format is the byte
-    printf "\\x$(printf %02x $((byte & ~0x20)))" |
-        dd of="$WORK/cleared.img" bs=1 seek=1120 conv=notrunc status=none
-    check_clean "$WORK/cleared.img"
-    rm -f "$WORK/cleared.img"
-}
-
 # compare NAME EXPECTED OPTIONS - what a served disk shows when it is mounted.
 compare() {
     mount_merged "$1" "$WORK/merged" "$3"
@@ -126,7 +113,7 @@ run_case() {
     save_image "$name" again.img
     stop_server "$name"
     check_clean again.img
-    check_ours "$upper"
+    check_layer_clean "$upper" cleared.img
     cmp merged.img again.img || fail "$name: -r shows another image"
 
     # From now on it is an upper like any other.
@@ -145,7 +132,7 @@ run_case() {
     NBDKIT_FLAGS=()
     diff <(grep -v '^\. ' expected) <(grep -ve '^\. ' -e '^a-new-name ' seen) ||
         fail "$name: the union changed with the first session"
-    check_ours "$upper"
+    check_layer_clean "$upper" cleared.img
     [ "$lower_before" = "$(identity_of "$lower")" ] || fail "$name: the lower was touched"
     [ -z "$(find . -maxdepth 1 -name ".$upper*")" ] || fail "$name: a hidden file was left"
 }
@@ -200,7 +187,7 @@ part_empty() {
             save_image "empty$blocks-$size" merged.img
             stop_server "empty$blocks-$size"
             check_clean merged.img
-            check_ours upper.img
+            check_layer_clean upper.img cleared.img
         done
     done
     step "an empty upper with size="
@@ -286,7 +273,7 @@ part_kill() {
         if [ "$before" = "$(identity_of upper.img)" ]; then
             [ "$status" = 0 ] || killed=$((killed + 1))
         else
-            check_ours upper.img
+            check_layer_clean upper.img cleared.img
             [ "$status" != 0 ] || step "round $round: imported before the kill"
             cp --sparse=always original.img upper.img
             before=$(identity_of upper.img)
@@ -299,7 +286,7 @@ part_kill() {
     serve afterwards lower.img upper.img
     compare afterwards expected ro
     stop_server afterwards
-    check_ours upper.img
+    check_layer_clean upper.img cleared.img
 }
 
 # refuse PATTERN ARGS... - a server that cannot start, and says why.

@@ -36,14 +36,7 @@ check_size() {
     check_clean "$WORK/merged.img"
     list "$WORK/merged.img" >"$WORK/list.now"
     cmp "$WORK/list.before" "$WORK/list.now" || fail "$2: the files changed"
-    cp --sparse=always -- "$upper" "$WORK/layer.img"
-    # INCOMPAT_WHITEOUT is the only bit beside FILETYPE (2) and META_BG (16).
-    local byte
-    byte=$(od -An -tu1 -j 1120 -N 1 "$WORK/layer.img" | tr -d ' ')
-    # shellcheck disable=SC2059 # the format is the byte
-    printf "\\x$(printf '%02x' $((byte & ~32)))" |
-        dd of="$WORK/layer.img" bs=1 seek=1120 conv=notrunc status=none
-    check_clean "$WORK/layer.img"
+    check_layer_clean "$upper" "$WORK/layer.img"
 }
 
 # grow SIZE - asks for the size with a client that may write.

@@ -210,16 +210,10 @@ check_merged_clean() {
 # The upper as stock tools see it once they do not know of the format's feature bit.
 check_layer() {
     [ -z "$STAND_IN" ] || return 0
-    local copy=$WORK/layer.img incompatible_low=$((1024 + 96)) byte used
-    cp --sparse=always "$upper" "$copy"
-    byte=$(od -An -tu1 -j "$incompatible_low" -N 1 "$copy" | tr -d ' ')
-    [ $((byte & 0x20)) != 0 ] || fail_here "the upper has no whiteout feature"
-    printf '%b' "\\x$(printf '%02x' $((byte & ~0x20)))" |
-        dd of="$copy" bs=1 seek="$incompatible_low" conv=notrunc status=none
-    check_clean "$copy"
+    local copy=$WORK/layer.img used
+    check_layer_clean "$upper" "$copy"
     # A layer without files would mean that no checkpoint ever happened.
-    used=$(dumpe2fs -h "$copy" 2>/dev/null |
-        awk '/^Inode count:/ { all = $3 } /^Free inodes:/ { free = $3 } END { print all - free }')
+    used=$(used_inodes "$copy")
     [ "$used" -ge "$LAYER_INODES" ] || fail_here "the layer has only $used inodes: no checkpoint"
     rm -f "$copy"
 }

@@ -134,24 +134,10 @@ check_export() {
     rm -f -- "$image"
 }
 
-# The bit that marks a layer and keeps stock tools away: 0x0020 of
-# s_feature_incompat, here as the byte's offset in the image.
-_INCOMPAT_BYTE=1120
-_INCOMPAT_WHITEOUT=32
-
-# check_upper UPPER - the upper, not served any more, is marked as one, and with
-# its mark cleared it is an ext2 image that stock e2fsck finds clean.
+# check_upper UPPER - not served any more.
 check_upper() {
-    local upper=$1 copy=$WORK/layer.img byte
     step "the upper is a clean ext2 image but for its mark"
-    cp --sparse=always -- "$upper" "$copy"
-    byte=$(od -An -tu1 -j "$_INCOMPAT_BYTE" -N 1 "$copy" | tr -d ' ')
-    [ $((byte & _INCOMPAT_WHITEOUT)) != 0 ] || fail "$upper is not marked as an upper"
-    # shellcheck disable=SC2059 # the format is the byte
-    printf "\\x$(printf '%02x' $((byte & ~_INCOMPAT_WHITEOUT)))" |
-        dd of="$copy" bs=1 seek="$_INCOMPAT_BYTE" conv=notrunc status=none
-    check_clean "$copy"
-    rm -f -- "$copy"
+    check_layer_clean "$1" "$WORK/layer.img"
 }
 
 # check_guest_session NAME SIZE - the guest's manifests, from before and after

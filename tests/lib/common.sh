@@ -296,3 +296,25 @@ check_clean() {
         fail "check_clean: e2fsck -fn $1 ended with status $status"
     fi
 }
+
+# check_layer_clean UPPER COPY - the upper, not served, is marked as one (whiteouts, bit
+# 0x20 of s_feature_incompat, at byte 1024 + 96), and stock e2fsck finds nothing to say
+# against a copy without the mark. The copy stays, for who wants to look into the layer.
+check_layer_clean() {
+    local copy=$2 byte
+    rm -f -- "$copy"
+    cp --sparse=always -- "$1" "$copy"
+    byte=$(od -An -tu1 -j 1120 -N 1 "$copy" | tr -d ' ')
+    [ $((byte & 0x20)) != 0 ] || fail "check_layer_clean: $1 has no whiteout feature"
+    printf '%b' "\\x$(printf '%02x' $((byte & ~0x20)))" |
+        dd of="$copy" bs=1 seek=1120 conv=notrunc status=none
+    check_clean "$copy"
+}
+
+# used_inodes IMAGE - how many, the ten reserved ones among them.
+used_inodes() {
+    dumpe2fs -h "$1" 2>/dev/null | awk '
+        /^Inode count:/ { all = $3 }
+        /^Free inodes:/ { free = $3 }
+        END { print all - free }'
+}
