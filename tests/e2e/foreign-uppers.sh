@@ -64,10 +64,7 @@ compare() {
     mount_merged "$1" "$WORK/merged" "$3"
     dump "$WORK/merged" >"$WORK/seen"
     unmount_merged "$1"
-    diff "$2" "$WORK/seen" >"$WORK/difference" || {
-        head -n 20 "$WORK/difference" >&2
-        fail "$1: the union ($3) is not what the model says"
-    }
+    same_files "$2" "$WORK/seen" "$1: the union ($3) is not what the model says"
 }
 
 # expect LOWER UPPER MARKS FILE - the dump of the union, by the model; UPPER is

@@ -90,12 +90,7 @@ describe_image() {
     umount "$WORK/read"
 }
 
-same_tree() {
-    cmp -s "$1" "$2" && return
-    diff "$1" "$2" >"$WORK/difference" || true
-    head -n 20 "$WORK/difference" >&2
-    fail "$3: the merged tree is not the lower's"
-}
+same_tree() { same_files "$1" "$2" "$3: the merged tree is not the lower's"; }
 
 same_lower() {
     [ "$(sha256sum <"$LOWER")" = "$LOWER_HASH" ] || fail "$1: the lower was written"

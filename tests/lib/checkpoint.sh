@@ -127,12 +127,6 @@ dump_merged() {
 # A rule may replace it.
 check_merged() { check_clean "$1"; }
 
-same_files() {
-    cmp -s "$1" "$2" && return 0
-    diff "$1" "$2" | head -n 30 >&2 || true
-    fail "$3"
-}
-
 copy_layer() { check_layer_clean "$upper" "$layer"; }
 
 compare_to_plain() {

@@ -287,6 +287,13 @@ save_image() {
     nbdcopy --destination-is-zero "$(socket_uri "$1")" "$2"
 }
 
+# same_files WANTED FOUND MESSAGE - shows where they begin to differ.
+same_files() {
+    cmp -s "$1" "$2" && return 0
+    diff "$1" "$2" | head -n 30 >&2 || true
+    fail "$3"
+}
+
 # check_clean FILE - stock e2fsck finds nothing to say against it.
 check_clean() {
     local status=0 report
