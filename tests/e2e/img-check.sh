@@ -140,7 +140,8 @@ mended 'superblock: s_free_blocks_count' 'superblock.s_free_blocks_count=-1'
 mended 'superblock: s_free_inodes_count' 'superblock.s_free_inodes_count=-1'
 broken 's_feature_incompat 0x2 lacks WHITEOUT' 'superblock.s_feature_incompat=^0x20'
 broken 'was not cleanly unmounted' 'superblock.s_state=0'
-broken "superblock: its geometry is not the merged image's" 'superblock.s_blocks_count=-1'
+broken 'is for 49152 blocks of 1024 bytes, but the superblock says 49151' \
+    'superblock.s_blocks_count=-1'
 broken 's_inodes_count is [0-9]+, but 6 groups of 2056 inodes make' \
     'superblock.s_inodes_per_group=+8'
 bitmap=$(field 'group[0].bg_block_bitmap')
