@@ -70,8 +70,9 @@ struct Layout {
 
 // What an image must be to be taken.
 enum class SuperblockUse {
-  kLower,  // plain ext2, cleanly unmounted
-  kUpper,  // a layer: plain ext2 plus INCOMPAT_WHITEOUT
+  kLower,   // plain ext2, cleanly unmounted
+  kUpper,   // a layer: plain ext2 plus INCOMPAT_WHITEOUT
+  kMerged,  // as kLower, but no file: only its client can mend it
 };
 
 // A superblock whose every field that this project relies on has been checked

@@ -203,14 +203,16 @@ Result<void> check_relations(const Image& image, const ext2::Superblock& raw,
   return {};
 }
 
-Result<void> check_state(const Image& image, const ext2::Superblock& raw) {
+Result<void> check_state(const Image& image, const ext2::Superblock& raw, SuperblockUse use) {
+  const std::string remedy = use == SuperblockUse::kMerged
+                                 ? "unionfs-img checkpoint --fsck"
+                                 : fmt::format("e2fsck -f {}", image.name());
   if ((raw.s_state & ext2::kStateError) != 0) {
-    return unsupported("{}: is marked as having errors; mend it with: e2fsck -f {}", image.name(),
-                       image.name());
+    return unsupported("{}: is marked as having errors; mend it with: {}", image.name(), remedy);
   }
   if ((raw.s_state & ext2::kStateValid) == 0) {
-    return unsupported("{}: was not cleanly unmounted; unmount it, or mend it with: e2fsck -f {}",
-                       image.name(), image.name());
+    return unsupported("{}: was not cleanly unmounted; unmount it, or mend it with: {}",
+                       image.name(), remedy);
   }
   return {};
 }
@@ -250,7 +252,7 @@ Result<Superblock> Superblock::read(const Image& image, SuperblockUse use) {
   UNIONFS_TRY(check_dynamic_numbers(image, raw));
   const Layout layout = layout_of(raw);
   UNIONFS_TRY(check_relations(image, raw, layout));
-  UNIONFS_TRY(check_state(image, raw));
+  UNIONFS_TRY(check_state(image, raw, use));
   return Superblock(raw, layout);
 }
 

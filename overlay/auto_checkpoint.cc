@@ -47,11 +47,15 @@ void AutoCheckpoint::run() {
 }
 
 void AutoCheckpoint::checkpoint_now() {
-  const Result<std::optional<CheckpointFigures>> result = overlay_.checkpoint(true);
+  Result<std::optional<CheckpointFigures>> result = std::optional<CheckpointFigures>();
+  try {
+    result = overlay_.checkpoint(true);
+  } catch (const std::bad_alloc&) {
+    result = system_failure(ENOMEM, "the layer did not fit into memory");
+  }
   if (!result) {
     if (result.error().error_number != ECANCELED) {
-      log_(fmt::format("no checkpoint: {}; the session is kept as it is",
-                       result.error().message));
+      log_(fmt::format("no checkpoint: {}; nothing is lost", result.error().message));
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;

@@ -82,7 +82,7 @@ Result<void> Disk::load_layer() {
 
 Result<void> Disk::open(bool read_only) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (session_ != nullptr || (read_only && reading_bitmap_ != nullptr)) {
+  if (begun_session_.load() != nullptr || (read_only && reading_bitmap_ != nullptr)) {
     return {};
   }
   return read_only ? show_to_readers() : begin_session();
@@ -102,32 +102,49 @@ Result<void> Disk::show_to_readers() {
   return {};
 }
 
+// It has begun when begun_session_ is set; whatever fails before, the next client
+// tries all of it anew.
 Result<void> Disk::begin_session() {
+  const uint32_t flags = area_.flags;
+  Result<void> begun = try_to_begin();
+  if (!begun) {
+    area_.flags = flags;
+  }
+  return begun;
+}
+
+Result<void> Disk::try_to_begin() {
+  session_.reset();
   UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
   UNIONFS_ASSIGN(stamp_, LiveStamp::map(upper_file_, area_));
   if (!live) {
     // While the live bitmap is made anew it must not pass for a current one.
     stamp_->clear();
   }
-  UNIONFS_ASSIGN(writing_bitmap_,
+  UNIONFS_ASSIGN(auto bitmap,
                  SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
                                                  area_.durable_bitmap, live));
+  view_->set_bitmap(bitmap.get());
+  writing_bitmap_ = std::move(bitmap);
   if (!live && (area_.flags & kFlagInUse) != 0 && !writing_bitmap_->is_empty()) {
     area_.flags |= kFlagUnproven;
   }
   area_.flags |= kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
-  UNIONFS_TRY(upper_file_.sync());
+  if (Result<void> synced = upper_file_.sync(); !synced) {
+    // The host may have dropped what the last server wrote and did not flush.
+    stamp_->clear();
+    return synced;
+  }
   if (upper_file_.size_bytes() > area_.end()) {
     // The journal of a checkpoint that died before its commit.
     UNIONFS_TRY(upper_file_.resize(area_.end()));
   }
-  stamp_->write(area_.session_number, boot_id_);
-  view_->set_bitmap(writing_bitmap_.get());
+  UNIONFS_ASSIGN(first_superblock_, read_superblock());
   session_ = std::make_unique<Session>(
       upper_file_, area_, *view_, *writing_bitmap_, [this] { stamp_->clear(); }, log_);
-  UNIONFS_ASSIGN(first_superblock_, read_superblock());
   session_->start();
+  stamp_->write(area_.session_number, boot_id_);
   begun_session_.store(session_.get(), std::memory_order_release);
   return {};
 }
@@ -137,21 +154,26 @@ Result<void> Disk::read(uint64_t offset, ByteSpan buffer) const {
   return session != nullptr ? session->read(offset, buffer) : view_->read(offset, buffer);
 }
 
+Result<void> Disk::flush() {
+  Session* session = begun_session_.load(std::memory_order_acquire);
+  return session != nullptr ? session->flush() : Result<void>();
+}
+
 Result<void> Disk::close() {
-  if (session_ == nullptr) {
+  if (begun_session_.load() == nullptr) {
     return {};
   }
   session_->stop();
   UNIONFS_TRY(session_->flush());
   area_.flags &= ~kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
-  return upper_file_.sync();
+  return session_->sync();
 }
 
 // ---- checkpoints -------------------------------------------------------------
 
 bool Disk::has_session() const {
-  return writing_bitmap_ != nullptr && !writing_bitmap_->is_empty();
+  return begun_session_.load() != nullptr && !writing_bitmap_->is_empty();
 }
 
 Result<void> Disk::grow(const Geometry& larger) {

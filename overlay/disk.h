@@ -21,7 +21,7 @@
 
 namespace unionfs {
 
-// open(), read() and close() are thread-safe; session() is after open(false).
+// open(), read(), flush() and close() are thread-safe; session() is after open(false).
 class Disk {
  public:
   // Checks the upper against the lower without writing a byte.  `lower_file`
@@ -43,14 +43,18 @@ class Disk {
   // Reads the merged image; fails after a failed sync.
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
   Session& session() { return *session_; }
+  // Of what clients wrote so far; where none may write there is nothing to do.
+  Result<void> flush();
+  // Whether a sync has failed, so that every request does.
+  bool has_failed() const { return session_ != nullptr && session_->has_failed(); }
   // Flushes, ends the session's threads, and notes that the end was orderly.  No
-  // client may be left, and none may come.
+  // client may be left, and none may come; after an error the disk must be loaded anew.
   Result<void> close();
 
   // Whether a checkpoint was committed but not brought home.  Such a disk can
   // only be read; finish_checkpoint() mends that.
   bool has_journal() const { return stage_ != nullptr; }
-  Result<void> finish_checkpoint() { return replay_journal(upper_file_, journal_area_); }
+  Result<void> finish_checkpoint() { return finish_journal(upper_file_, journal_area_); }
   // Whether there is anything that checkpoint() could turn into a layer; false
   // unless open(false) was called.
   bool has_session() const;
@@ -61,6 +65,9 @@ class Disk {
   // layer.  Afterwards, however it ended, the disk must be loaded anew.
   // `by_itself` is refused where only a person can tell that the image is sound.
   Result<CheckpointFigures> checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled);
+
+  // Fails, saying why, where only a person can tell.  After open(false).
+  Result<void> check_proven() const;
 
   // For looking only, after open(true): how many blocks the session wrote, and
   // the layer that a checkpoint would make of it.
@@ -77,10 +84,10 @@ class Disk {
         reader_(std::move(log)) {}
 
   Result<void> load_layer();
-  Result<void> check_proven() const;
   Result<ext2::Superblock> read_superblock() const;
   Result<void> show_to_readers();
   Result<void> begin_session();
+  Result<void> try_to_begin();
 
   const Volume& lower_;
   const File& lower_file_;

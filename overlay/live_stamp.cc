@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/live_stamp.h"
 
+#include <array>
 #include <cstring>
 #include <fstream>
 
@@ -40,9 +41,11 @@ Result<bool> is_live_current(const File& upper, const StateArea& area,
 }
 
 Result<std::unique_ptr<LiveStamp>> LiveStamp::map(File& upper, const StateArea& area) {
-  // A page is reserved first, or the first store could find the disk full.
-  UNIONFS_ASSIGN(const Stamp found, read_structure<Stamp>(upper, area.stamp_offset()));
-  UNIONFS_TRY(upper.write(area.stamp_offset(), std::as_bytes(std::span(&found, 1))));
+  // The page is reserved first, all of the host's blocks in it, or a store could find the
+  // disk full.
+  using Page = std::array<std::byte, upper_format::kPageBytes>;
+  UNIONFS_ASSIGN(const Page found, read_structure<Page>(upper, area.stamp_offset()));
+  UNIONFS_TRY(upper.write(area.stamp_offset(), found));
   UNIONFS_ASSIGN(auto region, upper.map(area.stamp_offset(), upper_format::kPageBytes));
   return std::unique_ptr<LiveStamp>(new LiveStamp(std::move(region)));
 }

@@ -64,40 +64,43 @@ Result<void> Overlay::open_foreign() {
   return {};
 }
 
+// After a failure there is no disk, and the next client tries anew.
 Result<void> Overlay::load_disk() {
-  UNIONFS_ASSIGN(disk_,
+  disk_.reset();
+  larger_.reset();
+  UNIONFS_ASSIGN(auto disk,
                  Disk::load(*lower_, *lower_file_, *upper_file_, boot_id_, options_.log));
-  size_bytes_ = disk_->geometry().size_bytes();
-  return check_size_option();
+  UNIONFS_ASSIGN(larger_, larger_than(*disk));
+  size_bytes_ = larger_ ? larger_->size_bytes() : disk->geometry().size_bytes();
+  disk_ = std::move(disk);
+  return {};
 }
 
 // An upper keeps its size; a larger one asked for makes it grow at the first
 // client that may write, if it has no session.
-Result<void> Overlay::check_size_option() {
-  larger_.reset();
+Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
   if (!options_.size_bytes) {
-    return {};
+    return std::optional<Geometry>();
   }
-  const Geometry& geometry = disk_->geometry();
+  const Geometry& geometry = disk.geometry();
   UNIONFS_ASSIGN(const Layout wanted,
                  grown_layout(geometry.lower(),
                               *options_.size_bytes / geometry.merged().block_size_bytes));
   if (wanted.block_count == geometry.merged().block_count) {
-    return {};
+    return std::optional<Geometry>();
   }
   if (wanted.block_count < geometry.merged().block_count) {
     return invalid("{}: has a merged size of {} bytes; it cannot be shrunk to {} bytes",
                    upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
-  UNIONFS_TRY(disk_->open(true));  // only to look at its session
-  if (disk_->session_block_count() > 0) {
+  UNIONFS_TRY(disk.open(true));  // only to look at its session
+  if (disk.session_block_count() > 0) {
     return invalid("{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
                    "session into a layer first: unionfs-img checkpoint",
                    upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
-  UNIONFS_ASSIGN(larger_, Geometry::grow(*lower_, wanted.size_bytes()));
-  size_bytes_ = wanted.size_bytes();
-  return {};
+  UNIONFS_ASSIGN(Geometry larger, Geometry::grow(*lower_, wanted.size_bytes()));
+  return std::optional<Geometry>(std::move(larger));
 }
 
 // What only readers ask for goes with them.
@@ -130,23 +133,28 @@ Result<void> Overlay::create_upper(bool read_only) {
   UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *lower_file_, *foreign_, geometry, boot_id_,
                                           options_.log, options_.progress}));
   if (!read_only) {
-    UNIONFS_TRY(upper_file_->publish_over(*foreign_file_));
-    foreign_.reset();
-    foreign_file_.reset();
+    Result<void> published = upper_file_->publish_over(*foreign_file_);
+    if (upper_file_->is_published()) {
+      foreign_.reset();
+      foreign_file_.reset();
+    }
+    return published;
   }
   return {};
 }
 
 Result<void> Overlay::open(bool read_only) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (disk_ == nullptr && upper_file_ != nullptr) {
-    UNIONFS_TRY(load_disk());  // it failed after a checkpoint, or when it was to grow
-  }
-  if (disk_ == nullptr) {
+  if (upper_file_ == nullptr) {
     if (Result<void> created = create_upper(read_only); !created) {
-      upper_file_.reset();  // the next client tries anew
+      if (upper_file_ != nullptr && !upper_file_->is_published()) {
+        upper_file_.reset();  // the next client tries anew
+      }
       return created;
     }
+  }
+  if (disk_ == nullptr) {
+    UNIONFS_TRY(upper_file_->sync_name());
     UNIONFS_TRY(load_disk());
   }
   if (!read_only) {
@@ -162,7 +170,6 @@ Result<void> Overlay::open(bool read_only) {
     if (larger_) {
       const Geometry larger = *larger_;
       const Result<void> grown = disk_->grow(larger);
-      disk_.reset();
       UNIONFS_TRY(load_disk());  // also after a failure: it may be committed
       UNIONFS_TRY(grown);
     }
@@ -175,12 +182,20 @@ Result<void> Overlay::open(bool read_only) {
 Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
   const bool is_kept = !options_.upper_path.empty();
-  if (disk_ == nullptr || !is_kept || !disk_->has_session()) {
+  // A client may have come between the decision and the lock: the disk is its.
+  if (is_cancelled_.load() || disk_ == nullptr || !is_kept || !disk_->has_session()) {
     return std::optional<CheckpointFigures>();
   }
-  UNIONFS_TRY(disk_->close());
-  Result<CheckpointFigures> figures = disk_->checkpoint(by_itself, is_cancelled_);
-  disk_.reset();
+  // Whatever happens from here on, the disk is loaded anew.
+  std::unique_ptr<Disk> disk = std::move(disk_);
+  if (Result<void> closed = disk->close(); !closed) {
+    if (disk->has_failed()) {
+      disk_ = std::move(disk);  // every request fails until a restart
+    }
+    return Failure(std::move(closed).error());
+  }
+  Result<CheckpointFigures> figures = disk->checkpoint(by_itself, is_cancelled_);
+  disk.reset();
   UNIONFS_TRY(load_disk());
   if (!figures) {
     return Failure(std::move(figures).error());

@@ -40,7 +40,7 @@ class Overlay {
   // After the last client: see Disk::close().
   Result<void> close();
   // Between clients: turns the session into the layer; nothing when there is no
-  // session.  On an error the session is as it was.
+  // session, or when it is cancelled already.  On an error nothing is lost.
   Result<std::optional<CheckpointFigures>> checkpoint(bool by_itself);
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
@@ -55,7 +55,8 @@ class Overlay {
   Result<void> open_upper();
   Result<void> open_foreign();
   Result<void> load_disk();
-  Result<void> check_size_option();
+  // What the disk has to grow to, if anything.
+  Result<std::optional<Geometry>> larger_than(Disk& disk);
   Result<void> create_upper(bool read_only);
   Result<void> create_upper_file(bool read_only);
 

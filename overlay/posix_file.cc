@@ -73,7 +73,10 @@ Result<std::string> choose_hidden_path(const std::string& path) {
   if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
     return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
   }
-  return fmt::format("{}/.{}.{:016x}", directory_of(path), base_of(path), suffix);
+  constexpr size_t kMaxNameBytes = 255;
+  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
+  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
+  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
 }
 
 // Names a file without replacing one that appeared meanwhile.
@@ -268,8 +271,7 @@ Result<void> PosixFile::publish() {
   } else if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", name_));
   }
-  hidden_path_.clear();
-  return sync_directory(directory_of(name_));
+  return has_got_name();
 }
 
 Result<void> PosixFile::publish_over(const PosixFile& old) {
@@ -298,8 +300,22 @@ Result<void> PosixFile::publish_over(const PosixFile& old) {
   if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
     return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
   }
+  return has_got_name();
+}
+
+Result<void> PosixFile::has_got_name() {
   hidden_path_.clear();
-  return sync_directory(directory_of(name_));
+  is_published_ = true;
+  needs_name_sync_ = true;
+  return sync_name();
+}
+
+Result<void> PosixFile::sync_name() {
+  if (needs_name_sync_) {
+    UNIONFS_TRY(sync_directory(directory_of(name_)));
+    needs_name_sync_ = false;
+  }
+  return {};
 }
 
 bool PosixFile::is_named(const std::string& path) const {
@@ -341,8 +357,10 @@ size_t PosixFile::read_cached(uint64_t offset, ByteSpan buffer) const {
     return 0;
   }
   const iovec vector{buffer.data(), buffer.size()};
-  const ssize_t got = ::preadv2(descriptor_, &vector, 1, static_cast<off_t>(offset),
-                                way == CachedReads::kNoWait ? RWF_NOWAIT : 0);
+  const auto place = static_cast<off_t>(offset);
+  const ssize_t got = way == CachedReads::kNoWait
+                          ? ::preadv2(descriptor_, &vector, 1, place, RWF_NOWAIT)
+                          : ::pread(descriptor_, buffer.data(), buffer.size(), place);
   if (got >= 0) {
     return static_cast<size_t>(got);
   }

@@ -52,6 +52,10 @@ class PosixFile final : public File {
   // stands for, with its owner and mode.  Until the end the name stands for the
   // old file.  The path must be a real one.
   Result<void> publish_over(const PosixFile& old);
+  // Whether one of the two has given the file its name, even if it failed then.
+  bool is_published() const { return is_published_; }
+  // Makes that name durable, if it is not yet.
+  Result<void> sync_name();
   bool is_same_file(const PosixFile& other) const;
 
   const std::string& name() const override { return name_; }
@@ -74,6 +78,7 @@ class PosixFile final : public File {
 
   static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
   bool is_named(const std::string& path) const;
+  Result<void> has_got_name();
   Result<void> take_lock(FileLock lock);
   Result<void> learn_size(bool block_device_allowed);
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
@@ -81,6 +86,8 @@ class PosixFile final : public File {
   std::string name_;
   std::string hidden_path_;  // until published, where there are no nameless files
   bool is_nameless_ = false; // until published
+  bool is_published_ = false;
+  bool needs_name_sync_ = false;
   int descriptor_;
   uint64_t size_bytes_ = 0;
   int write_error_ = 0;  // why it could not be opened for writing

@@ -49,7 +49,7 @@ bool Session::can_zero_fast(bool may_trim) const {
 }
 
 Result<void> Session::check_alive() const {
-  if (has_failed_.load(std::memory_order_acquire)) {
+  if (has_failed()) {
     return Failure(Error{ErrorKind::kSystem, EIO,
                          fmt::format("{}: a sync failed earlier; restart to see what was flushed",
                                      upper_.name())});
@@ -188,15 +188,17 @@ Result<void> Session::trim(uint64_t offset, uint64_t length) {
   const BlockNumber end((offset + length) / block_size_);
   while (block < end) {
     const Run run = view_.run_at(block, end);
-    if (run.source == Source::kUpper) {
-      UNIONFS_TRY(bitmap_.reserve(block, run.end));
-      UNIONFS_TRY(upper_.punch(run.offset, (run.end - block) * block_size_));
-      set_bits(block, run.end);
-      give_back(block, run.end);
+    const uint64_t run_bytes = (run.end - block) * block_size_;
+    const Result<void> zeroed =
+        apply(block.value() * block_size_, {nullptr, run_bytes, ZeroWay::kPunch});
+    // Of what the upper does not hold no space is given back, and some may be needed for
+    // its bits: who trims because the host is full must not fail there.
+    if (!zeroed && run.source == Source::kUpper) {
+      return zeroed;
     }
     block = run.end;
   }
-  return {};
+  return check_alive();
 }
 
 // Blocks smaller than the host's: the trimmed range may leave parts of host
@@ -248,7 +250,12 @@ Result<void> Session::flush() {
     is_flushing_ = true;
     const uint64_t round = ++rounds_started_;
     lock.unlock();
-    Result<uint64_t> through = flush_round(round);
+    Result<uint64_t> through = uint64_t{0};
+    try {
+      through = flush_round(round);
+    } catch (const std::bad_alloc&) {
+      through = system_failure(ENOMEM, upper_.name());  // the others must not wait for ever
+    }
     lock.lock();
     is_flushing_ = false;
     if (through) {
@@ -274,7 +281,7 @@ Result<uint64_t> Session::flush_round(uint64_t round) {
     synced_round_ = 0;
     return Failure(std::move(written).error());
   }
-  UNIONFS_TRY(sync_or_fail());
+  UNIONFS_TRY(sync());
   // Without new bits the data was all that this round had to make durable.
   const uint64_t through = pages.empty() ? round : synced_round_;
   synced_pages_ = std::move(pages);
@@ -284,7 +291,7 @@ Result<uint64_t> Session::flush_round(uint64_t round) {
 
 // The host may have dropped what it could not write, so after one failure no
 // later sync can be believed.
-Result<void> Session::sync_or_fail() {
+Result<void> Session::sync() {
   Result<void> synced = upper_.sync();
   if (!synced && !has_failed_.exchange(true, std::memory_order_acq_rel)) {
     log_(fmt::format("{}; every request fails until a restart", synced.error().message));
@@ -310,6 +317,7 @@ void Session::stop() {
 // Sleeps until there is a first touch, then until none has come for a while.
 void Session::run_flusher() {
   constexpr std::chrono::seconds kQuiet(2);
+  bool has_complained = false;
   uint64_t flushed = first_touches_.load(std::memory_order_acquire);
   std::unique_lock<std::mutex> lock(flusher_mutex_);
   while (!flusher_stops_) {
@@ -327,9 +335,14 @@ void Session::run_flusher() {
     }
     if (first_touches_.load(std::memory_order_acquire) == seen) {
       lock.unlock();
-      (void)flush();  // a failure is logged, and every request from then on fails
+      const Result<void> done = flush();
+      if (!done && !has_failed() && !has_complained) {
+        log_(fmt::format("{}; flushing is tried again", done.error().message));
+      }
+      has_complained = !done;
       lock.lock();
-      flushed = seen;
+      // After a failed sync every request fails, and nothing is tried again.
+      flushed = done || has_failed() ? seen : flushed;
     }
   }
 }

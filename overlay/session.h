@@ -56,11 +56,15 @@ class Session {
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
   Result<void> write(uint64_t offset, ConstByteSpan bytes);
   Result<void> zero(uint64_t offset, uint64_t length, ZeroOptions options);
-  // Whole blocks inside the range lose their content; those that hold nothing
-  // of their own keep what the lower has there.
+  // Whole blocks inside the range read as zeros afterwards, or stay as they were where
+  // the host has no room to note it.
   Result<void> trim(uint64_t offset, uint64_t length);
   // What was acknowledged before the call survives power loss after it.
   Result<void> flush();
+
+  // Syncs the upper, and nothing else; after a failure every request fails.
+  Result<void> sync();
+  bool has_failed() const { return has_failed_.load(std::memory_order_acquire); }
 
   // Whether zero() with must_be_fast can succeed.
   bool can_zero_fast(bool may_trim) const;
@@ -85,7 +89,6 @@ class Session {
   }
   void set_bits(BlockNumber begin, BlockNumber end);
   Result<uint64_t> flush_round(uint64_t round);
-  Result<void> sync_or_fail();
   Result<void> check_alive() const;
   void run_flusher();
   void probe_zero_ways(const StateArea& area);

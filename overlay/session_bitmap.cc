@@ -177,20 +177,21 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
 }
 
 std::vector<SessionBitmap::DirtyPage> SessionBitmap::take_dirty() {
+  // Room first: where there is no memory, no page may be marked clean.
   std::vector<DirtyPage> pages;
   for (uint64_t page = 0; page < states_.size(); ++page) {
     const uint32_t state = states_[page].load(std::memory_order_acquire);
-    if ((state & kDirty) == 0 && state < kSetter) {
-      continue;
+    if ((state & kDirty) != 0 || state >= kSetter) {
+      pages.push_back({page, std::vector<std::byte>(kPageBytes)});
     }
-    states_[page].fetch_and(~uint32_t{kDirty}, std::memory_order_acq_rel);
-    DirtyPage copy{page, std::vector<std::byte>(kPageBytes)};
-    const BlockNumber first(page * kBlocksPerPage);
+  }
+  for (DirtyPage& page : pages) {
+    states_[page.index].fetch_and(~uint32_t{kDirty}, std::memory_order_acq_rel);
+    const BlockNumber first(page.index * kBlocksPerPage);
     for (uint64_t i = 0; i < kPageBytes / 8; ++i) {
       const uint64_t value = word(first + i * 64).load(std::memory_order_acquire);
-      std::memcpy(copy.bytes.data() + i * 8, &value, sizeof(value));
+      std::memcpy(page.bytes.data() + i * 8, &value, sizeof(value));
     }
-    pages.push_back(std::move(copy));
   }
   return pages;
 }

@@ -43,11 +43,7 @@ struct Handle {
 const Handle& as_handle(void* handle) { return *static_cast<const Handle*>(handle); }
 
 int report(const Error& error) {
-  if (error.error_number == ENOTSUP && overlay) {
-    nbdkit_debug("%s", error.message.c_str());  // a fast zero: an answer, not a fault
-  } else {
-    nbdkit_error("%s", error.message.c_str());
-  }
+  nbdkit_error("%s", error.message.c_str());
   nbdkit_set_error(error.error_number);
   return -1;
 }
@@ -239,7 +235,7 @@ int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t
 }
 
 Result<void> flush_if(bool wanted) {
-  return wanted ? overlay->disk().session().flush() : Result<void>();
+  return wanted ? overlay->disk().flush() : Result<void>();
 }
 
 int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
@@ -251,9 +247,13 @@ int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, u
 }
 
 int unionfs_zero(void*, uint32_t count, uint64_t offset, uint32_t flags) {
+  const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
+                                  (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
+  if (zero.must_be_fast && !overlay->disk().session().can_zero_fast(zero.may_trim)) {
+    nbdkit_set_error(ENOTSUP);  // an answer, not a fault
+    return -1;
+  }
   return guarded([&]() -> Result<void> {
-    const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
-                                    (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
     UNIONFS_TRY(overlay->disk().session().zero(offset, count, zero));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
@@ -267,7 +267,7 @@ int unionfs_trim(void*, uint32_t count, uint64_t offset, uint32_t flags) {
 }
 
 int unionfs_flush(void*, uint32_t) {
-  return guarded([] { return overlay->disk().session().flush(); });
+  return guarded([] { return overlay->disk().flush(); });
 }
 
 // Extents of one answer; more would only delay it.

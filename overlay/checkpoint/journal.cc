@@ -215,6 +215,21 @@ Result<void> replay_journal(File& upper, const StateArea& area) {
   return upper.resize(head.file_size);
 }
 
+Result<void> finish_journal(File& upper, const StateArea& area) {
+  // What goes home lies where the session is; that may be lost only when the journal
+  // counts in its stead. Both are written again, for after a failed sync the host
+  // takes what it has for durable.
+  const uint64_t slot = area.generation % format::kHeaderSlots;
+  const uint64_t header_offset = area.offset + slot * format::kPageBytes;
+  UNIONFS_ASSIGN(const auto header, read_structure<format::Header>(upper, header_offset));
+  UNIONFS_TRY(upper.write(header_offset, bytes_of(header)));
+  UNIONFS_ASSIGN(const auto superblock,
+                 read_structure<ext2::Superblock>(upper, ext2::kSuperblockOffsetBytes));
+  UNIONFS_TRY(upper.write(ext2::kSuperblockOffsetBytes, bytes_of(superblock)));
+  UNIONFS_TRY(upper.sync());
+  return replay_journal(upper, area);
+}
+
 Result<void> stage_journal(StagedFile& stage, const File& upper,
                            const StateArea& area) {
   Reader reader(upper, area);

@@ -32,9 +32,12 @@ Result<FileRange> write_journal(File& upper, const JournalPlan& plan);
 Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
                             const FileRange& journal);
 
-// Brings a committed journal home and retires it; may be repeated after a crash
-// at any point.  The upper's header must be read anew afterwards.
+// Brings a journal home and retires it, whose commit and mark are durable; may be
+// repeated after a crash at any point.  The upper's header must be read anew afterwards.
 Result<void> replay_journal(File& upper, const StateArea& area);
+// The same for a journal that was found: its commit may have been seen in the host's
+// cache alone.
+Result<void> finish_journal(File& upper, const StateArea& area);
 
 // Puts the committed journal on a stage, header and all, for those who may not
 // write.

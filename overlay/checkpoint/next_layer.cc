@@ -52,10 +52,10 @@ Result<std::unique_ptr<NextLayer>> NextLayer::build(const CheckpointParts& parts
 Result<void> NextLayer::make(const CheckpointParts& parts) {
   const Layout& merged_layout = parts.geometry.merged();
   const ViewImage merged_image("merged image", parts.view);
-  UNIONFS_ASSIGN(const Volume merged, Volume::open(merged_image, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(const Volume merged, Volume::open(merged_image, SuperblockUse::kMerged));
   const LayerView before_view(parts, parts.upper_file, parts.upper, parts.layer);
   const ViewImage before_image("merged image", before_view.view());
-  UNIONFS_ASSIGN(const Volume before, Volume::open(before_image, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(const Volume before, Volume::open(before_image, SuperblockUse::kMerged));
 
   const LayerBuilder::Sources sources{parts.lower,        parts.upper, before,
                                       merged,             before_view.view(),
@@ -79,7 +79,7 @@ Result<void> NextLayer::make(const CheckpointParts& parts) {
   UNIONFS_ASSIGN(layer_, Layer::load(*upper_, parts.geometry, std::move(decoded)));
   view_.emplace(parts, stage_, *upper_, *layer_);
   image_.emplace("new layer", view_->view());
-  UNIONFS_ASSIGN(merged_, Volume::open(*image_, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(merged_, Volume::open(*image_, SuperblockUse::kMerged));
   return prove_same(merged, *merged_, parts.geometry, *layer_, builder.to_prove(),
                     parts.is_cancelled);
 }

@@ -135,7 +135,7 @@ Result<void> TreeApplier::apply_subdirectory(const Work& work, bool looks_below,
 // Its names, owner and times come when it is applied.
 Result<InodeNumber> TreeApplier::make_directory(InodeNumber parent, const InodeRecord& from) {
   UNIONFS_ASSIGN(const InodeNumber inode, files_.allocate_inode(parent, from.raw().i_mode));
-  InodeRecord record = files_.make_record(inode);
+  UNIONFS_ASSIGN(InodeRecord record, files_.make_record(inode));
   record.raw().i_mode = from.raw().i_mode;
   record.raw().i_links_count = uint16_t{2};  // its name and "."
   UNIONFS_TRY(files_.write_inode(record));

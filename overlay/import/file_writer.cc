@@ -279,7 +279,6 @@ void copy_metadata(const InodeRecord& from, InodeRecord& to) {
   target.i_ctime = source.i_ctime;
   target.i_mtime = source.i_mtime;
   target.i_flags = (target.i_flags & ~kKeptFlags) | (source.i_flags & kKeptFlags);
-  target.i_generation = source.i_generation;
   // The parts of the times that only larger inodes have.
   std::optional<ext2::InodeExtra> extra = to.extra();
   if (!extra) {
@@ -298,7 +297,7 @@ void copy_metadata(const InodeRecord& from, InodeRecord& to) {
 Result<InodeNumber> copy_file(MergedFiles& files, InodeNumber parent, const Volume& source,
                               const InodeRecord& from) {
   UNIONFS_ASSIGN(const InodeNumber number, files.allocate_inode(parent, from.raw().i_mode));
-  InodeRecord to = files.make_record(number);
+  UNIONFS_ASSIGN(InodeRecord to, files.make_record(number));
   copy_metadata(from, to);
   to.raw().i_links_count = uint16_t{1};
   if (Result<void> copied = copy_content(files, source, from, to); !copied) {

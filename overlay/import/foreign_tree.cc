@@ -5,6 +5,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "fsparse/xattr.h"
 #include "overlay/geometry.h"
 #include "overlay/state_area.h"
 
@@ -78,10 +79,18 @@ uint64_t ForeignTree::used_block_count() const {
                                             raw.s_first_data_block);
 }
 
+// Owner, mode and attributes say nothing that mke2fs does not say by itself.
+Result<bool> ForeignTree::is_as_made(const InodeRecord& directory, uint16_t mode) const {
+  UNIONFS_ASSIGN(const std::vector<Attribute> attributes, read_attributes(volume_, directory));
+  return directory.raw().i_mode == (ext2::kModeDirectory | mode) && directory.user_id() == 0 &&
+         directory.group_id() == 0 && directory.raw().i_flags == 0U && attributes.empty();
+}
+
 Result<bool> ForeignTree::is_empty() const {
   UNIONFS_ASSIGN(const InodeRecord root, read_inode(volume_, kRoot));
   UNIONFS_ASSIGN(const std::vector<ForeignName> names, read_names(root));
-  if (root.is_opaque() || names.size() > 1) {
+  UNIONFS_ASSIGN(const bool is_root_as_made, is_as_made(root, 0755));
+  if (!is_root_as_made || names.size() > 1) {
     return false;
   }
   if (names.empty()) {
@@ -91,7 +100,8 @@ Result<bool> ForeignTree::is_empty() const {
     return false;
   }
   UNIONFS_ASSIGN(const InodeRecord lost, read_inode(volume_, names[0].inode));
-  if (!lost.is_directory() || lost.is_opaque()) {
+  UNIONFS_ASSIGN(const bool is_lost_as_made, is_as_made(lost, 0700));
+  if (!is_lost_as_made) {
     return false;
   }
   UNIONFS_ASSIGN(const std::vector<ForeignName> found, read_names(lost));

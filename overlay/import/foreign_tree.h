@@ -44,6 +44,8 @@ class ForeignTree {
   Result<std::vector<ForeignName>> read_names(const InodeRecord& directory) const;
 
  private:
+  Result<bool> is_as_made(const InodeRecord& directory, uint16_t mode) const;
+
   explicit ForeignTree(Volume volume) : volume_(std::move(volume)) {}
 
   Volume volume_;

@@ -43,7 +43,7 @@ int keep_name(char* name, char*, size_t, void* names) {
 Result<std::unique_ptr<MergedFiles>> MergedFiles::open(Session& session, const MergedView& view,
                                                        uint32_t now) {
   std::unique_ptr<MergedFiles> files(new MergedFiles(session, view));
-  UNIONFS_ASSIGN(files->volume_, Volume::open(files->image_, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(files->volume_, Volume::open(files->image_, SuperblockUse::kMerged));
   UNIONFS_ASSIGN(files->ext2_, MergedExt2::open(session, view.size_bytes(), now));
   return files;
 }
@@ -64,7 +64,8 @@ Result<InodeNumber> MergedFiles::allocate_inode(InodeNumber parent, uint16_t mod
   return InodeNumber(number);
 }
 
-InodeRecord MergedFiles::make_record(InodeNumber number) const {
+Result<InodeRecord> MergedFiles::make_record(InodeNumber number) const {
+  UNIONFS_ASSIGN(const InodeRecord last, read_inode(number));
   const std::vector<std::byte> zeros(layout().inode_size_bytes);
   InodeRecord record(number, zeros, layout().block_size_bytes);
   if (zeros.size() >= ext2::kGoodOldInodeSizeBytes + kExtraSizeBytes) {
@@ -72,6 +73,7 @@ InodeRecord MergedFiles::make_record(InodeNumber number) const {
     std::memcpy(record.bytes().data() + ext2::kGoodOldInodeSizeBytes, &extra_size,
                 sizeof(extra_size));
   }
+  record.raw().i_generation = last.raw().i_generation + 1;
   return record;
 }
 

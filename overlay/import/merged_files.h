@@ -36,8 +36,9 @@ class MergedFiles {
   bool is_inode_used(InodeNumber inode) const;
   // A number near `parent`; the record must be written by write_inode().
   Result<InodeNumber> allocate_inode(InodeNumber parent, uint16_t mode);
-  // An empty record of the image's inode size.
-  InodeRecord make_record(InodeNumber number) const;
+  // An empty record of the image's inode size, of another generation than what had
+  // the number last.
+  Result<InodeRecord> make_record(InodeNumber number) const;
   Result<InodeRecord> read_inode(InodeNumber number) const;
   Result<void> write_inode(const InodeRecord& record);
   // Takes one name away from an inode that is not a directory; with the last

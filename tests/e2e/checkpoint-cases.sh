@@ -447,6 +447,7 @@ rule_readers_leave_a_session() {
     NBDKIT_FLAGS=(-r)
     serve merged "$lower" "$upper"
     save_image merged "$WORK/first.img"
+    PATH=/usr/bin:$PATH nbdsh --uri "$(socket_uri merged)" --command 'h.flush()'
     sleep 2 # when the last client has gone a checkpoint would begin
     save_image merged "$WORK/second.img"
     stop_server merged

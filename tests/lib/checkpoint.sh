@@ -233,7 +233,7 @@ run_rules() {
         "rule_$2"
         return 0
     fi
-    require mke2fs e2fsck resize2fs dumpe2fs debugfs tune2fs nbdkit nbdcopy setfattr sha256sum
+    require mke2fs e2fsck resize2fs dumpe2fs debugfs tune2fs nbdkit nbdcopy nbdsh setfattr sha256sum
     require_kernel_mount
     if [[ ${1:-} == */* ]]; then
         part=${1%/*} parts=${1#*/}

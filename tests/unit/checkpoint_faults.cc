@@ -321,14 +321,26 @@ void check_left(const CheckpointImages& images, std::unique_ptr<MemoryFile> left
   ++(is_layer ? figures.layers : figures.sessions);
 }
 
-// Power goes at the `number`th change of the checkpoint; what is on the disk is
-// drawn several times, or is every combination where these are few.  False when
-// it makes no so many changes.
-bool lose_power_at(const CheckpointImages& images, uint64_t number, std::mt19937_64& random,
-                   PowerLossFigures& figures) {
+// A server was killed, and the next one on the same boot finishes what it finds, which
+// the disk need not have yet.
+void finish_until_power_is_lost(const CheckpointImages& images, PowerLossFile& file,
+                                std::mt19937_64& random) {
+  file.restart();
+  const auto found = load_disk(images.lower(), file);
+  if (found->has_journal()) {
+    file.crash_after(1 + random() % 12);
+    (void)found->finish_checkpoint();
+  }
+}
+
+// Power goes at the `number`th change of the checkpoint, or, `after_a_kill` there, while
+// the next server is at it; what is on the disk is drawn several times, or is every
+// combination where these are few.  False when it makes no so many changes.
+bool lose_power_at(const CheckpointImages& images, uint64_t number, bool after_a_kill,
+                   std::mt19937_64& random, PowerLossFigures& figures) {
   constexpr int kDraws = 6;
   constexpr size_t kFewSectors = 5;
-  INFO("power is lost at change " << number);
+  INFO("power is lost at change " << number << ", after a kill: " << after_a_kill);
   PowerLossFile file(images.with_session());
   std::unique_ptr<Disk> disk = open_disk(images.lower(), file);
   expect_success(disk->close());
@@ -336,19 +348,23 @@ bool lose_power_at(const CheckpointImages& images, uint64_t number, std::mt19937
   const std::atomic<bool> is_cancelled{false};
   (void)disk->checkpoint(false, is_cancelled);
   disk.reset();
+  const bool was_reached = file.has_crashed();
+  if (after_a_kill) {
+    finish_until_power_is_lost(images, file, random);
+  }
   if (file.open_sectors() <= kFewSectors) {
     EveryChooser every;
     do {
       check_left(images, file.lose_power(every), random, figures);
       ++figures.exhaustive;
     } while (every.next());
-    return file.has_crashed();
+    return was_reached;
   }
   for (int i = 0; i < kDraws; ++i) {
     RandomChooser chooser(random);
     check_left(images, file.lose_power(chooser), random, figures);
   }
-  return file.has_crashed();
+  return was_reached;
 }
 
 }  // namespace
@@ -359,9 +375,11 @@ TEST_CASE("Checkpoint: power lost at any change leaves the session or the layer"
   PowerLossFigures figures;
   for (const uint32_t block_size : {1024U, 4096U}) {
     const CheckpointImages& images = CheckpointImages::of(block_size);
-    uint64_t number = 1;
-    while (lose_power_at(images, number, random, figures)) {
-      ++number;
+    for (const bool after_a_kill : {false, true}) {
+      uint64_t number = 1;
+      while (lose_power_at(images, number, after_a_kill, random, figures)) {
+        ++number;
+      }
     }
   }
   CHECK(figures.layers > 50);

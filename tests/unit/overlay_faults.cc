@@ -102,6 +102,23 @@ TEST_CASE("Faults: without space for its bit a write is not begun", "[faults]") 
   CHECK_FALSE(bench.upper().has_store_without_space());
 }
 
+TEST_CASE("Faults: a trim gives back what it can on a full host", "[faults]") {
+  SessionBench bench(kBlock);
+  const uint64_t lower_data = offset_of("lower data");
+  const uint64_t written = offset_of("zeros");
+  bench.apply(Action::kWrite, written, kBlock);
+  REQUIRE(bench.upper().is_allocated(written));
+  bench.reopen(true);
+  const std::vector<std::byte> before = read_range(bench.disk(), lower_data, kBlock);
+  bench.upper().set_free_pages(0);
+  expect_success(bench.session().trim(0, small_merged_size(kBlock)));
+  CHECK_FALSE(bench.upper().is_allocated(written));
+  // There was room for its bit, or there was not.
+  const std::vector<std::byte> after = read_range(bench.disk(), lower_data, kBlock);
+  CHECK((after == before || after == std::vector<std::byte>(kBlock)));
+  CHECK_FALSE(bench.upper().has_store_without_space());
+}
+
 TEST_CASE("Faults: a write that runs out of space in the middle", "[faults]") {
   SessionBench bench(kBlock);
   bench.apply(Action::kWrite, offset_of("lower end"), kBlock);
@@ -400,6 +417,43 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
   expect_success(now->open(false));
   expect_success(now->session().write(offset + 20 * kBlock, pattern(3, kBlock)));
   CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
+}
+
+TEST_CASE("Disk: a session that could not begin is no session, and the next client begins it",
+          "[disk][faults]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto with_session = images.upper();
+  const auto written = pattern(5, kBlock);
+  const uint64_t place = offset_of("lower data");
+  {
+    const auto disk = open_disk(images.lower(), *with_session);
+    expect_success(disk->session().write(place, written));
+    expect_success(disk->session().flush());  // and the server dies
+  }
+  for (const FileOperation kind :
+       {FileOperation::kRead, FileOperation::kWrite, FileOperation::kSync}) {
+    for (uint64_t number = 1; number < 40; ++number) {
+      INFO("operation " << static_cast<int>(kind) << ", the " << number << "th fails");
+      const auto upper = with_session->clone();
+      FaultyFile faulty(*upper);
+      const auto disk = load_disk(images.lower(), faulty);
+      faulty.fail(kind, number, EIO);
+      const Result<void> first = disk->open(false);
+      CHECK(disk->has_session() == first.has_value());
+      faulty.fail(kind, 1000000, EIO);  // not any more
+      expect_success(disk->flush());
+      expect_success(disk->open(false));
+      CHECK(disk->has_session());
+      CHECK(read_range(*disk, place, kBlock) == written);
+      expect_success(disk->session().write(place + kBlock, written));
+      expect_success(disk->close());
+      CHECK(read_range(*open_disk(images.lower(), *upper->clone(), kNextBootId), place, kBlock) ==
+            written);
+      if (first) {
+        break;
+      }
+    }
+  }
 }
 
 TEST_CASE("Disk: a journal that was never committed is cut off", "[disk]") {

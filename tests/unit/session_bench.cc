@@ -35,8 +35,8 @@ BenchImages::BenchImages(uint32_t block_size_bytes)
   const Layout& merged = geometry.merged();
   // In the middle of a group of the lower, far from its metadata.
   const BlockNumber middle = merged.blocks_of(GroupNumber(2)).begin + 150;
-  own_ = {middle, middle + 6};
-  make_own(*upper_, geometry, own_, pattern(77, 6 * block_size_bytes));
+  const BlockRange own{middle, middle + 6};
+  make_own(*upper_, geometry, own, pattern(77, 6 * block_size_bytes));
   const auto disk = load_disk(lower_, *upper_);
   expect_success(disk->open(true));
   merged_ = read_all(*disk);
@@ -50,7 +50,7 @@ BenchImages::BenchImages(uint32_t block_size_bytes)
       {"synthesized inodes", first_of(geometry, GroupNumber(0), FixedKind::kInodeTable)},
       {"plain inodes", first_of(geometry, GroupNumber(1), FixedKind::kInodeTable)},
       {"translated", disk->layer().tables().translated.front().block},
-      {"own", own_.begin + 2, true},
+      {"own", own.begin + 2, true},
       {"lower data", merged.blocks_of(GroupNumber(1)).begin + 100},
       {"lower end", BlockNumber(lower_.layout().block_count - 1)},
       {"zeros", merged.blocks_of(appended).begin + 100},
@@ -77,10 +77,6 @@ SessionBench::SessionBench(uint32_t block_size_bytes)
   upper_->reset_counts();
 }
 
-bool SessionBench::is_home(uint64_t block) const {
-  return touched_.contains(block) || images_.is_own(BlockNumber(block));
-}
-
 ConstByteSpan SessionBench::block(uint64_t number) const {
   const auto found = touched_.find(number);
   return found != touched_.end()
@@ -98,10 +94,8 @@ void SessionBench::apply(Action action, uint64_t offset, uint64_t length, uint64
     expect_success(session().trim(offset, length));
     for (uint64_t number = divide_round_up(offset, block_size_);
          number < (offset + length) / block_size_; ++number) {
-      if (is_home(number)) {
-        const ByteSpan bytes = touch(number);
-        std::fill(bytes.begin(), bytes.end(), std::byte{0});
-      }
+      const ByteSpan bytes = touch(number);
+      std::fill(bytes.begin(), bytes.end(), std::byte{0});
     }
     return;
   }

@@ -31,7 +31,6 @@ class BenchImages {
   const std::vector<std::byte>& merged() const { return merged_; }
   const std::vector<Place>& places() const { return places_; }
   BlockNumber place(const std::string& name) const;
-  bool is_own(BlockNumber block) const { return own_.contains(block); }
 
  private:
   explicit BenchImages(uint32_t block_size_bytes);
@@ -40,14 +39,12 @@ class BenchImages {
   std::unique_ptr<MemoryFile> upper_;
   std::vector<std::byte> merged_;
   std::vector<Place> places_;
-  BlockRange own_;
 };
 
 enum class Action { kWrite, kZero, kZeroAndTrim, kTrim };
 constexpr Action kActions[] = {Action::kWrite, Action::kZero, Action::kZeroAndTrim, Action::kTrim};
 
-// The model: bytes, and which blocks lie home.  What a trim does follows from
-// these: whole blocks that lie home read as zeros, all others stay as they are.
+// The model: bytes.  Whole blocks that were trimmed read as zeros.
 class SessionBench {
  public:
   explicit SessionBench(uint32_t block_size_bytes);
@@ -68,7 +65,6 @@ class SessionBench {
   void check_extents() const;
 
  private:
-  bool is_home(uint64_t block) const;
   // A block as it should be; for changing, and then it counts as touched.
   ConstByteSpan block(uint64_t number) const;
   ByteSpan touch(uint64_t number);
