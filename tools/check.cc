@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "overlay/checkpoint/journal.h"
+#include "overlay/import/foreign_tree.h"
 #include "tools/checked_upper.h"
 #include "tools/common.h"
 
@@ -19,6 +20,10 @@ bool is_of_the_upper(const Error& error) {
   return error.kind == ErrorKind::kCorrupt || error.kind == ErrorKind::kUnsupported;
 }
 
+std::string counted(size_t violations) {
+  return fmt::format("{} {}", violations, violations == 1 ? "violation" : "violations");
+}
+
 class Checker {
  public:
   explicit Checker(const CheckArguments& arguments) : arguments_(arguments) {}
@@ -28,6 +33,7 @@ class Checker {
     UNIONFS_ASSIGN(lower_, Volume::open(*lower_file_, SuperblockUse::kLower));
     const FileLock lock = arguments_.repair ? FileLock::kExclusive : FileLock::kShared;
     UNIONFS_ASSIGN(upper_file_, PosixFile::open(arguments_.upper, lock));
+    UNIONFS_TRY(refuse_foreign());
     if (arguments_.repair) {
       UNIONFS_TRY(upper_file_->make_writable());
     }
@@ -47,6 +53,18 @@ class Checker {
   }
 
  private:
+  // There is nothing to check in an upper that was made elsewhere.
+  Result<void> refuse_foreign() const {
+    const auto superblock = Superblock::read(*upper_file_, SuperblockUse::kUpper);
+    const auto is_foreign = ForeignTree::is_foreign(*upper_file_);
+    if (superblock && is_foreign && *is_foreign) {
+      auto error = required_state_offset_of(arguments_.upper, superblock->raw()).error();
+      error.kind = ErrorKind::kInvalid;
+      return Failure(std::move(error));
+    }
+    return {};
+  }
+
   // Fills violations_; fails when no check is possible.
   Result<void> check() {
     violations_.clear();
@@ -88,8 +106,12 @@ class Checker {
       return invalid("{}: a session is open; checkpoint it before a repair", arguments_.upper);
     }
     if (checked_->has_journal()) {
-      UNIONFS_TRY(replay_journal(*upper_file_, checked_->journal_area()));
+      UNIONFS_TRY(finish_journal(*upper_file_, checked_->journal_area()));
       UNIONFS_TRY(check());
+    }
+    if (!found_->has_all_blocks()) {
+      return invalid("{}: not repaired: the blocks of a damaged inode would become free",
+                     arguments_.upper);
     }
     return repair_upper(*checked_, *found_, *upper_file_);
   }
@@ -115,13 +137,13 @@ class Checker {
       return;
     }
     if (mended_ > 0) {
-      fmt::print("{}: {} violations repaired\n", arguments_.upper, mended_);
+      fmt::print("{}: {} repaired\n", arguments_.upper, counted(mended_));
     }
     print_violations();
     if (violations_.empty()) {
       fmt::print("{}: no violations found\n", arguments_.upper);
     } else {
-      fmt::print("{}: {} violations\n", arguments_.upper, violations_.size());
+      fmt::print("{}: {}\n", arguments_.upper, counted(violations_.size()));
     }
   }
 

@@ -20,6 +20,7 @@ Result<void> LayerCheck::check_inode(InodeNumber inode) {
   if (!record.has_known_type() && !is_bad_blocks) {
     violation("{}: inode {} is marked own, but its i_mode is {:#o}", name(), inode,
               record.raw().i_mode);
+    has_all_blocks_ = false;
     return {};
   }
   Counts& counts = counts_[inode];

@@ -90,7 +90,7 @@ Result<void> LayerCheck::check_merged() {
   MergedView view(synthesis, from_.lower_file, from_.upper_file, from_.area, reader);
   view.set_bitmap(bitmap.get());
   const ViewImage image("merged image", view);
-  UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
 
   for (const KeptInode& kept : from_.tables.kept_inodes) {
     if (!own_inodes_.test(kept.inode)) {

@@ -130,7 +130,7 @@ class Repairer {
     MergedView view(synthesis, from_.lower_file, stage_, from_.area, reader);
     view.set_bitmap(bitmap.get());
     const ViewImage image("merged image", view);
-    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kLower));
+    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
 
     UNIONFS_ASSIGN(const auto inodes, found_.merged_inodes(merged));
     for (const KeptInode& kept : inodes) {

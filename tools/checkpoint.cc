@@ -3,6 +3,7 @@
 // unionfs-img checkpoint: the session becomes a layer, here and now.
 #include <unistd.h>
 
+#include "overlay/import/foreign_tree.h"
 #include "overlay/overlay.h"
 #include "tools/common.h"
 #include "tools/fsck.h"
@@ -33,6 +34,11 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
   }
   UNIONFS_ASSIGN(const auto overlay, Overlay::prepare(std::move(options)));
   UNIONFS_TRY(overlay->open(false));
+  if (const Result<void> proven = overlay->disk().check_proven(); !proven) {
+    note(fmt::format("{}: {}; it becomes a layer all the same, if nothing is found against it "
+                     "(--fsck has it checked first)",
+                     arguments.upper, proven.error().message));
+  }
   const auto figures = overlay->checkpoint(false);
   UNIONFS_TRY(overlay->close());
   if (!figures) {

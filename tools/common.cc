@@ -37,6 +37,23 @@ size_t utf8_length(std::string_view text) {
   return overlong || beyond ? 0 : length;
 }
 
+// Of one character: whether it steers a terminal, or the order in which a line is read.
+bool is_control(std::string_view character) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(character[i]); };
+  switch (character.size()) {
+    case 1:
+      return byte(0) < 0x20 || byte(0) == 0x7f;
+    case 2:
+      return byte(0) == 0xC2 && byte(1) < 0xA0;  // U+0080 to U+009F
+    case 3:
+      // U+2028 to U+202E and U+2066 to U+2069: ends of lines, and directions.
+      return byte(0) == 0xE2 && ((byte(1) == 0x80 && byte(2) >= 0xA8 && byte(2) <= 0xAE) ||
+                                 (byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9));
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
@@ -110,7 +127,16 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& argument
   return open;
 }
 
-void note(const std::string& message) { fmt::print(stderr, "unionfs-img: {}\n", message); }
+void note(const std::string& message) {
+  std::string line = "unionfs-img: ";
+  for (const char letter : message) {
+    // What an image or a path says must neither end the line nor steer the terminal.
+    const auto byte = static_cast<uint8_t>(letter);
+    line += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, letter);
+  }
+  line += "\n";
+  (void)!std::fwrite(line.data(), 1, line.size(), stderr);
+}
 
 uint64_t disk_bytes(const PosixFile& file) {
   struct stat status = {};
@@ -146,8 +172,10 @@ std::string printable(std::string_view name) {
     const auto first = static_cast<uint8_t>(name[0]);
     if (first == '\\') {
       text += "\\\\";
-    } else if (length == 0 || first < 0x20 || first == 0x7f) {
-      text += fmt::format("\\x{:02x}", first);
+    } else if (length == 0 || is_control(name.substr(0, length))) {
+      for (const char byte : name.substr(0, std::max<size_t>(length, 1))) {
+        text += fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
+      }
     } else {
       text += name.substr(0, length);
     }
@@ -213,7 +241,7 @@ Progress::Progress(std::string what, uint64_t total)
 
 Progress::~Progress() {
   if (last_per_mille_ >= 0) {
-    fmt::print(stderr, "\r\033[K");
+    (void)std::fputs("\r\033[K", stderr);
   }
 }
 
@@ -225,7 +253,7 @@ void Progress::show(uint64_t done) {
       static_cast<int>(static_cast<double>(done) * 1000 / static_cast<double>(total_));
   if (per_mille != last_per_mille_) {
     last_per_mille_ = per_mille;
-    fmt::print(stderr, "\r{}: {:.1f} %", what_, per_mille / 10.0);
+    (void)std::fputs(fmt::format("\r{}: {:.1f} %", what_, per_mille / 10.0).c_str(), stderr);
     (void)std::fflush(stderr);
   }
 }

@@ -78,7 +78,7 @@ class OpenDisk {
   std::unique_ptr<Disk> disk_;
 };
 
-// A note to the user on stderr.
+// A note to the user on stderr, on one line; never fails.
 void note(const std::string& message);
 // Space the file takes on its disk.
 uint64_t disk_bytes(const PosixFile& file);
@@ -89,7 +89,7 @@ void print_json(const Json& json);
 // "4.0 KiB"; below 1 KiB "17 bytes".
 std::string human_size(uint64_t size_bytes);
 // A name that may hold any byte as printable UTF-8: backslash, control
-// characters and what is not UTF-8 become "\\" and "\xNN".
+// characters, those of Unicode among them, and what is not UTF-8 become "\\" and "\xNN".
 std::string printable(std::string_view name);
 // "drwxr-xr-x", as ls has it.
 std::string mode_text(uint16_t mode);

@@ -35,7 +35,7 @@ Result<std::vector<Change>> compare(OpenDisk& open) {
   Disk& disk = open.disk();
   if (disk.session_block_count() == 0) {
     const ViewImage image("merged image", disk.view());
-    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kLower));
+    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
     return DiffTree({open.lower(), disk.upper(), merged, disk.layer()}).compare();
   }
   const auto next = disk.next_layer();

@@ -55,6 +55,27 @@ Result<void> DiffTree::compare_content(const InodeRecord& below, const InodeReco
   return {};
 }
 
+// Data blocks that are whited out at or below this one of the lower.
+Result<uint64_t> DiffTree::whited_out_below(Level level, BlockNumber block, uint64_t& visits) {
+  if (block.value() == 0 || !from_.lower.is_inside(block) || !block_whiteouts_.test(block)) {
+    return uint64_t{0};
+  }
+  if (++visits > from_.lower.layout().block_count) {
+    return corrupt("{}: block {}: is an indirect block of more blocks than there are",
+                   from_.lower.name(), block);
+  }
+  if (level == 0) {
+    return uint64_t{1};
+  }
+  UNIONFS_ASSIGN(const Pointers pointers, read_pointers(from_.lower, block));
+  uint64_t count = 0;
+  for (const BlockNumber pointer : pointers) {
+    UNIONFS_ASSIGN(const uint64_t here, whited_out_below(level - 1, pointer, visits));
+    count += here;
+  }
+  return count;
+}
+
 // What the layer and the lower have in one role.  A hole of the layer shows the
 // lower's block, unless that is whited out.
 Result<void> DiffTree::compare_blocks(Level level, BlockNumber own, BlockNumber below,
@@ -63,7 +84,9 @@ Result<void> DiffTree::compare_blocks(Level level, BlockNumber own, BlockNumber 
   if (own.value() == 0) {
     if (below.value() != 0 && from_.lower.is_inside(below) && block_whiteouts_.test(below)) {
       difference.is_content = true;
-      difference.changed_bytes += level == 0 ? block_size : 0;
+      uint64_t visits = 0;
+      UNIONFS_ASSIGN(const uint64_t gone, whited_out_below(level, below, visits));
+      difference.changed_bytes += gone * block_size;
     }
     return {};
   }

@@ -81,6 +81,7 @@ class DiffTree {
   Result<const InodeDifference*> difference(InodeNumber inode);
   Result<void> compare_content(const InodeRecord& below, const InodeRecord& now,
                                InodeDifference& difference);
+  Result<uint64_t> whited_out_below(Level level, BlockNumber block, uint64_t& visits);
   Result<void> compare_blocks(Level level, BlockNumber own, BlockNumber below,
                               InodeDifference& difference);
   Result<void> compare_metadata(const InodeRecord& below, const InodeRecord& now,

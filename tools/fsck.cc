@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -22,7 +24,33 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr useconds_t kPollMicroseconds = 20'000;
-constexpr int kStartPolls = 60'000'000 / static_cast<int>(kPollMicroseconds);
+
+volatile std::sig_atomic_t ended_by = 0;
+
+// While it lives, signals that end a program are noted, so that what was started can be
+// ended in order.
+class NotedSignals {
+ public:
+  NotedSignals() {
+    ended_by = 0;
+    struct sigaction noting = {};
+    noting.sa_handler = [](int signal) { ended_by = signal; };
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+      ::sigaction(kSignals[i], &noting, &before_[i]);
+    }
+  }
+  NotedSignals(const NotedSignals&) = delete;
+  NotedSignals& operator=(const NotedSignals&) = delete;
+  ~NotedSignals() {
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+      ::sigaction(kSignals[i], &before_[i], nullptr);
+    }
+  }
+
+ private:
+  static constexpr std::array<int, 3> kSignals = {SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, 3> before_ = {};
+};
 
 // As a shell finds it, and where administrators' programs are.
 std::optional<std::string> find_program(const std::string& name) {
@@ -63,10 +91,16 @@ Result<pid_t> start(const std::vector<std::string>& words) {
   return pid;
 }
 
-// Exit status, or 128 and the signal.
-int wait_for(pid_t pid) {
+// Exit status, or 128 and the signal.  `ends_with_us`: it gets the signals that we get.
+int wait_for(pid_t pid, bool ends_with_us = false) {
   int status = 0;
+  if (ends_with_us && ended_by != 0) {
+    ::kill(pid, SIGTERM);
+  }
   while (::waitpid(pid, &status, 0) == -1 && errno == EINTR) {
+    if (ends_with_us && ended_by != 0) {
+      ::kill(pid, SIGTERM);
+    }
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -76,8 +110,9 @@ class ServedFile {
  public:
   static Result<ServedFile> serve(const FsckImages& images, const std::string& nbdfuse,
                                   const std::string& nbdkit, const std::string& fusermount) {
-    const char* base = std::getenv("TMPDIR");
-    std::string name = std::string(base != nullptr ? base : "/var/tmp") + "/unionfs-img.XXXXXX";
+    const char* given = std::getenv("TMPDIR");
+    const std::string base = given != nullptr && *given != '\0' ? given : "/var/tmp";
+    std::string name = base + "/unionfs-img.XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) {
       return system_failure(errno, fmt::format("{}: cannot create", name));
     }
@@ -89,7 +124,7 @@ class ServedFile {
                                        is_path ? whole(images.plugin) : images.plugin,
                                        "lower=" + whole(images.lower),
                                        "upper=" + whole(images.upper), "checkpoint=never"}));
-    for (int polls = 0; polls < kStartPolls; ++polls) {
+    while (ended_by == 0) {  // an import may take long
       int status = 0;
       if (::waitpid(served.pid_, &status, WNOHANG) == served.pid_) {
         served.pid_ = -1;
@@ -100,7 +135,7 @@ class ServedFile {
       }
       ::usleep(kPollMicroseconds);
     }
-    return invalid("the merged image was not served to e2fsck in time");
+    return invalid("ended by signal {}", ended_by);
   }
 
   ServedFile(ServedFile&& other) noexcept
@@ -163,11 +198,16 @@ Result<void> run_fsck(const FsckImages& images) {
   if (!missing.empty()) {
     return unsupported("--fsck needs what is not here: {}", fmt::join(missing, ", "));
   }
+  const NotedSignals noted;
   UNIONFS_ASSIGN(ServedFile served,
                  ServedFile::serve(images, programs[1], programs[0], programs[2]));
   UNIONFS_ASSIGN(const pid_t e2fsck, start({programs[3], "-fy", served.file()}));
-  const int status = wait_for(e2fsck);
+  const int status = wait_for(e2fsck, true);
+  const bool was_ended = ended_by != 0;
   UNIONFS_TRY(served.end());
+  if (was_ended) {
+    return invalid("{}: e2fsck was ended by signal {}", images.upper, ended_by);
+  }
   // Bit 0: errors were mended; bit 1: and a mounted root should be rebooted.
   constexpr int kMended = 1 | 2;
   if ((status & ~kMended) != 0) {

@@ -47,6 +47,9 @@ class LayerCheck {
   void run();
 
   const std::vector<Violation>& violations() const { return violations_; }
+  // Whether the blocks of every own inode are known; otherwise nobody can say which
+  // blocks are free.
+  bool has_all_blocks() const { return has_all_blocks_; }
 
   // What the walk found, which is what the layer ought to say.
   const BlockSet& walked_blocks() const { return claimed_; }
@@ -136,6 +139,7 @@ class LayerCheck {
   BlockSet block_whiteouts_;
   InodeSet inode_whiteouts_;
   std::vector<Violation> violations_;
+  bool has_all_blocks_ = true;
 
   BlockSet claimed_;
   std::set<BlockNumber> claimed_xattrs_;

@@ -3,9 +3,6 @@
 // unionfs-img map: which ranges of the merged image come from where.
 #include <unistd.h>
 
-#include <cerrno>
-#include <fstream>
-
 #include "tools/common.h"
 #include "tools/map_picture.h"
 
@@ -48,16 +45,17 @@ Json to_json(const OwnerMap& map) {
 }
 
 Result<void> write_svg(const std::string& path, const OwnerMap& map) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << svg_picture(map);
-  file.close();
-  if (!file) {
-    return system_failure(errno, fmt::format("{}: cannot write", path));
-  }
-  return {};
+  const std::string picture = svg_picture(map);
+  UNIONFS_ASSIGN(const auto file, PosixFile::create_for(path));
+  UNIONFS_TRY(file->write(0, std::as_bytes(std::span(picture))));
+  return file->publish();
 }
 
 Result<int> show_map(const MapArguments& arguments) {
+  if (!arguments.svg.empty()) {
+    UNIONFS_TRY(check_absent(arguments.svg));
+    UNIONFS_TRY(check_directory_of(arguments.svg));
+  }
   UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
   OwnerMap map = make_owner_map(open->disk().view(), open->disk().state_area());
   map.lower_name = arguments.lower;
@@ -81,7 +79,7 @@ void add_map(CLI::App& app, Command& chosen) {
   CLI::App* command =
       app.add_subcommand("map", "Say which ranges of the merged image come from where");
   const auto arguments = std::make_shared<MapArguments>();
-  command->add_option("--svg", arguments->svg, "Draw the map into this file")->type_name("FILE");
+  command->add_option("--svg", arguments->svg, "Draw the map into this new file")->type_name("FILE");
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback(
       [arguments, &chosen] { chosen = [arguments] { return show_map(*arguments); }; });

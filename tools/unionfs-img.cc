@@ -2,17 +2,61 @@
 //
 // unionfs-img: looks after the uppers of nbdkit-unionfs-plugin, in the habit of
 // qemu-img.  Each command is a file of its own; here one is chosen.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include "tools/common.h"
 
 #ifndef UNIONFS_VERSION
 #define UNIONFS_VERSION "unknown"
 #endif
 
+namespace unionfs::img {
+namespace {
+
+// An image that is opened must not get the number of a stream that was closed, or what
+// is printed would go into the image.
+void open_standard_streams() {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) == -1) {
+      (void)!::open("/dev/null", O_RDWR);  // gets the lowest number that is free
+    }
+  }
+}
+
+std::string parse_failure(const CLI::App* app, const CLI::Error& error) {
+  return fmt::format("unionfs-img: {}\nRun with --help for more information.\n",
+                     app->remaining_size() > 0 && app->get_parent() == nullptr
+                         ? fmt::format("{} is no command", app->remaining().front())
+                         : std::string(error.what()));
+}
+
+// The exit status.
+int run(const Command& command) {
+  const Result<int> status = command();
+  if (!status) {
+    note(status.error().message);
+    return kExitFailure;
+  }
+  if (std::fflush(stdout) != 0) {
+    note("cannot write to the standard output");
+    return kExitFailure;
+  }
+  return *status;
+}
+
+}  // namespace
+}  // namespace unionfs::img
+
 int main(int argc, char** argv) {
   using namespace unionfs;
+  img::open_standard_streams();
+  ::signal(SIGXFSZ, SIG_IGN);  // a write past the limit fails like any other
   CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
   app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
   app.require_subcommand(1);
+  app.failure_message(img::parse_failure);
   img::Command chosen;
   img::add_create(app, chosen);
   img::add_info(app, chosen);
@@ -27,14 +71,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? img::kExitSuccess : img::kExitFailure;
   }
-  const Result<int> status = chosen();
-  if (!status) {
-    img::note(status.error().message);
+  try {
+    return img::run(chosen);
+  } catch (const std::exception& error) {  // no memory, or nobody reads what is printed
+    img::note(error.what());
     return img::kExitFailure;
   }
-  if (std::fflush(stdout) != 0) {
-    img::note("cannot write to the standard output");
-    return img::kExitFailure;
-  }
-  return *status;
 }

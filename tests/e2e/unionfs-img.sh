@@ -181,6 +181,8 @@ marks = {r.getAttribute("class") for r in d.getElementsByTagName("rect")}
 assert {"lower", "upper", "zero"} <= marks, marks
 text = "".join(t.firstChild.data for t in d.getElementsByTagName("text"))
 assert "upper: " in text and "zero: " in text, text' "$WORK/map.svg" || fail "the SVG picture"
+refused 1 "map.svg: exists already" "$IMG" map --svg "$WORK/map.svg" -b "$LOWER" "$UPPER"
+refused 1 "upper.img: exists already" "$IMG" map --svg "$UPPER" -b "$LOWER" "$UPPER"
 if command -v script >/dev/null; then
     script -qec "'$IMG' map -b '$LOWER' '$UPPER'" /dev/null </dev/null >"$WORK/out"
     has_line "$WORK/out" '#'
@@ -205,14 +207,29 @@ has_line "$WORK/out" "^lower matches: no: .*belongs to another lower"
 refused 1 "upper.img: belongs to another lower .*, not to .*other-lower.img" \
     "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
 refused 1 "lower.img: is an ext2 image without a state area" "$IMG" info "$LOWER"
-refused 1 "^--lower is required$" "$IMG" ls "$UPPER"
-refused 1 "^A subcommand is required$" "$IMG" nonsense
+refused 1 "^unionfs-img: --lower is required$" "$IMG" ls "$UPPER"
+refused 1 "^unionfs-img: A subcommand is required$" "$IMG"
+refused 1 "^unionfs-img: nonsense is no command$" "$IMG" nonsense
+
+step "where nothing can be printed"
+status=0
+"$IMG" ls -b "$LOWER" "$UPPER" >/dev/full 2>"$WORK/err" || status=$?
+[ "$status" = 1 ] || fail "standard output is full: status $status"
+has_line "$WORK/err" "^unionfs-img: cannot write"
+status=0
+"$IMG" info "$WORK/none.img" 2>&- || status=$?
+[ "$status" = 1 ] || fail "standard error is closed: status $status"
+status=0
+(ulimit -f 100 && "$IMG" create -b "$LOWER" "$WORK/limited.img") 2>"$WORK/err" || status=$?
+[ "$status" = 1 ] || fail "file size limit: status $status"
+has_line "$WORK/err" "limited.img: .*File too large"
 
 step "an upper made elsewhere"
 mkdir "$WORK/elsewhere"
 echo elsewhere >"$WORK/elsewhere/new-file"
 mke2fs -q -t ext2 -d "$WORK/elsewhere" "$WORK/foreign.img" 8M
 refused 1 "foreign.img: .*to import it" "$IMG" info "$WORK/foreign.img"
+refused 1 "foreign.img: .*to import it" "$IMG" check -b "$LOWER" "$WORK/foreign.img"
 refused 1 "foreign.img: .*to import it" "$IMG" ls -b "$LOWER" "$WORK/foreign.img"
 "$IMG" checkpoint -b "$LOWER" "$WORK/foreign.img" >"$WORK/out"
 has_line "$WORK/out" "foreign.img: was made elsewhere, and is an upper of .* now"
