@@ -391,7 +391,7 @@ rule_not_cleanly_unmounted() {
     DEVICE[merged]='' FUSE_PID[merged]=''
     sleep 2
     stop_server merged
-    grep -q 'no checkpoint: .*the session is kept' "$WORK/merged.log" ||
+    grep -q 'no checkpoint: .*nothing is lost' "$WORK/merged.log" ||
         fail "the log does not say why: $(cat "$WORK/merged.log")"
     copy_layer
     expect_own_inodes 0
