@@ -50,8 +50,8 @@ void AutoCheckpoint::checkpoint_now() {
   Result<std::optional<CheckpointFigures>> result = std::optional<CheckpointFigures>();
   try {
     result = overlay_.checkpoint(true);
-  } catch (const std::bad_alloc&) {
-    result = system_failure(ENOMEM, "the layer did not fit into memory");
+  } catch (const std::exception& exception) {  // no memory for the layer
+    result = invalid("{}", exception.what());
   }
   if (!result) {
     if (result.error().error_number != ECANCELED) {
