@@ -38,7 +38,9 @@ void LayerCheck::run() {
     take(check_free_slots(GroupNumber(number)));
   }
   for (const InodeNumber inode : own_inode_list()) {
-    take(check_inode(inode));
+    const Result<void> walked = check_inode(inode);
+    has_all_blocks_ = has_all_blocks_ && walked.has_value();
+    take(walked);
   }
   check_claims();
   check_translated();

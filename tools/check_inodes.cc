@@ -15,6 +15,7 @@ Result<void> LayerCheck::check_inode(InodeNumber inode) {
   const bool is_bad_blocks = inode.value() == ext2::kBadBlocksInode;
   if (inode.value() < layout_.first_inode && inode.value() != ext2::kRootInode && !is_bad_blocks) {
     violation("{}: reserved inode {} is marked own", name(), inode);
+    has_all_blocks_ = false;
     return {};
   }
   if (!record.has_known_type() && !is_bad_blocks) {

@@ -264,6 +264,11 @@ refused 1 "the session cannot become a layer: merged image: was not cleanly unmo
     "$IMG" checkpoint -b "$LOWER" "$UPPER"
 refused 1 "the open session cannot be read as files: .*was not cleanly unmounted" \
     "$IMG" diff -b "$LOWER" "$UPPER"
+# Told that the image is not clean, where no stream is open: not in the image.
+"$IMG" convert -b "$LOWER" "$UPPER" "$WORK/unclean.img" 2>"$WORK/err"
+has_line "$WORK/err" "unclean.img: the file system was not cleanly unmounted"
+(exec <&- >&- 2>&- && exec "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/silent.img")
+cmp "$WORK/unclean.img" "$WORK/silent.img" || fail "a message went into the image"
 "$IMG" checkpoint --fsck --plugin "$UNIONFS_PLUGIN" -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err" ||
     fail "checkpoint --fsck: $(cat "$WORK/err")"
 has_line "$WORK/out" "became a layer"
