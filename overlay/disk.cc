@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/disk.h"
 
-#include "overlay/grow.h"
+#include "overlay/upper/grow.h"
 
 namespace unionfs {
 namespace {

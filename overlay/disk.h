@@ -13,11 +13,11 @@
 #include <string>
 
 #include "overlay/checkpoint/checkpoint.h"
-#include "overlay/checkpoint/journal.h"
+#include "overlay/upper/journal.h"
 #include "overlay/checkpoint/next_layer.h"
-#include "overlay/checkpoint/upper_state.h"
-#include "overlay/live_stamp.h"
-#include "overlay/session.h"
+#include "overlay/upper/upper_state.h"
+#include "overlay/upper/live_stamp.h"
+#include "overlay/session/session.h"
 
 namespace unionfs {
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/overlay.h"
 
-#include "overlay/import/import.h"
-#include "overlay/layer_create.h"
+#include "overlay/changes/import.h"
+#include "overlay/upper/layer_create.h"
 
 namespace unionfs {
 

@@ -12,8 +12,8 @@
 #include <string>
 
 #include "overlay/disk.h"
-#include "overlay/import/foreign_tree.h"
-#include "overlay/posix_file.h"
+#include "overlay/changes/foreign_tree.h"
+#include "overlay/host/posix_file.h"
 
 namespace unionfs {
 

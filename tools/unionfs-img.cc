@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "tools/common.h"
+#include "tools/command_line/common.h"
 
 #ifndef UNIONFS_VERSION
 #define UNIONFS_VERSION "unknown"

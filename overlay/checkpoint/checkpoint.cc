@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/checkpoint/checkpoint.h"
 
-#include "overlay/checkpoint/journal.h"
+#include "overlay/upper/journal.h"
 #include "overlay/checkpoint/next_layer.h"
 
 namespace unionfs {

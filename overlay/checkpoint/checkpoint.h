@@ -7,8 +7,8 @@
 #include <atomic>
 
 #include "overlay/checkpoint/layer_builder.h"
-#include "overlay/file.h"
-#include "overlay/state_area.h"
+#include "overlay/host/file.h"
+#include "overlay/upper/state_area.h"
 
 namespace unionfs {
 

@@ -27,10 +27,10 @@
 #include "fsparse/block_map.h"
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
-#include "overlay/checkpoint/number_sets.h"
-#include "overlay/checkpoint/staged_file.h"
-#include "overlay/layer.h"
-#include "overlay/merged_view.h"
+#include "overlay/geometry/number_sets.h"
+#include "overlay/host/staged_file.h"
+#include "overlay/upper/layer.h"
+#include "overlay/merged/merged_view.h"
 
 namespace unionfs {
 

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "overlay/checkpoint/layer_builder.h"
-#include "overlay/layer_groups.h"
+#include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
 namespace {

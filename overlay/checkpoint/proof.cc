@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "fsparse/directory.h"
-#include "overlay/checkpoint/number_sets.h"
+#include "overlay/geometry/number_sets.h"
 
 namespace unionfs {
 namespace {

@@ -10,8 +10,8 @@
 #include <set>
 
 #include "fsparse/volume.h"
-#include "overlay/geometry.h"
-#include "overlay/layer.h"
+#include "overlay/geometry/geometry.h"
+#include "overlay/upper/layer.h"
 
 namespace unionfs {
 

@@ -4,7 +4,7 @@
 
   - links lead to files of the repository
   - `Class::function` and `function()` in backticks exist in the source
-  - the tables of docs/format.md give each structure of overlay/upper_format.h, with
+  - the tables of docs/format.md give each structure of overlay/upper/upper_format.h, with
     every field's offset and size
 """
 
@@ -14,7 +14,7 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
-HEADER = TOP / "overlay" / "upper_format.h"
+HEADER = TOP / "overlay" / "upper" / "upper_format.h"
 FORMAT = TOP / "docs" / "format.md"
 SOURCES = ("fsparse", "overlay", "plugin", "tools")
 FIELD = r"(std::array<\s*(\w+),\s*(\w+)>|\w+) (\w+);"

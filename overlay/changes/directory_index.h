@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Builds a directory with a hash index (htree) from its names.
+#ifndef UNIONFS_OVERLAY_CHANGES_DIRECTORY_INDEX_H
+#define UNIONFS_OVERLAY_CHANGES_DIRECTORY_INDEX_H
+
+#include <string>
+#include <vector>
+
+#include "fsparse/volume.h"
+
+namespace unionfs {
+
+struct IndexedName {
+  uint32_t hash = 0;  // filled in
+  std::string name;
+  InodeNumber inode;
+  uint8_t file_type = 0;
+};
+
+// The blocks of the directory in order.  None if there are more names than an
+// index of two levels holds, or the image has a hash that is not known: then it
+// must do without.  `names` are all but "." and "..", whose type is `dot_type`.
+Result<std::vector<std::vector<std::byte>>> index_directory(const Volume& volume,
+                                                            InodeNumber directory,
+                                                            InodeNumber parent, uint8_t dot_type,
+                                                            std::vector<IndexedName> names);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHANGES_DIRECTORY_INDEX_H

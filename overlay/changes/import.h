@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// From a foreign upper to one of ours.
+#ifndef UNIONFS_OVERLAY_CHANGES_IMPORT_H
+#define UNIONFS_OVERLAY_CHANGES_IMPORT_H
+
+#include <string>
+
+#include "overlay/disk.h"
+#include "overlay/changes/foreign_tree.h"
+
+namespace unionfs {
+
+struct ImportParts {
+  const Volume& lower;
+  const File& lower_file;
+  const ForeignTree& tree;
+  const Geometry& geometry;  // of the merged image
+  std::string boot_id;
+  LogSink log;
+  LogSink progress;  // a line every few seconds; may be empty
+};
+
+// Makes `upper`, which is new and empty, the layer over the lower that the
+// foreign upper means.  After an error it is of no use.
+Result<void> import_upper(File& upper, const ImportParts& parts);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHANGES_IMPORT_H

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// File-level changes to the merged image: inodes, their blocks and their
+// attributes.  Numbers are allocated by libext2fs; names are DirectoryEditor's.
+#ifndef UNIONFS_OVERLAY_CHANGES_MERGED_FILES_H
+#define UNIONFS_OVERLAY_CHANGES_MERGED_FILES_H
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fsparse/inode.h"
+#include "fsparse/volume.h"
+#include "fsparse/xattr.h"
+#include "overlay/merged/view_image.h"
+#include "overlay/changes/ext2_io_manager.h"
+#include "overlay/session/session.h"
+
+namespace unionfs {
+
+// One user, one thread.
+class MergedFiles {
+ public:
+  // The session must be open and outlive this, as must the view it goes with.
+  // `now`: see MergedExt2::open().
+  static Result<std::unique_ptr<MergedFiles>> open(Session& session, const MergedView& view,
+                                                   uint32_t now);
+
+  // The merged image as it is now, but for counters, bitmaps and features.
+  const Volume& volume() const { return *volume_; }
+  const Layout& layout() const { return volume_->layout(); }
+  Session& session() { return session_; }
+
+  // ---- inodes
+  bool is_inode_used(InodeNumber inode) const;
+  // A number near `parent`; the record must be written by write_inode().
+  Result<InodeNumber> allocate_inode(InodeNumber parent, uint16_t mode);
+  // An empty record of the image's inode size, of another generation than what had
+  // the number last.
+  Result<InodeRecord> make_record(InodeNumber number) const;
+  Result<InodeRecord> read_inode(InodeNumber number) const;
+  Result<void> write_inode(const InodeRecord& record);
+  // Takes one name away from an inode that is not a directory; with the last
+  // one it and its blocks become free.
+  Result<void> drop_link(InodeNumber inode);
+  // Frees a directory's inode and blocks, whatever its names are.
+  Result<void> free_directory(const InodeRecord& directory);
+
+  // ---- blocks
+  Result<BlockNumber> allocate_block(BlockNumber goal);
+  BlockNumber goal_for(InodeNumber inode) const;
+  // Gives the directory a block behind its last, with these bytes; i_size is
+  // raised, and i_blocks.
+  Result<void> append_block(InodeNumber directory, uint64_t index, ConstByteSpan bytes);
+  // Leaves the directory its first `block_count` blocks.
+  Result<void> cut_directory(InodeNumber directory, uint64_t block_count);
+
+  // ---- attributes
+  // Makes these, and no others, the attributes of an inode that was written.
+  Result<void> set_attributes(InodeNumber inode, const std::vector<Attribute>& attributes);
+
+  // ---- features
+  void need_large_files();
+
+  // Writes bitmaps and counters.
+  Result<void> close() { return ext2_->close(); }
+
+ private:
+  MergedFiles(Session& session, const MergedView& view)
+      : session_(session), image_("merged image", view) {}
+
+  void need_attributes();
+  Result<void> free_inode(InodeRecord& record);
+  Result<void> free_blocks(const InodeRecord& record);
+  Result<void> free_attribute_block(const InodeRecord& record);
+
+  Session& session_;
+  ViewImage image_;
+  std::optional<Volume> volume_;
+  std::unique_ptr<MergedExt2> ext2_;
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHANGES_MERGED_FILES_H

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/check/checked_upper.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "overlay/upper/journal.h"
+#include "overlay/merged/view_image.h"
+#include "overlay/upper/layer_groups.h"
+
+namespace unionfs {
+
+Result<std::unique_ptr<CheckedUpper>> CheckedUpper::load(const Volume& lower,
+                                                         const File& lower_file, File& upper) {
+  std::unique_ptr<CheckedUpper> checked(new CheckedUpper(lower, lower_file));
+  UNIONFS_TRY(checked->open(upper));
+  return checked;
+}
+
+Result<void> CheckedUpper::open(File& upper) {
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+  stage_ = std::move(state.stage);
+  journal_area_ = state.journal_area;
+  file_ = state.file;
+  const StateHeader& header = state.header;
+  area_ = header.area;
+  UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
+  if (!is_same_lower(area_.lower, identity)) {
+    return invalid("{}: belongs to another lower ({}), not to {} ({})", upper.name(),
+                   describe(area_.lower), lower_.name(), describe(identity));
+  }
+  UNIONFS_ASSIGN(geometry_,
+                 Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
+  UNIONFS_TRY(check_sections(upper.name(), header, *geometry_));
+  UNIONFS_ASSIGN(volume_, Volume::open(*file_, SuperblockUse::kUpper));
+  if (volume_->layout().block_count != geometry_->merged().block_count ||
+      volume_->layout().inodes_per_group != geometry_->merged().inodes_per_group) {
+    return corrupt("{}: superblock: its geometry is not the merged image's", upper.name());
+  }
+  UNIONFS_ASSIGN(tables_, read_layer_tables(*file_, area_.layer_tables, geometry_->merged()));
+  return {};
+}
+
+// ---- repair --------------------------------------------------------------------
+
+namespace {
+
+class Repairer {
+ public:
+  Repairer(const CheckedUpper& checked, const LayerCheck& found, File& upper)
+      : from_(checked.sources()),
+        found_(found),
+        layout_(checked.geometry().merged()),
+        upper_(upper),
+        stage_(upper),
+        tables_(checked.tables()) {}
+
+  Result<void> repair() {
+    UNIONFS_TRY(stage_groups());
+    UNIONFS_TRY(stage_inodes());
+    UNIONFS_TRY(stage_xattr_counts());
+    derive_tables();
+    UNIONFS_TRY(derive_merged());
+    return commit();
+  }
+
+ private:
+  Result<void> stage_groups() {
+    return write_layer_groups(
+        stage_, from_.geometry, found_.walked_blocks().bits(), found_.own_inodes().bits(),
+        [this](GroupNumber group) { return found_.directories_in(group); },
+        from_.upper.superblock().raw());
+  }
+
+  Result<void> stage_inodes() {
+    for (const auto& [inode, counts] : found_.counts()) {
+      if (inode.value() < layout_.first_inode && inode.value() != ext2::kRootInode) {
+        continue;
+      }
+      UNIONFS_ASSIGN(InodeRecord record, read_inode(from_.upper, inode));
+      record.raw().i_blocks = static_cast<uint32_t>(
+          counts.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes));
+      if (counts.links != 0) {
+        record.raw().i_links_count = static_cast<uint16_t>(counts.links);
+      }
+      UNIONFS_TRY(
+          stage_.write(inode_offset(layout_, from_.upper.groups(), inode), record.bytes()));
+    }
+    return {};
+  }
+
+  Result<void> stage_xattr_counts() {
+    for (const auto& [block, users] : found_.xattr_users()) {
+      const Le32 count(users);
+      UNIONFS_TRY(stage_.write(layout_.offset_of(block) + offsetof(ext2::XattrHeader, h_refcount),
+                               std::as_bytes(std::span(&count, 1))));
+    }
+    return {};
+  }
+
+  void derive_tables() {
+    std::map<BlockNumber, TranslatedBlock> translated = found_.translated();
+    for (const TranslatedBlock& entry : tables_.translated) {
+      if (entry.kind == TranslatedKind::kXattrCount) {
+        translated.try_emplace(entry.block, entry);
+      }
+    }
+    tables_.translated.clear();
+    for (const auto& [block, entry] : translated) {
+      tables_.translated.push_back(entry);
+    }
+    for (const BlockNumber block : found_.missing_whiteouts()) {
+      tables_.block_whiteouts.push_back({block, block + 1});
+    }
+    auto& whiteouts = tables_.block_whiteouts;
+    std::sort(whiteouts.begin(), whiteouts.end(),
+              [](const BlockRange& a, const BlockRange& b) { return a.begin < b.begin; });
+    tables_.kept_inodes.clear();
+    tables_.kept_xattrs.clear();
+    tables_.counters.clear();
+  }
+
+  // From the merged image that the mended layer gives.
+  Result<void> derive_merged() {
+    UNIONFS_ASSIGN(const Volume upper, Volume::open(stage_, SuperblockUse::kUpper));
+    UNIONFS_ASSIGN(const Layer layer, Layer::load(upper, from_.geometry, tables_));
+    BatchReader reader([](const std::string&) {});
+    const Synthesis synthesis(from_.lower, upper, from_.geometry, layer);
+    const auto bitmap = SessionBitmap::make_empty(stage_, bitmap_size_bytes(from_.geometry));
+    MergedView view(synthesis, from_.lower_file, stage_, from_.area, reader);
+    view.set_bitmap(bitmap.get());
+    const ViewImage image("merged image", view);
+    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
+
+    UNIONFS_ASSIGN(const auto inodes, found_.merged_inodes(merged));
+    for (const KeptInode& kept : inodes) {
+      UNIONFS_ASSIGN(const InodeRecord own, read_inode(upper, kept.inode));
+      if (own.raw().i_blocks != kept.block_sectors ||
+          own.raw().i_links_count != kept.links_count) {
+        tables_.kept_inodes.push_back(kept);
+      }
+    }
+    UNIONFS_ASSIGN(tables_.kept_xattrs, found_.merged_xattrs());
+    for (uint32_t number = 0; number < layout_.group_count(); ++number) {
+      if (found_.is_group_touched(GroupNumber(number))) {
+        UNIONFS_ASSIGN(const GroupCounters counters,
+                       found_.merged_counters(merged, GroupNumber(number)));
+        const Group& untouched = from_.geometry.groups()[number];
+        if (counters.free_blocks_count != untouched.free_blocks_count ||
+            counters.free_inodes_count != untouched.free_inodes_count ||
+            counters.used_dirs_count != untouched.used_dirs_count) {
+          tables_.counters.push_back(counters);
+        }
+      }
+    }
+    return {};
+  }
+
+  // As a checkpoint does it: all or nothing.
+  Result<void> commit() {
+    const std::vector<std::byte> bytes = encode_layer_tables(tables_);
+    StateArea area = from_.area;
+    StateArea next = area;
+    ++next.session_number;
+    next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes),
+                         bytes.size()};
+    next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
+                              tables_.translated.size() * layout_.block_size_bytes};
+    UNIONFS_TRY(stage_.resize(std::max(next.end(), stage_.size_bytes())));
+    UNIONFS_TRY(stage_.write(next.layer_tables.offset, bytes));
+    const JournalPlan plan{stage_,
+                           {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
+                            area.layer_tables, area.translated_blocks},
+                           next.end(),
+                           encode_header(next, from_.geometry)};
+    UNIONFS_ASSIGN(const FileRange journal, write_journal(upper_, plan));
+    UNIONFS_TRY(commit_journal(upper_, area, from_.geometry, journal));
+    return replay_journal(upper_, area);
+  }
+
+  const CheckSources from_;
+  const LayerCheck& found_;
+  const Layout& layout_;
+  File& upper_;
+  StagedFile stage_;
+  LayerTables tables_;
+};
+
+}  // namespace
+
+Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found, File& upper) {
+  return Repairer(checked, found, upper).repair();
+}
+
+}  // namespace unionfs

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/host/batch_reader.h"
+
+#include <liburing.h>
+
+#include <algorithm>
+#include <system_error>
+
+namespace unionfs {
+
+// One io_uring, used by one thread at a time.
+class BatchReader::Ring {
+ public:
+  ~Ring() {
+    if (is_open_) {
+      ::io_uring_queue_exit(&ring_);
+    }
+  }
+
+  // 0, or an errno value.
+  int open() {
+    const int result = ::io_uring_queue_init(kMaxBatch, &ring_, 0);
+    is_open_ = result == 0;
+    return -result;
+  }
+
+  // Reads what it can; each range is advanced past what was read.  False when
+  // the ring holds leftovers and must not be used again.  All completions of
+  // what was submitted have been reaped in either case.
+  bool read(std::span<ReadRange> ranges) {
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
+      if (entry == nullptr) {
+        ranges = ranges.first(i);
+        break;
+      }
+      const ReadRange& range = ranges[i];
+      ::io_uring_prep_read(entry, range.file->descriptor(), range.buffer.data(),
+                           static_cast<unsigned>(range.buffer.size()), range.offset);
+      ::io_uring_sqe_set_data64(entry, i);
+    }
+    size_t submitted = 0;
+    while (submitted < ranges.size()) {
+      const int result =
+          ::io_uring_submit_and_wait(&ring_, static_cast<unsigned>(ranges.size() - submitted));
+      if (result == -EINTR) {
+        continue;
+      }
+      if (result <= 0) {
+        break;
+      }
+      submitted += static_cast<size_t>(result);
+    }
+    reap(ranges, submitted);
+    return submitted == ranges.size();
+  }
+
+ private:
+  void reap(std::span<ReadRange> ranges, size_t count) {
+    while (count > 0) {
+      io_uring_cqe* completion = nullptr;
+      if (::io_uring_wait_cqe(&ring_, &completion) != 0) {
+        continue;  // interrupted: the buffers are still the kernel's
+      }
+      ReadRange& range = ranges[::io_uring_cqe_get_data64(completion)];
+      if (completion->res > 0) {
+        const auto got = static_cast<size_t>(completion->res);
+        range.offset += got;
+        range.buffer = range.buffer.subspan(got);
+      }
+      ::io_uring_cqe_seen(&ring_, completion);
+      --count;
+    }
+  }
+
+  io_uring ring_ = {};
+  bool is_open_ = false;
+};
+
+BatchReader::BatchReader(LogSink log) : log_(std::move(log)) {}
+BatchReader::~BatchReader() = default;
+
+std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
+  if (!has_rings_.load(std::memory_order_relaxed)) {
+    return nullptr;
+  }
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    if (!free_rings_.empty()) {
+      std::unique_ptr<Ring> ring = std::move(free_rings_.back());
+      free_rings_.pop_back();
+      return ring;
+    }
+  }
+  auto ring = std::make_unique<Ring>();
+  const int error = ring->open();
+  if (error != 0) {
+    if (has_rings_.exchange(false)) {
+      log_(fmt::format("io_uring is refused ({}): reading with pread",
+                       std::generic_category().message(error)));
+    }
+    return nullptr;
+  }
+  return ring;
+}
+
+void BatchReader::put_ring(std::unique_ptr<Ring> ring) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  free_rings_.push_back(std::move(ring));
+}
+
+void BatchReader::read_by_ring(std::span<ReadRange> ranges) {
+  std::unique_ptr<Ring> ring = take_ring();
+  if (ring && ring->read(ranges)) {
+    put_ring(std::move(ring));
+  }
+}
+
+Result<void> BatchReader::read(std::span<ReadRange> ranges) {
+  while (!ranges.empty()) {
+    const std::span<ReadRange> batch = ranges.first(std::min(ranges.size(), kMaxBatch));
+    ranges = ranges.subspan(batch.size());
+    // A lone range gains nothing from a ring: it is one system call either way.
+    const bool is_host = std::all_of(batch.begin(), batch.end(), [](const ReadRange& range) {
+      return range.file->descriptor() != -1;
+    });
+    if (batch.size() > 1 && is_host) {
+      read_by_ring(batch);
+    }
+    // What the ring left (short reads, errors, no ring), with its error if any.
+    for (const ReadRange& range : batch) {
+      if (!range.buffer.empty()) {
+        UNIONFS_TRY(range.file->read(range.offset, range.buffer));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace unionfs

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/host/posix_file.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace unionfs {
+namespace {
+
+class PosixRegion final : public MappedRegion {
+ public:
+  PosixRegion(void* memory, size_t length) : memory_(memory), length_(length) {}
+  ~PosixRegion() override { ::munmap(memory_, length_); }
+  ByteSpan bytes() override { return {static_cast<std::byte*>(memory_), length_}; }
+
+ private:
+  void* memory_;
+  size_t length_;
+};
+
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) {
+    return ".";
+  }
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string base_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+Result<void> sync_directory(const std::string& directory) {
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
+  }
+  const int result = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  if (result == -1) {
+    return system_failure(error, fmt::format("{}: cannot sync the directory", directory));
+  }
+  return {};
+}
+
+// Of a file system that keeps its files in memory: nothing there waits for a
+// disk, and a ring would hand each read to a thread of its own.
+bool is_in_memory(int descriptor) {
+  struct statfs status;
+  return ::fstatfs(descriptor, &status) == 0 &&
+         (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
+// A name beside the file's that nobody else has.
+Result<std::string> choose_hidden_path(const std::string& path) {
+  uint64_t suffix = 0;
+  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
+  }
+  constexpr size_t kMaxNameBytes = 255;
+  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
+  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
+  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
+}
+
+// Names a file without replacing one that appeared meanwhile.
+int rename_without_replacing(const char* from, const char* to) {
+  if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
+    return 0;
+  }
+  if (errno != EINVAL && errno != ENOSYS) {
+    return -1;
+  }
+  // Older file systems: a hard link refuses an existing name as well.
+  if (::link(from, to) == -1) {
+    return -1;
+  }
+  return ::unlink(from);
+}
+
+}  // namespace
+
+Result<void> check_directory_of(const std::string& path) {
+  struct stat status;
+  const std::string directory = directory_of(path);
+  if (::stat(directory.c_str(), &status) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create it in {}", path, directory));
+  }
+  if (!S_ISDIR(status.st_mode)) {
+    return system_failure(ENOTDIR, fmt::format("{}: cannot create it in {}", path, directory));
+  }
+  return {};
+}
+
+Result<std::string> real_path_of(const std::string& path) {
+  char* resolved = ::realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) {
+    return system_failure(errno, fmt::format("{}: cannot find", path));
+  }
+  std::string real(resolved);
+  ::free(resolved);
+  return real;
+}
+
+// Between opening and locking another server may have put a new upper in the
+// place of this one; then the lock is on a file that has no name any more.
+Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, FileLock lock) {
+  constexpr int kMaxTries = 5;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    UNIONFS_ASSIGN(std::unique_ptr<PosixFile> file, open_once(path, lock));
+    if (lock == FileLock::kShared || file->is_named(path)) {
+      return file;
+    }
+  }
+  return system_failure(EBUSY, fmt::format("{}: is being replaced again and again", path));
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open_once(const std::string& path, FileLock lock) {
+  constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
+  int write_error = EROFS;
+  int descriptor = -1;
+  if (lock == FileLock::kExclusive) {
+    descriptor = ::open(path.c_str(), O_RDWR | kFlags);
+    write_error = descriptor == -1 ? errno : 0;
+  }
+  if (descriptor == -1 && write_error != ENOENT) {
+    // Reading leaves no trace, where the host lets us: that takes the owner.
+    descriptor = ::open(path.c_str(), O_RDONLY | O_NOATIME | kFlags);
+    if (descriptor == -1 && errno == EPERM) {
+      descriptor = ::open(path.c_str(), O_RDONLY | kFlags);
+    }
+  }
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot open", path));
+  }
+  std::unique_ptr<PosixFile> file(new PosixFile(path, descriptor));
+  file->write_error_ = write_error;
+  UNIONFS_TRY(file->learn_size(lock == FileLock::kShared));
+  UNIONFS_TRY(file->take_lock(lock));
+  return file;
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
+  const std::string directory = directory_of(path);
+  const int nameless =
+      ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (nameless != -1) {
+    std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
+    file->is_nameless_ = true;
+    file->is_writable_ = true;
+    UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
+    return file;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR) {
+    return system_failure(errno, fmt::format("{}: cannot create", path));
+  }
+  // A file system without nameless files: a hidden name, which a crash leaves.
+  UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path));
+  const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create", path));
+  }
+  std::unique_ptr<PosixFile> file(new PosixFile(path, descriptor));
+  file->hidden_path_ = hidden;
+  file->is_writable_ = true;
+  UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
+  return file;
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::create_temporary(const std::string& directory) {
+  std::string path = directory + "/unionfs-upper.XXXXXX";
+  const int descriptor = ::mkostemp(path.data(), O_CLOEXEC);
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create a temporary upper", directory));
+  }
+  ::unlink(path.c_str());
+  std::unique_ptr<PosixFile> file(new PosixFile("temporary upper", descriptor));
+  file->is_writable_ = true;
+  return file;
+}
+
+Result<std::unique_ptr<PosixFile>> PosixFile::create_in_memory() {
+  const int descriptor = ::memfd_create("unionfs-upper", MFD_CLOEXEC);
+  if (descriptor == -1) {
+    return system_failure(errno, "cannot create an upper in memory");
+  }
+  std::unique_ptr<PosixFile> file(new PosixFile("upper in memory", descriptor));
+  file->is_writable_ = true;
+  return file;
+}
+
+PosixFile::~PosixFile() {
+  if (!hidden_path_.empty()) {
+    ::unlink(hidden_path_.c_str());
+  }
+  ::close(descriptor_);
+}
+
+Result<void> PosixFile::take_lock(FileLock lock) {
+  const int operation = lock == FileLock::kShared ? LOCK_SH : LOCK_EX;
+  if (::flock(descriptor_, operation | LOCK_NB) == 0) {
+    return {};
+  }
+  if (errno == EWOULDBLOCK) {
+    return system_failure(EBUSY, lock == FileLock::kShared
+                                     ? fmt::format("{}: is in use as another server's upper", name_)
+                                     : fmt::format("{}: is in use by another server, as its upper "
+                                                   "or its lower", name_));
+  }
+  return system_failure(errno, fmt::format("{}: cannot lock", name_));
+}
+
+Result<void> PosixFile::learn_size(bool block_device_allowed) {
+  struct stat status;
+  if (::fstat(descriptor_, &status) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot stat", name_));
+  }
+  if (S_ISREG(status.st_mode)) {
+    size_bytes_ = static_cast<uint64_t>(status.st_size);
+    return {};
+  }
+  if (S_ISDIR(status.st_mode)) {
+    return system_failure(EISDIR, fmt::format("{}: is not an image", name_));
+  }
+  if (!S_ISBLK(status.st_mode) || !block_device_allowed) {
+    return invalid("{}: is not a regular file", name_);
+  }
+  if (::ioctl(descriptor_, BLKGETSIZE64, &size_bytes_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot get the size of the device", name_));
+  }
+  return {};
+}
+
+Result<void> PosixFile::make_writable() {
+  if (!is_writable_ && write_error_ != 0) {
+    return system_failure(write_error_, fmt::format("{}: cannot open for writing", name_));
+  }
+  is_writable_ = true;
+  return {};
+}
+
+Result<void> PosixFile::publish() {
+  if (hidden_path_.empty() && !is_nameless_) {
+    return {};
+  }
+  if (::fsync(descriptor_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot sync", name_));
+  }
+  if (is_nameless_) {
+    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name_.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+      return system_failure(errno, fmt::format("{}: cannot create", name_));
+    }
+    is_nameless_ = false;
+  } else if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create", name_));
+  }
+  return has_got_name();
+}
+
+Result<void> PosixFile::publish_over(const PosixFile& old) {
+  struct stat status;
+  if (::fstat(old.descriptor_, &status) == -1 || !old.is_named(name_)) {
+    return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
+  }
+  // Only root may give a file away; the others' uppers are theirs already.
+  (void)!::fchown(descriptor_, status.st_uid, status.st_gid);
+  if (::fchmod(descriptor_, status.st_mode & 0777) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot set the mode of the new upper", name_));
+  }
+  if (::fsync(descriptor_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot sync", name_));
+  }
+  if (is_nameless_) {
+    // A nameless file cannot take a name that is in use.
+    UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_));
+    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+      return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
+    }
+    is_nameless_ = false;
+    hidden_path_ = hidden;
+  }
+  if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
+  }
+  return has_got_name();
+}
+
+Result<void> PosixFile::has_got_name() {
+  hidden_path_.clear();
+  is_published_ = true;
+  needs_name_sync_ = true;
+  return sync_name();
+}
+
+Result<void> PosixFile::sync_name() {
+  if (needs_name_sync_) {
+    UNIONFS_TRY(sync_directory(directory_of(name_)));
+    needs_name_sync_ = false;
+  }
+  return {};
+}
+
+bool PosixFile::is_named(const std::string& path) const {
+  struct stat mine;
+  struct stat named;
+  return ::fstat(descriptor_, &mine) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
+bool PosixFile::is_same_file(const PosixFile& other) const {
+  struct stat mine;
+  struct stat others;
+  return ::fstat(descriptor_, &mine) == 0 && ::fstat(other.descriptor_, &others) == 0 &&
+         mine.st_dev == others.st_dev && mine.st_ino == others.st_ino;
+}
+
+Result<void> PosixFile::read(uint64_t offset, ByteSpan buffer) const {
+  while (!buffer.empty()) {
+    const ssize_t got =
+        ::pread(descriptor_, buffer.data(), buffer.size(), static_cast<off_t>(offset));
+    if (got == -1 && errno == EINTR) {
+      continue;
+    }
+    if (got == -1) {
+      return system_failure(errno, fmt::format("{}: cannot read at offset {}", name_, offset));
+    }
+    if (got == 0) {
+      return corrupt("{}: ends at offset {}, in the middle of what is to be read", name_, offset);
+    }
+    offset += static_cast<uint64_t>(got);
+    buffer = buffer.subspan(static_cast<size_t>(got));
+  }
+  return {};
+}
+
+size_t PosixFile::read_cached(uint64_t offset, ByteSpan buffer) const {
+  const CachedReads way = cached_reads_.load(std::memory_order_relaxed);
+  if (way == CachedReads::kNone) {
+    return 0;
+  }
+  const iovec vector{buffer.data(), buffer.size()};
+  const auto place = static_cast<off_t>(offset);
+  const ssize_t got = way == CachedReads::kNoWait
+                          ? ::preadv2(descriptor_, &vector, 1, place, RWF_NOWAIT)
+                          : ::pread(descriptor_, buffer.data(), buffer.size(), place);
+  if (got >= 0) {
+    return static_cast<size_t>(got);
+  }
+  if (way == CachedReads::kNoWait && (errno == EOPNOTSUPP || errno == EINVAL)) {
+    cached_reads_.store(is_in_memory(descriptor_) ? CachedReads::kAlways : CachedReads::kNone,
+                        std::memory_order_relaxed);
+    return read_cached(offset, buffer);
+  }
+  return 0;
+}
+
+FileExtent PosixFile::extent_at(uint64_t offset) const {
+  const off_t data = ::lseek(descriptor_, static_cast<off_t>(offset), SEEK_DATA);
+  if (data == -1) {
+    return {errno == ENXIO, size_bytes_};  // no data up to the end, or no telling
+  }
+  if (static_cast<uint64_t>(data) > offset) {
+    return {true, static_cast<uint64_t>(data)};
+  }
+  const off_t hole = ::lseek(descriptor_, static_cast<off_t>(offset), SEEK_HOLE);
+  return {false, hole == -1 ? size_bytes_ : static_cast<uint64_t>(hole)};
+}
+
+void PosixFile::prefetch(uint64_t offset, uint64_t length) const {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(length),
+                  POSIX_FADV_WILLNEED);
+}
+
+Result<void> PosixFile::write(uint64_t offset, ConstByteSpan bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put =
+        ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put == -1 && errno == EINTR) {
+      continue;
+    }
+    if (put == -1) {
+      return system_failure(errno, fmt::format("{}: cannot write at offset {}", name_, offset));
+    }
+    offset += static_cast<uint64_t>(put);
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+  return {};
+}
+
+Result<void> PosixFile::change_space(int mode, uint64_t offset, uint64_t length,
+                                     const char* what) {
+  int result = -1;
+  do {
+    result = ::fallocate(descriptor_, mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                         static_cast<off_t>(length));
+  } while (result == -1 && errno == EINTR);
+  if (result == -1) {
+    return system_failure(errno, fmt::format("{}: cannot {} {} bytes at offset {}", name_, what,
+                                             length, offset));
+  }
+  return {};
+}
+
+Result<void> PosixFile::punch(uint64_t offset, uint64_t length) {
+  return change_space(FALLOC_FL_PUNCH_HOLE, offset, length, "punch");
+}
+
+Result<void> PosixFile::zero_range(uint64_t offset, uint64_t length) {
+  return change_space(FALLOC_FL_ZERO_RANGE, offset, length, "zero");
+}
+
+Result<void> PosixFile::allocate(uint64_t offset, uint64_t length) {
+  return change_space(0, offset, length, "allocate");
+}
+
+Result<void> PosixFile::resize(uint64_t size_bytes) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(size_bytes)) == -1) {
+    return system_failure(errno,
+                          fmt::format("{}: cannot make it {} bytes long", name_, size_bytes));
+  }
+  size_bytes_ = size_bytes;
+  return {};
+}
+
+Result<void> PosixFile::sync() {
+  if (::fdatasync(descriptor_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot sync", name_));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<MappedRegion>> PosixFile::map(uint64_t offset, uint64_t length) {
+  void* memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE,
+                        is_writable_ ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE, descriptor_,
+                        static_cast<off_t>(offset));
+  if (memory == MAP_FAILED) {
+    return system_failure(errno,
+                          fmt::format("{}: cannot map {} bytes at {}", name_, length, offset));
+  }
+  // Blocks are touched at random; reading ahead would only fill memory.
+  ::madvise(memory, length, MADV_RANDOM);
+  return std::unique_ptr<MappedRegion>(std::make_unique<PosixRegion>(memory, length));
+}
+
+}  // namespace unionfs

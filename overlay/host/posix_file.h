@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// File over a file descriptor of the host.
+#ifndef UNIONFS_OVERLAY_HOST_POSIX_FILE_H
+#define UNIONFS_OVERLAY_HOST_POSIX_FILE_H
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "overlay/host/file.h"
+
+namespace unionfs {
+
+enum class FileLock { kShared, kExclusive };
+
+// Whether the directory a file is to be made in is there.
+Result<void> check_directory_of(const std::string& path);
+// The path of the file itself, where `path` leads through symlinks.
+Result<std::string> real_path_of(const std::string& path);
+
+class PosixFile final : public File {
+ public:
+  // Opens the file and takes the lock (flock, which survives a fork).  It must
+  // be a regular file or, with kShared, a block device.  Fails at once when
+  // another process holds a lock that excludes ours.  With kExclusive it is
+  // opened for writing where that is allowed, but see make_writable().
+  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
+  // A new empty file, locked exclusively, in the directory of `path` but without
+  // a name (or under a hidden one) until publish() gives it its name.
+  static Result<std::unique_ptr<PosixFile>> create_for(const std::string& path);
+  // A nameless file in `directory`, gone when closed.
+  static Result<std::unique_ptr<PosixFile>> create_temporary(const std::string& directory);
+
+  // A file that never touches a disk.
+  static Result<std::unique_ptr<PosixFile>> create_in_memory();
+
+  ~PosixFile() override;
+  PosixFile(const PosixFile&) = delete;
+  PosixFile& operator=(const PosixFile&) = delete;
+
+  // Allows the writing methods; until then map() gives a private copy.  Fails
+  // when the file could only be opened for reading.  Not thread-safe.
+  Result<void> make_writable();
+  // After create_for(): makes contents durable, gives the file its name
+  // without replacing another, and makes that durable; else nothing.  Not
+  // thread-safe.
+  Result<void> publish();
+  // As publish(), but in the place of `old`, which must still be what the name
+  // stands for, with its owner and mode.  Until the end the name stands for the
+  // old file.  The path must be a real one.
+  Result<void> publish_over(const PosixFile& old);
+  // Whether one of the two has given the file its name, even if it failed then.
+  bool is_published() const { return is_published_; }
+  // Makes that name durable, if it is not yet.
+  Result<void> sync_name();
+  bool is_same_file(const PosixFile& other) const;
+
+  const std::string& name() const override { return name_; }
+  uint64_t size_bytes() const override { return size_bytes_; }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override;
+  size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
+  int descriptor() const override { return descriptor_; }
+  FileExtent extent_at(uint64_t offset) const override;
+  void prefetch(uint64_t offset, uint64_t length) const override;
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
+  Result<void> punch(uint64_t offset, uint64_t length) override;
+  Result<void> zero_range(uint64_t offset, uint64_t length) override;
+  Result<void> allocate(uint64_t offset, uint64_t length) override;
+  Result<void> resize(uint64_t size_bytes) override;
+  Result<void> sync() override;
+  Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override;
+
+ private:
+  PosixFile(std::string name, int descriptor) : name_(std::move(name)), descriptor_(descriptor) {}
+
+  static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
+  bool is_named(const std::string& path) const;
+  Result<void> has_got_name();
+  Result<void> take_lock(FileLock lock);
+  Result<void> learn_size(bool block_device_allowed);
+  Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
+
+  std::string name_;
+  std::string hidden_path_;  // until published, where there are no nameless files
+  bool is_nameless_ = false; // until published
+  bool is_published_ = false;
+  bool needs_name_sync_ = false;
+  int descriptor_;
+  uint64_t size_bytes_ = 0;
+  int write_error_ = 0;  // why it could not be opened for writing
+  bool is_writable_ = false;
+  // How to read without waiting: as the host said when first asked.
+  enum class CachedReads : uint8_t { kNoWait, kAlways, kNone };
+  mutable std::atomic<CachedReads> cached_reads_{CachedReads::kNoWait};
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_HOST_POSIX_FILE_H

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/session/session.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "overlay/host/zero_bytes.h"
+
+namespace unionfs {
+
+// What goes into a range of the merged image.
+struct Session::Change {
+  const std::byte* bytes = nullptr;  // nullptr: zeros
+  uint64_t length = 0;
+  ZeroWay zero_way = ZeroWay::kWrite;
+
+  bool is_zero() const { return bytes == nullptr; }
+  Change first(uint64_t count) const { return {bytes, std::min(count, length), zero_way}; }
+  void drop(uint64_t count) {
+    bytes = is_zero() ? nullptr : bytes + count;
+    length -= count;
+  }
+};
+
+Session::Session(File& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
+                 std::function<void()> on_sync_failure, LogSink log)
+    : upper_(upper),
+      view_(view),
+      bitmap_(bitmap),
+      on_sync_failure_(std::move(on_sync_failure)),
+      log_(std::move(log)),
+      block_size_(view.block_size_bytes()) {
+  probe_zero_ways(area);
+}
+
+Session::~Session() { stop(); }
+
+// A fast zero must know before it starts whether the host has the means.  The
+// rest of a header's page is zero and stays so.
+void Session::probe_zero_ways(const StateArea& area) {
+  const uint64_t spare = area.offset + sizeof(upper_format::Header);
+  const uint64_t length = upper_format::kPageBytes - sizeof(upper_format::Header);
+  can_punch_ = upper_.punch(spare, length).has_value();
+  can_zero_range_ = upper_.zero_range(spare, length).has_value();
+}
+
+bool Session::can_zero_fast(bool may_trim) const {
+  return can_zero_range_ || (may_trim && can_punch_);
+}
+
+Result<void> Session::check_alive() const {
+  if (has_failed()) {
+    return Failure(Error{ErrorKind::kSystem, EIO,
+                         fmt::format("{}: a sync failed earlier; restart to see what was flushed",
+                                     upper_.name())});
+  }
+  return {};
+}
+
+// ---- reading and writing ---------------------------------------------------
+
+Result<void> Session::read(uint64_t offset, ByteSpan buffer) const {
+  UNIONFS_TRY(check_alive());
+  return view_.read(offset, buffer);
+}
+
+Result<void> Session::write(uint64_t offset, ConstByteSpan bytes) {
+  return apply(offset, {bytes.data(), bytes.size(), ZeroWay::kWrite});
+}
+
+Result<void> Session::zero(uint64_t offset, uint64_t length, ZeroOptions options) {
+  if (options.must_be_fast && !can_zero_fast(options.may_trim)) {
+    return Failure(Error{ErrorKind::kUnsupported, ENOTSUP, "no fast way to write zeros"});
+  }
+  return apply(offset,
+               {nullptr, length, options.may_trim ? ZeroWay::kPunch : ZeroWay::kAllocated});
+}
+
+Result<void> Session::apply(uint64_t offset, Change change) {
+  UNIONFS_TRY(check_alive());
+  while (change.length > 0) {
+    const BlockNumber block(offset / block_size_);
+    const BlockNumber end(divide_round_up(offset + change.length, block_size_));
+    const Run run = view_.run_at(block, end);
+    uint64_t done = 0;
+    if (run.source == Source::kZero && change.is_zero() && change.zero_way == ZeroWay::kPunch) {
+      done = run.end.value() * block_size_ - offset;  // reads as zeros and has no space
+    } else if (run.source == Source::kUpper) {
+      UNIONFS_ASSIGN(done, apply_plain(offset, run, change));
+    } else {
+      UNIONFS_ASSIGN(done, apply_first_touch(offset, change));
+    }
+    done = std::min(done, change.length);
+    offset += done;
+    change.drop(done);
+  }
+  return {};
+}
+
+// The blocks lie home already, all of them: their bits are set, or they are the
+// layer's own data.
+Result<uint64_t> Session::apply_plain(uint64_t offset, const Run& run, const Change& change) {
+  const BlockNumber block(offset / block_size_);
+  const uint64_t skip = offset % block_size_;
+  const Change piece = change.first((run.end - block) * block_size_ - skip);
+  const BlockNumber end = block + divide_round_up(skip + piece.length, block_size_);
+  const SessionBitmap::BitRun bits = bitmap_.run_at(block, end);
+  const bool has_clear_bits = !bits.is_set || bits.end < end;
+  if (has_clear_bits) {
+    UNIONFS_TRY(bitmap_.reserve(block, end));
+  }
+  UNIONFS_TRY(write_home(run.offset + skip, piece));
+  if (has_clear_bits) {
+    set_bits(block, end);
+  }
+  if (piece.is_zero() && piece.zero_way == ZeroWay::kPunch) {
+    give_back(block + (skip != 0 ? 1 : 0), BlockNumber((offset + piece.length) / block_size_));
+  }
+  return piece.length;
+}
+
+Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& change) {
+  const BlockNumber block(offset / block_size_);
+  const size_t skip = offset % block_size_;
+  const BlockNumber stripe_end((block.value() / kBlocksPerStripe + 1) * kBlocksPerStripe);
+  const BlockNumber end(divide_round_up(offset + change.length, block_size_));
+
+  const std::lock_guard<std::mutex> guard(stripe_of(block));
+  const Run run = view_.run_at(block, std::min(end, stripe_end));
+  if (run.source == Source::kUpper) {
+    return uint64_t{0};  // another request touched it first
+  }
+  const Home home = view_.home_of(block, run.end);
+  UNIONFS_TRY(bitmap_.reserve(block, home.end));
+  if (skip != 0 || change.length < block_size_) {
+    const Change piece = change.first(block_size_ - skip);
+    UNIONFS_TRY(rewrite_block(block, home.offset, skip, piece));
+    set_bits(block, block + 1);
+    return piece.length;
+  }
+  const uint64_t whole_blocks = std::min(home.end - block, change.length / block_size_);
+  const Change piece = change.first(whole_blocks * block_size_);
+  UNIONFS_TRY(write_home(home.offset, piece));
+  set_bits(block, block + whole_blocks);
+  return piece.length;
+}
+
+// The whole block goes home, with a part of it changed.
+Result<void> Session::rewrite_block(BlockNumber block, uint64_t home_offset, size_t skip,
+                                    const Change& change) {
+  std::array<std::byte, ext2::kMaxBlockSizeBytes> scratch;
+  const ByteSpan bytes = ByteSpan(scratch).first(block_size_);
+  UNIONFS_TRY(view_.read(block.value() * block_size_, bytes));
+  if (change.is_zero()) {
+    std::memset(bytes.data() + skip, 0, change.length);
+  } else {
+    std::memcpy(bytes.data() + skip, change.bytes, change.length);
+  }
+  return upper_.write(home_offset, bytes);
+}
+
+Result<void> Session::write_home(uint64_t home_offset, const Change& change) {
+  if (change.is_zero()) {
+    return zero_bytes(upper_, home_offset, change.length, change.zero_way);
+  }
+  return upper_.write(home_offset, {change.bytes, change.length});
+}
+
+void Session::set_bits(BlockNumber begin, BlockNumber end) {
+  bitmap_.set(begin, end);
+  // Both sequentially consistent, as in run_flusher(): either this thread sees
+  // that the flusher idles, or the flusher sees the touch.
+  first_touches_.fetch_add(1);
+  if (flusher_idles_.exchange(false)) {
+    const std::lock_guard<std::mutex> guard(flusher_mutex_);
+    flusher_wakeup_.notify_one();
+  }
+}
+
+// ---- trimming ----------------------------------------------------------------
+
+Result<void> Session::trim(uint64_t offset, uint64_t length) {
+  UNIONFS_TRY(check_alive());
+  if (!can_punch_) {
+    return {};
+  }
+  BlockNumber block(divide_round_up(offset, block_size_));
+  const BlockNumber end((offset + length) / block_size_);
+  while (block < end) {
+    const Run run = view_.run_at(block, end);
+    const uint64_t run_bytes = (run.end - block) * block_size_;
+    const Result<void> zeroed =
+        apply(block.value() * block_size_, {nullptr, run_bytes, ZeroWay::kPunch});
+    // Of what the upper does not hold no space is given back, and some may be needed for
+    // its bits: who trims because the host is full must not fail there.
+    if (!zeroed && run.source == Source::kUpper) {
+      return zeroed;
+    }
+    block = run.end;
+  }
+  return check_alive();
+}
+
+// Blocks smaller than the host's: the trimmed range may leave parts of host
+// blocks whose other parts hold nothing either; those host blocks go too.
+void Session::give_back(BlockNumber begin, BlockNumber end) {
+  if (block_size_ >= kHostBlockBytes || begin >= end || !view_.home_of(begin, end).is_data) {
+    return;
+  }
+  const BlockRange trimmed{begin, end};
+  const uint64_t per_host_block = kHostBlockBytes / block_size_;
+  if (trimmed.begin.value() % per_host_block != 0) {
+    punch_host_block_of(trimmed.begin, trimmed);
+  }
+  if (trimmed.end.value() % per_host_block != 0) {
+    punch_host_block_of(trimmed.end - 1, trimmed);
+  }
+}
+
+void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
+  const uint64_t per_host_block = kHostBlockBytes / block_size_;
+  const BlockNumber first(block.value() / per_host_block * per_host_block);
+  // Nobody can start to use a dead neighbour while its stripe is held.
+  const std::lock_guard<std::mutex> guard(stripe_of(first));
+  const BlockNumber image_end(view_.size_bytes() / block_size_);
+  for (BlockNumber other = first; other < first + per_host_block; ++other) {
+    if (trimmed.contains(other)) {
+      continue;
+    }
+    if (other >= image_end || !view_.home_of(other, other + 1).is_data || view_.is_own(other) ||
+        bitmap_.test(other)) {
+      return;
+    }
+  }
+  // Only space is at stake: a refusal costs nothing.
+  (void)upper_.punch(first.value() * block_size_, kHostBlockBytes);
+}
+
+// ---- flushing ------------------------------------------------------------------
+
+Result<void> Session::flush() {
+  UNIONFS_TRY(check_alive());
+  std::unique_lock<std::mutex> lock(flush_mutex_);
+  const uint64_t needed = rounds_started_ + 1;  // the first that starts from now on
+  while (flushed_through_ < needed) {
+    if (is_flushing_) {
+      round_done_.wait(lock);
+      continue;
+    }
+    is_flushing_ = true;
+    const uint64_t round = ++rounds_started_;
+    lock.unlock();
+    Result<uint64_t> through = uint64_t{0};
+    try {
+      through = flush_round(round);
+    } catch (const std::bad_alloc&) {
+      through = system_failure(ENOMEM, upper_.name());  // the others must not wait for ever
+    }
+    lock.lock();
+    is_flushing_ = false;
+    if (through) {
+      flushed_through_ = std::max(flushed_through_, *through);
+    }
+    round_done_.notify_all();
+    if (!through) {
+      return Failure(std::move(through).error());
+    }
+  }
+  return {};
+}
+
+// Returns the last round before whose start everything is durable now.
+Result<uint64_t> Session::flush_round(uint64_t round) {
+  UNIONFS_TRY(check_alive());
+  std::vector<SessionBitmap::DirtyPage> pages = bitmap_.take_dirty();
+  Result<void> written = bitmap_.write_durable(synced_pages_);
+  if (!written) {
+    bitmap_.put_back(pages);
+    bitmap_.put_back(synced_pages_);
+    synced_pages_.clear();
+    synced_round_ = 0;
+    return Failure(std::move(written).error());
+  }
+  UNIONFS_TRY(sync());
+  // Without new bits the data was all that this round had to make durable.
+  const uint64_t through = pages.empty() ? round : synced_round_;
+  synced_pages_ = std::move(pages);
+  synced_round_ = round;
+  return through;
+}
+
+// The host may have dropped what it could not write, so after one failure no
+// later sync can be believed.
+Result<void> Session::sync() {
+  Result<void> synced = upper_.sync();
+  if (!synced && !has_failed_.exchange(true, std::memory_order_acq_rel)) {
+    log_(fmt::format("{}; every request fails until a restart", synced.error().message));
+    on_sync_failure_();
+  }
+  return synced;
+}
+
+void Session::start() { flusher_ = std::thread(&Session::run_flusher, this); }
+
+void Session::stop() {
+  if (!flusher_.joinable()) {
+    return;
+  }
+  {
+    const std::lock_guard<std::mutex> guard(flusher_mutex_);
+    flusher_stops_ = true;
+    flusher_wakeup_.notify_one();
+  }
+  flusher_.join();
+}
+
+// Sleeps until there is a first touch, then until none has come for a while.
+void Session::run_flusher() {
+  constexpr std::chrono::seconds kQuiet(2);
+  bool has_complained = false;
+  uint64_t flushed = first_touches_.load(std::memory_order_acquire);
+  std::unique_lock<std::mutex> lock(flusher_mutex_);
+  while (!flusher_stops_) {
+    const uint64_t seen = first_touches_.load(std::memory_order_acquire);
+    if (seen == flushed) {
+      flusher_idles_.store(true);
+      flusher_wakeup_.wait(lock, [this, flushed] {
+        return flusher_stops_ || first_touches_.load() != flushed;
+      });
+      flusher_idles_.store(false, std::memory_order_release);
+      continue;
+    }
+    if (flusher_wakeup_.wait_for(lock, kQuiet, [this] { return flusher_stops_; })) {
+      return;
+    }
+    if (first_touches_.load(std::memory_order_acquire) == seen) {
+      lock.unlock();
+      const Result<void> done = flush();
+      if (!done && !has_failed() && !has_complained) {
+        log_(fmt::format("{}; flushing is tried again", done.error().message));
+      }
+      has_complained = !done;
+      lock.lock();
+      // After a failed sync every request fails, and nothing is tried again.
+      flushed = done || has_failed() ? seen : flushed;
+    }
+  }
+}
+
+}  // namespace unionfs

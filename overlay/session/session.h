@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A session: the client's raw blocks over the merged image, from the first
+// write until they are turned into a layer.  Reads, writes, zeroes, trims and
+// flushes of any offset and length, any number at once.
+//
+// First touches.  A block whose bit is clear is composed from lower and layer;
+// the first change to it must write all of it home before its bit may be set.
+// So a first touch holds the stripe lock of its block; a change to a block
+// that lies home already is a plain write without any lock.
+//
+// Order.  The bit is set after the data was written.  Flushing goes in rounds,
+// one at a time.  A round copies the pages of the live bitmap that gained bits,
+// writes the copies of the round before to the durable bitmap, and syncs: no bit
+// is durable before its data.  A flush that finds new bits takes two rounds, and
+// the second is the first of the flushes that came meanwhile.
+#ifndef UNIONFS_OVERLAY_SESSION_SESSION_H
+#define UNIONFS_OVERLAY_SESSION_SESSION_H
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "overlay/merged/merged_view.h"
+#include "overlay/upper/session_bitmap.h"
+
+namespace unionfs {
+
+// What zero() may do beside writing zeros.
+struct ZeroOptions {
+  bool may_trim = false;   // give the space back
+  bool must_be_fast = false;  // fail with ENOTSUP, before any effect, if it would mean writing
+};
+
+// Thread-safe, but for start() and stop().
+class Session {
+ public:
+  // `upper` is writable, `bitmap` and `view` belong together, `area` is where
+  // they lie; all outlive the session.  `on_sync_failure` is called once, when
+  // a sync has failed: what was not flushed may be lost, so what is live must
+  // not be believed any more.
+  Session(File& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
+          std::function<void()> on_sync_failure, LogSink log);
+  ~Session();
+
+  // Starts and ends the thread that flushes by itself some seconds after the
+  // last first touch.  After the fork.
+  void start();
+  void stop();
+
+  Result<void> read(uint64_t offset, ByteSpan buffer) const;
+  Result<void> write(uint64_t offset, ConstByteSpan bytes);
+  Result<void> zero(uint64_t offset, uint64_t length, ZeroOptions options);
+  // Whole blocks inside the range read as zeros afterwards; those that the upper does not
+  // hold may stay as they were where the host cannot note it, for want of room say.
+  Result<void> trim(uint64_t offset, uint64_t length);
+  // What was acknowledged before the call survives power loss after it.
+  Result<void> flush();
+
+  // Syncs the upper, and nothing else; after a failure every request fails.
+  Result<void> sync();
+  bool has_failed() const { return has_failed_.load(std::memory_order_acquire); }
+
+  // Whether zero() with must_be_fast can succeed.
+  bool can_zero_fast(bool may_trim) const;
+
+ private:
+  // What goes into a range: bytes, or zeros.
+  struct Change;
+
+  Result<void> apply(uint64_t offset, Change change);
+  // Each applies the start of the change, as much as has one way, and returns
+  // how many bytes that was; 0 when another request has changed the way.
+  Result<uint64_t> apply_plain(uint64_t offset, const Run& run, const Change& change);
+  Result<uint64_t> apply_first_touch(uint64_t offset, const Change& change);
+  Result<void> rewrite_block(BlockNumber block, uint64_t home_offset, size_t skip,
+                             const Change& change);
+  Result<void> write_home(uint64_t home_offset, const Change& change);
+  void give_back(BlockNumber begin, BlockNumber end);
+  void punch_host_block_of(BlockNumber block, BlockRange trimmed);
+
+  std::mutex& stripe_of(BlockNumber block) {
+    return stripes_[block.value() / kBlocksPerStripe % stripes_.size()];
+  }
+  void set_bits(BlockNumber begin, BlockNumber end);
+  Result<uint64_t> flush_round(uint64_t round);
+  Result<void> check_alive() const;
+  void run_flusher();
+  void probe_zero_ways(const StateArea& area);
+
+  // A stripe is a word of the bitmap; it holds host blocks whole.
+  static constexpr uint64_t kBlocksPerStripe = 64;
+  static constexpr uint64_t kHostBlockBytes = 4096;
+
+  File& upper_;
+  MergedView& view_;
+  SessionBitmap& bitmap_;
+  std::function<void()> on_sync_failure_;
+  LogSink log_;
+  const uint32_t block_size_;
+  bool can_punch_ = true;
+  bool can_zero_range_ = true;
+  std::array<std::mutex, 256> stripes_;
+
+  std::atomic<bool> has_failed_{false};  // a sync failed: nothing works until a restart
+
+  // Rounds of flushing, counted from 1.
+  std::mutex flush_mutex_;
+  std::condition_variable round_done_;
+  uint64_t rounds_started_ = 0;   // guarded by flush_mutex_
+  uint64_t flushed_through_ = 0;  // what came before this round began is durable; guarded
+  bool is_flushing_ = false;      // guarded by flush_mutex_
+  // Of the thread that runs a round: copies whose data is synced, and the last
+  // round that went well, which made them; 0 at first and after a failure.
+  std::vector<SessionBitmap::DirtyPage> synced_pages_;
+  uint64_t synced_round_ = 0;
+
+  // The flusher.
+  std::thread flusher_;
+  std::mutex flusher_mutex_;
+  std::condition_variable flusher_wakeup_;
+  bool flusher_stops_ = false;              // guarded by flusher_mutex_
+  std::atomic<uint64_t> first_touches_{0};  // since the start
+  std::atomic<bool> flusher_idles_{false};
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_SESSION_SESSION_H

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/upper/grow.h"
+
+#include <algorithm>
+
+#include "overlay/upper/journal.h"
+#include "overlay/upper/layer_groups.h"
+
+namespace unionfs {
+namespace {
+
+// The same bits for an image with more groups.
+GroupBits with_more_groups(const GroupBits& bits, uint32_t group_count,
+                           uint32_t larger_group_count) {
+  GroupBits larger(larger_group_count, bits.bits_per_group());
+  for (uint32_t number = 0; number < group_count; ++number) {
+    const GroupNumber group(number);
+    if (bits.has_any(group)) {
+      const ConstByteSpan from = bits.of(group);
+      std::copy(from.begin(), from.end(), larger.mutable_of(group).begin());
+    }
+  }
+  return larger;
+}
+
+LayerTables tables_for(const Layer& layer, const Geometry& geometry, const Geometry& larger) {
+  LayerTables tables = layer.tables();
+  if (larger.merged().has_meta_groups) {
+    tables.features.rev_level = ext2::kDynamicRevision;
+    tables.features.incompat |= ext2::kIncompatMetaBg;
+  }
+  if (larger.has_appended_groups() && !geometry.has_appended_groups()) {
+    tables.features.compat &= ~ext2::kCompatResizeInode;
+    const std::vector<BlockRange>& released = larger.released();
+    tables.block_whiteouts.insert(tables.block_whiteouts.end(), released.begin(), released.end());
+    std::sort(tables.block_whiteouts.begin(), tables.block_whiteouts.end(),
+              [](const BlockRange& a, const BlockRange& b) { return a.begin < b.begin; });
+    if (!released.empty()) {
+      tables.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
+      std::sort(tables.inode_whiteouts.begin(), tables.inode_whiteouts.end());
+    }
+  }
+  // What an untouched group gains, a touched one gains too.
+  for (GroupCounters& counters : tables.counters) {
+    const size_t group = counters.group.value();
+    counters.free_blocks_count += larger.groups()[group].free_blocks_count -
+                                  geometry.groups()[group].free_blocks_count;
+  }
+  return tables;
+}
+
+ext2::Superblock superblock_for(const GrowParts& parts, const Geometry& larger,
+                                const MergedFeatures& features, uint64_t state_offset) {
+  const Layout& merged = larger.merged();
+  ext2::Superblock superblock = parts.layer.superblock();
+  superblock.s_r_blocks_count = static_cast<uint32_t>(
+      uint64_t{superblock.s_r_blocks_count} * merged.block_count /
+      parts.geometry.merged().block_count);
+  superblock.s_blocks_count = static_cast<uint32_t>(merged.block_count);
+  superblock.s_inodes_count = static_cast<uint32_t>(merged.inode_count());
+  superblock.s_first_meta_bg = merged.first_meta_group;
+  superblock.s_feature_incompat = superblock.s_feature_incompat | features.incompat;
+  superblock.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
+  superblock.s_overhead_clusters = 0U;
+  set_mark(superblock, state_offset);
+  return superblock;
+}
+
+}  // namespace
+
+Result<void> grow_layer(const GrowParts& parts, const Geometry& larger) {
+  const uint32_t group_count = parts.geometry.merged().group_count();
+  const uint32_t larger_count = larger.merged().group_count();
+  const LayerTables tables = tables_for(parts.layer, parts.geometry, larger);
+  const std::vector<std::byte> encoded = encode_layer_tables(tables);
+
+  // Behind the old state area, which counts until the mark has moved.
+  StateArea next = plan_state_area(larger, encoded.size(), tables.translated.size(),
+                                   parts.upper_file.size_bytes());
+  next.session_number = parts.area.session_number + 1;
+  next.flags = parts.area.flags;
+  next.lower = parts.area.lower;
+
+  StagedFile stage(parts.upper_file);
+  UNIONFS_TRY(stage.resize(next.end()));
+  UNIONFS_TRY(write_layer_groups(
+      stage, larger, with_more_groups(parts.layer.own_blocks(), group_count, larger_count),
+      with_more_groups(parts.layer.own_inodes(), group_count, larger_count),
+      [&](GroupNumber group) {
+        return group.value() < group_count ? parts.upper.group(group).used_dirs_count : 0U;
+      },
+      superblock_for(parts, larger, tables.features, next.offset)));
+  UNIONFS_TRY(stage.write(next.layer_tables.offset, encoded));
+
+  const JournalPlan plan{stage,
+                         {{parts.area.offset, parts.area.end() - parts.area.offset}},
+                         next.end(),
+                         encode_header(next, larger)};
+  UNIONFS_ASSIGN(const FileRange journal, write_journal(parts.upper_file, plan));
+  // The new place has a header that names the journal before anything leads to it.
+  StateArea waiting = next;
+  waiting.journal = journal;
+  UNIONFS_TRY(write_header(parts.upper_file, encode_header(waiting, larger),
+                           parts.area.generation + 1));
+  UNIONFS_TRY(parts.upper_file.sync());
+  UNIONFS_TRY(commit_journal(parts.upper_file, parts.area, parts.geometry, journal));
+  return replay_journal(parts.upper_file, parts.area);
+}
+
+}  // namespace unionfs

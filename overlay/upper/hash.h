@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// XXH3-64 of bytes that come in pieces, as docs/format.md has it for checksums.
+#ifndef UNIONFS_OVERLAY_UPPER_HASH_H
+#define UNIONFS_OVERLAY_UPPER_HASH_H
+
+#include <xxhash.h>
+
+#include <memory>
+
+#include "fsparse/image.h"
+
+namespace unionfs {
+
+template <typename T>
+ConstByteSpan bytes_of(const T& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+// One thread.
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
+  void add(ConstByteSpan bytes) {
+    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
+  }
+  uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
+
+ private:
+  struct Free {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, Free> state_;
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_UPPER_HASH_H

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The checkpoint's journal: all that turns the session into the new layer, in
+// the upper itself, so that a crash leaves either the one or the other.
+//
+//   journal written, synced -> header names it, synced: committed
+//   -> dead ranges are punched, bytes go home, synced
+//   -> a header retires journal and session, synced
+#ifndef UNIONFS_OVERLAY_UPPER_JOURNAL_H
+#define UNIONFS_OVERLAY_UPPER_JOURNAL_H
+
+#include <vector>
+
+#include "overlay/host/staged_file.h"
+#include "overlay/host/file.h"
+#include "overlay/upper/state_area.h"
+
+namespace unionfs {
+
+// What a checkpoint is going to do to the upper.
+struct JournalPlan {
+  const StagedFile& stage;            // bytes that go home
+  std::vector<FileRange> punches;     // ranges that mean nothing afterwards
+  uint64_t file_size_bytes = 0;       // afterwards
+  upper_format::Header header = {};   // afterwards
+};
+
+// Writes the journal past everything that counts before or after, and syncs.
+Result<FileRange> write_journal(File& upper, const JournalPlan& plan);
+// Commits it by a header, durably.  `area` is the one that counts so far; it
+// gains the journal.
+Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
+                            const FileRange& journal);
+
+// Brings a journal home and retires it, whose commit and mark are durable; may be
+// repeated after a crash at any point.  The upper's header must be read anew afterwards.
+Result<void> replay_journal(File& upper, const StateArea& area);
+// The same for a journal that was found: its commit may have been seen in the host's
+// cache alone.
+Result<void> finish_journal(File& upper, const StateArea& area);
+
+// Puts the committed journal on a stage, header and all, for those who may not
+// write.
+Result<void> stage_journal(StagedFile& stage, const File& upper, const StateArea& area);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_UPPER_JOURNAL_H

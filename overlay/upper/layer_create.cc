@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/upper/layer_create.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "fsparse/block_map.h"
+#include "fsparse/directory.h"
+#include "fsparse/inode.h"
+#include "overlay/upper/layer.h"
+#include "overlay/upper/layer_groups.h"
+#include "overlay/upper/state_area.h"
+
+namespace unionfs {
+namespace {
+
+constexpr InodeNumber kRoot(ext2::kRootInode);
+
+class LayerCreator {
+ public:
+  LayerCreator(File& upper, const Volume& lower, const Geometry& geometry)
+      : upper_(upper),
+        lower_(lower),
+        geometry_(geometry),
+        own_blocks_(geometry.merged().group_count(), geometry.merged().blocks_per_group) {}
+
+  Result<void> create() {
+    set_features();
+    UNIONFS_ASSIGN(InodeRecord root, read_inode(lower_, kRoot));
+    if (!root.is_directory()) {
+      return corrupt("{}: inode 2: the root is not a directory (i_mode {:#o})", lower_.name(),
+                     root.raw().i_mode);
+    }
+    UNIONFS_TRY(collect_root_blocks(root));
+    std::sort(tables_.translated.begin(), tables_.translated.end(),
+              [](const TranslatedBlock& a, const TranslatedBlock& b) { return a.block < b.block; });
+    tables_.block_whiteouts = geometry_.released();
+    if (!geometry_.released().empty()) {
+      tables_.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
+    }
+    const std::vector<std::byte> tables = encode_layer_tables(tables_);
+    area_ = plan_state_area(geometry_, tables.size(), tables_.translated.size(), 0);
+    UNIONFS_TRY(upper_.resize(area_.end()));
+    UNIONFS_TRY(upper_.write(area_.layer_tables.offset, tables));
+    UNIONFS_TRY(write_root_blocks());
+    UNIONFS_TRY(write_root_inode(root));
+    UNIONFS_TRY(write_groups());
+    return write_header();
+  }
+
+ private:
+  // The merged features, and the layer's own beside them.
+  void set_features() {
+    const ext2::Superblock& below = lower_.superblock().raw();
+    const Layout& merged = geometry_.merged();
+    MergedFeatures& features = tables_.features;
+    features.rev_level = below.s_rev_level;
+    if (below.s_rev_level != ext2::kGoodOldRevision) {
+      features.compat = below.s_feature_compat;
+      features.incompat = below.s_feature_incompat;
+      features.ro_compat = below.s_feature_ro_compat;
+    }
+    if (geometry_.has_appended_groups()) {
+      features.compat &= ~ext2::kCompatResizeInode;
+    }
+    if (merged.has_meta_groups) {
+      features.rev_level = ext2::kDynamicRevision;
+      features.incompat |= ext2::kIncompatMetaBg;
+    }
+
+    superblock_ = below;
+    superblock_.s_rev_level = ext2::kDynamicRevision;
+    superblock_.s_first_ino = merged.first_inode;
+    superblock_.s_inode_size = static_cast<uint16_t>(merged.inode_size_bytes);
+    superblock_.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
+    superblock_.s_feature_incompat =
+        features.incompat | ext2::kIncompatFiletype | ext2::kIncompatWhiteout;
+    superblock_.s_feature_ro_compat = features.ro_compat;
+    superblock_.s_reserved_gdt_blocks = uint16_t{0};
+    superblock_.s_first_meta_bg = merged.first_meta_group;
+    superblock_.s_blocks_count = static_cast<uint32_t>(merged.block_count);
+    superblock_.s_inodes_count = static_cast<uint32_t>(merged.inode_count());
+    superblock_.s_r_blocks_count = static_cast<uint32_t>(
+        uint64_t{below.s_r_blocks_count} * merged.block_count / lower_.layout().block_count);
+    // 0: the kernel counts; the lower's number is not the grown image's.
+    superblock_.s_overhead_clusters = 0U;
+  }
+
+  Result<void> collect_root_blocks(const InodeRecord& root) {
+    UNIONFS_TRY(directory_block_count(lower_, root));
+    UNIONFS_TRY(walk_block_map(
+        lower_, root, [this](BlockRole role, BlockNumber block) -> Result<WalkStep> {
+          const auto kind =
+              role.level == 0 ? TranslatedKind::kDirectory : TranslatedKind::kIndirect;
+          UNIONFS_TRY(claim(block, kind, role));
+          return WalkStep::kContinue;
+        }));
+    if (const BlockNumber xattrs = root.file_acl(); xattrs.value() != 0) {
+      if (!lower_.is_inside(xattrs) || lower_.is_metadata(xattrs)) {
+        return corrupt("{}: inode 2: its xattr block {} is not a block of a file", lower_.name(),
+                       xattrs);
+      }
+      UNIONFS_TRY(claim(xattrs, TranslatedKind::kXattr, {}));
+      UNIONFS_ASSIGN(const auto header, read_structure<ext2::XattrHeader>(
+                                            lower_.image(), lower_.layout().offset_of(xattrs)));
+      tables_.kept_xattrs.push_back({xattrs, header.h_refcount});
+    }
+    tables_.reserved_inodes_own = 1U << (kRoot.value() - 1);
+    tables_.kept_inodes.push_back({kRoot, root.raw().i_blocks, root.raw().i_links_count});
+    return {};
+  }
+
+  Result<void> claim(BlockNumber block, TranslatedKind kind, BlockRole role) {
+    const GroupNumber group = geometry_.merged().group_of(block);
+    const auto bit =
+        static_cast<uint32_t>(block - geometry_.merged().blocks_of(group).begin);
+    if (own_blocks_.test(group, bit)) {
+      return corrupt("{}: inode 2: block {} is used twice", lower_.name(), block);
+    }
+    own_blocks_.set(group, bit);
+    tables_.translated.push_back({block, kRoot, static_cast<uint32_t>(role.first.value()), kind,
+                                  static_cast<uint8_t>(role.level)});
+    return {};
+  }
+
+  Result<void> write_root_blocks() {
+    std::vector<std::byte> block(lower_.layout().block_size_bytes);
+    for (const TranslatedBlock& entry : tables_.translated) {
+      UNIONFS_TRY(lower_.read_block(entry.block, block));
+      if (entry.kind == TranslatedKind::kDirectory) {
+        UNIONFS_TRY(turn_into_fallthrus(entry, block));
+      } else if (entry.kind == TranslatedKind::kXattr) {
+        ext2::XattrHeader header;
+        std::memcpy(&header, block.data(), sizeof(header));
+        header.h_refcount = 1U;  // of the layer's inodes only the root refers to it
+        std::memcpy(block.data(), &header, sizeof(header));
+      }
+      UNIONFS_TRY(upper_.write(geometry_.merged().offset_of(entry.block), block));
+    }
+    return {};
+  }
+
+  Result<void> turn_into_fallthrus(const TranslatedBlock& entry, ByteSpan block) {
+    const DirectoryPlace place{lower_.name(), kRoot, entry.block};
+    return for_each_entry(
+        block, DirectoryRules::of(lower_), place, [&](const EntryView& view) -> Result<EntryStep> {
+          if (view.kind != EntryKind::kReal) {
+            rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
+          } else if (view.name == "." || view.name == "..") {
+            rewrite_entry(block, view.offset, kRoot, ext2::kFileTypeDirectory);
+          } else {
+            rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeFallthru);
+          }
+          return EntryStep::kContinue;
+        });
+  }
+
+  Result<void> write_root_inode(InodeRecord& root) {
+    // "." and "..": no other directory is the layer's own.
+    root.raw().i_links_count = uint16_t{2};
+    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRoot),
+                        root.bytes());
+  }
+
+  Result<void> write_groups() {
+    const Layout& merged = geometry_.merged();
+    set_mark(superblock_, area_.offset);
+    const GroupBits no_inodes(merged.group_count(), merged.inodes_per_group);
+    return write_layer_groups(
+        upper_, geometry_, own_blocks_, no_inodes,
+        [&merged](GroupNumber group) { return group == merged.group_of(kRoot) ? 1U : 0U; },
+        superblock_);
+  }
+
+  Result<void> write_header() {
+    UNIONFS_ASSIGN(area_.lower, identity_of(lower_));
+    area_.session_number = 1;
+    return write_state_header(upper_, area_, geometry_);
+  }
+
+  File& upper_;
+  const Volume& lower_;
+  const Geometry& geometry_;
+  GroupBits own_blocks_;
+  LayerTables tables_;
+  StateArea area_;
+  ext2::Superblock superblock_;
+};
+
+}  // namespace
+
+Result<void> create_layer(File& upper, const Volume& lower, const Geometry& geometry) {
+  return LayerCreator(upper, lower, geometry).create();
+}
+
+}  // namespace unionfs

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Writes the upper of an untouched merged image: an ext2 image with the merged
+// geometry that owns the root directory, every name in it a fallthru, and
+// nothing else.
+#ifndef UNIONFS_OVERLAY_UPPER_LAYER_CREATE_H
+#define UNIONFS_OVERLAY_UPPER_LAYER_CREATE_H
+
+#include "fsparse/volume.h"
+#include "overlay/host/file.h"
+#include "overlay/geometry/geometry.h"
+
+namespace unionfs {
+
+// `upper` is a new, empty file.  Nothing is synced: the caller publishes it.
+// Costs two bitmap blocks a group and the blocks of the root directory.
+// Same lower and geometry, same bytes.
+Result<void> create_layer(File& upper, const Volume& lower, const Geometry& geometry);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_UPPER_LAYER_CREATE_H

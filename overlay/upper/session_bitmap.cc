@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/upper/session_bitmap.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "overlay/host/zero_bytes.h"
+
+namespace unionfs {
+namespace {
+
+using upper_format::kPageBytes;
+
+// The words are shared with another process's memory only after it died, and
+// with the file: that takes plain 8-byte little-endian loads and stores.
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
+static_assert(sizeof(std::atomic<uint64_t>) == 8);
+static_assert(std::endian::native == std::endian::little,
+              "the session bitmaps are mapped as they are");
+
+bool is_zero(ConstByteSpan bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+}  // namespace
+
+SessionBitmap::SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region)
+    : upper_(upper),
+      durable_(durable),
+      region_(std::move(region)),
+      words_(region_ ? reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data())
+                     : nullptr),
+      states_(durable.length / kPageBytes) {}
+
+std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(File& upper, uint64_t size_bytes) {
+  return std::unique_ptr<SessionBitmap>(new SessionBitmap(upper, {0, size_bytes}, nullptr));
+}
+
+Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(File& upper,
+                                                                       FileRange source) {
+  UNIONFS_ASSIGN(auto region, upper.map(source.offset, source.length));
+  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(upper, source, std::move(region)));
+  UNIONFS_TRY(bitmap->find_touched(upper, source, kTouched));
+  return bitmap;
+}
+
+Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_writing(File& upper, FileRange live,
+                                                                       FileRange durable,
+                                                                       bool live_is_current) {
+  UNIONFS_ASSIGN(auto region, upper.map(live.offset, live.length));
+  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(upper, durable, std::move(region)));
+  bitmap->live_ = live;
+  if (!live_is_current) {
+    UNIONFS_TRY(bitmap->copy_from_durable(live));
+  }
+  // What the live bitmap has the durable one may lack: all of it is dirty.
+  UNIONFS_TRY(bitmap->find_touched(upper, live, live_is_current ? kTouched | kDirty : kTouched));
+  return bitmap;
+}
+
+Result<void> SessionBitmap::copy_from_durable(FileRange live) {
+  UNIONFS_TRY(zero_bytes(upper_, live.offset, live.length, ZeroWay::kPunch));
+  std::vector<std::byte> page(kPageBytes);
+  uint64_t offset = durable_.offset;
+  while (offset < durable_.end()) {
+    const FileExtent extent = upper_.extent_at(offset);
+    const uint64_t end = std::min(std::max(extent.end, offset + 1), durable_.end());
+    if (extent.is_hole) {
+      offset = end;
+      continue;
+    }
+    for (offset -= (offset - durable_.offset) % kPageBytes; offset < end; offset += kPageBytes) {
+      UNIONFS_TRY(upper_.read(offset, page));
+      if (!is_zero(page)) {
+        const uint64_t place = live.offset + (offset - durable_.offset);
+        UNIONFS_TRY(upper_.write(place, page));
+      }
+    }
+  }
+  return {};
+}
+
+// Holes are skipped without a look, so the cost follows what was written.
+Result<void> SessionBitmap::find_touched(const File& upper, FileRange section, uint32_t state) {
+  const ConstByteSpan bytes = region_->bytes();
+  uint64_t offset = section.offset;
+  while (offset < section.end()) {
+    const FileExtent extent = upper.extent_at(offset);
+    const uint64_t end = std::min(std::max(extent.end, offset + 1), section.end());
+    if (!extent.is_hole) {
+      const uint64_t last_page = (end - 1 - section.offset) / kPageBytes;
+      for (uint64_t page = (offset - section.offset) / kPageBytes; page <= last_page; ++page) {
+        if (states_[page].load(std::memory_order_relaxed) == kUntouched &&
+            !is_zero(bytes.subspan(page * kPageBytes, kPageBytes))) {
+          states_[page].store(state, std::memory_order_relaxed);
+          touched_pages_.fetch_add(1, std::memory_order_relaxed);
+        }
+      }
+    }
+    offset = end;
+  }
+  return {};
+}
+
+SessionBitmap::BitRun SessionBitmap::run_at(BlockNumber begin, BlockNumber end) const {
+  uint64_t bits = load_word(begin);
+  const bool is_set = (bits >> (begin.value() % 64) & 1) != 0;
+  BlockNumber block = begin;
+  while (true) {
+    const uint64_t in_word = block.value() % 64;
+    const uint64_t different = (is_set ? ~bits : bits) >> in_word;
+    if (different != 0) {
+      const BlockNumber found = block + static_cast<uint64_t>(std::countr_zero(different));
+      return {is_set, std::min(found, end)};
+    }
+    block += 64 - in_word;
+    if (!is_set && block < end && !is_touched(page_of(block))) {
+      block = BlockNumber((page_of(block) + 1) * kBlocksPerPage);
+    }
+    if (block >= end) {
+      return {is_set, end};
+    }
+    bits = load_word(block);
+  }
+}
+
+uint64_t SessionBitmap::count_set(BlockNumber end) const {
+  uint64_t count = 0;
+  for (BlockNumber block(0); block < end;) {
+    const BitRun run = run_at(block, end);
+    count += run.is_set ? run.end - block : 0;
+    block = run.end;
+  }
+  return count;
+}
+
+void SessionBitmap::set(BlockNumber begin, BlockNumber end) {
+  BlockNumber block = begin;
+  while (block < end) {
+    const uint64_t in_word = block.value() % 64;
+    const uint64_t count = std::min<uint64_t>(64 - in_word, end - block);
+    const uint64_t mask = (count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1) << in_word;
+    if ((word(block).load(std::memory_order_acquire) & mask) != mask) {
+      std::atomic<uint32_t>& state = states_[page_of(block)];
+      // Whoever sees the new bits writes without setting any, and may flush
+      // before the mark below is made: the page counts as dirty from now on.
+      state.fetch_add(kSetter, std::memory_order_acq_rel);
+      word(block).fetch_or(mask, std::memory_order_acq_rel);
+      // After the bits, so that a flush which takes the mark also sees them.
+      state.fetch_or(kTouched | kDirty, std::memory_order_acq_rel);
+      state.fetch_sub(kSetter, std::memory_order_acq_rel);
+    }
+    block += count;
+  }
+}
+
+Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
+  for (uint64_t page = page_of(begin); page <= page_of(end - 1); ++page) {
+    if (is_touched(page)) {
+      continue;
+    }
+    const std::lock_guard<std::mutex> guard(reserve_mutex_);
+    if (is_touched(page)) {
+      continue;
+    }
+    for (const FileRange& section : {durable_, live_}) {
+      // Zeros over a hole: takes the space now, on every host, and leaves no
+      // unwritten extents to be converted under a sync.
+      UNIONFS_TRY(zero_bytes(upper_, section.offset + page * kPageBytes, kPageBytes,
+                             ZeroWay::kWrite));
+    }
+    touched_pages_.fetch_add(1, std::memory_order_release);
+    states_[page].fetch_or(kTouched, std::memory_order_release);
+  }
+  return {};
+}
+
+std::vector<SessionBitmap::DirtyPage> SessionBitmap::take_dirty() {
+  // Room first: where there is no memory, no page may be marked clean.
+  std::vector<DirtyPage> pages;
+  for (uint64_t page = 0; page < states_.size(); ++page) {
+    const uint32_t state = states_[page].load(std::memory_order_acquire);
+    if ((state & kDirty) != 0 || state >= kSetter) {
+      pages.push_back({page, std::vector<std::byte>(kPageBytes)});
+    }
+  }
+  for (DirtyPage& page : pages) {
+    states_[page.index].fetch_and(~uint32_t{kDirty}, std::memory_order_acq_rel);
+    const BlockNumber first(page.index * kBlocksPerPage);
+    for (uint64_t i = 0; i < kPageBytes / 8; ++i) {
+      const uint64_t value = word(first + i * 64).load(std::memory_order_acquire);
+      std::memcpy(page.bytes.data() + i * 8, &value, sizeof(value));
+    }
+  }
+  return pages;
+}
+
+Result<void> SessionBitmap::write_durable(const std::vector<DirtyPage>& pages) {
+  for (const DirtyPage& page : pages) {
+    UNIONFS_TRY(upper_.write(durable_.offset + page.index * kPageBytes, page.bytes));
+  }
+  return {};
+}
+
+void SessionBitmap::put_back(const std::vector<DirtyPage>& pages) {
+  for (const DirtyPage& page : pages) {
+    states_[page.index].fetch_or(kDirty, std::memory_order_acq_rel);
+  }
+}
+
+}  // namespace unionfs

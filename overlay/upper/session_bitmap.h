@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// One bit per merged block: "written in this session, raw".  The bits live in
+// memory shared with the upper (the live bitmap), so they outlive this process;
+// flushes copy pages that gained bits to the durable bitmap, which outlives a
+// power loss.  Bits are only ever set.
+#ifndef UNIONFS_OVERLAY_UPPER_SESSION_BITMAP_H
+#define UNIONFS_OVERLAY_UPPER_SESSION_BITMAP_H
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "fsparse/numbers.h"
+#include "overlay/host/file.h"
+#include "overlay/upper/state_area.h"
+
+namespace unionfs {
+
+// Thread-safe, but for the static makers.  Tests and sets are
+// wait-free; only the first bit in a page of 32768 blocks takes a lock, to
+// reserve the page's space.
+class SessionBitmap {
+ public:
+  // No bit is set, nor ever will be.
+  static std::unique_ptr<SessionBitmap> make_empty(File& upper, uint64_t size_bytes);
+  // For reading only: bits as of now are those of `source`, whichever of the
+  // two sections that is; nothing is ever written.
+  static Result<std::unique_ptr<SessionBitmap>> open_for_reading(File& upper, FileRange source);
+  // For writing.  The live section is believed (`live_is_current`), or made
+  // anew from the durable one.
+  static Result<std::unique_ptr<SessionBitmap>> open_for_writing(File& upper, FileRange live,
+                                                                 FileRange durable,
+                                                                 bool live_is_current);
+
+  bool test(BlockNumber block) const {
+    return (load_word(block) >> (block.value() % 64) & 1) != 0;
+  }
+
+  // The longest stretch from `begin` (< end) on, within [begin, end), whose
+  // bits were all the same when looked at.  Bits said to be set stay so; bits
+  // said to be clear may have been set meanwhile.  Never empty.
+  struct BitRun {
+    bool is_set = false;
+    BlockNumber end;
+  };
+  BitRun run_at(BlockNumber begin, BlockNumber end) const;
+
+  // How many bits are set in [0, end).
+  uint64_t count_set(BlockNumber end) const;
+
+  // Sets the bits of [begin, end).  Their space must have been reserved.
+  void set(BlockNumber begin, BlockNumber end);
+  // Reserves the space of both bitmaps' pages for [begin, end), so that no
+  // acknowledged write can lack the space for its bit.
+  Result<void> reserve(BlockNumber begin, BlockNumber end);
+
+  bool is_empty() const { return touched_pages_.load(std::memory_order_acquire) == 0; }
+
+  // Copies of the pages that gained bits since the last take; marks them clean.
+  struct DirtyPage {
+    uint64_t index = 0;
+    std::vector<std::byte> bytes;
+  };
+  std::vector<DirtyPage> take_dirty();
+  // Writes the copies to the durable bitmap.
+  Result<void> write_durable(const std::vector<DirtyPage>& pages);
+  // After a failure: they are dirty again.
+  void put_back(const std::vector<DirtyPage>& pages);
+
+ private:
+  // Bits, and from kSetter on the number of threads that are setting bits.
+  enum PageState : uint32_t { kUntouched = 0, kTouched = 1, kDirty = 2, kSetter = 4 };
+
+  SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region);
+
+  static uint64_t page_of(BlockNumber block) { return block.value() / kBlocksPerPage; }
+  bool is_touched(uint64_t page) const {
+    return states_[page].load(std::memory_order_acquire) != kUntouched;
+  }
+  // The word of the block; 0, without a look, in a page nothing was written to.
+  uint64_t load_word(BlockNumber block) const {
+    return is_touched(page_of(block)) ? word(block).load(std::memory_order_acquire) : 0;
+  }
+  std::atomic<uint64_t>& word(BlockNumber block) const { return words_[block.value() / 64]; }
+
+  Result<void> find_touched(const File& upper, FileRange section, uint32_t state);
+  Result<void> copy_from_durable(FileRange live);
+
+  static constexpr uint64_t kBlocksPerPage = upper_format::kPageBytes * 8;
+
+  File& upper_;
+  FileRange live_;
+  FileRange durable_;
+  std::unique_ptr<MappedRegion> region_;
+  std::atomic<uint64_t>* words_;
+  std::vector<std::atomic<uint32_t>> states_;  // per page, PageState
+  std::atomic<uint64_t> touched_pages_{0};
+  std::mutex reserve_mutex_;  // serializes the first touch of a page
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_UPPER_SESSION_BITMAP_H

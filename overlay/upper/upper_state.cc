@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/upper/upper_state.h"
+
+#include "overlay/upper/journal.h"
+
+namespace unionfs {
+namespace {
+
+Result<StateHeader> header_of(const File& upper, const Superblock& superblock) {
+  UNIONFS_ASSIGN(const uint64_t offset,
+                 required_state_offset_of(upper.name(), superblock.raw()));
+  return read_state_header(upper, offset);
+}
+
+}  // namespace
+
+Result<UpperState> read_upper_state(const File& upper) {
+  UpperState state;
+  state.file = &upper;
+  UNIONFS_ASSIGN(Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
+  UNIONFS_ASSIGN(state.header, header_of(upper, superblock));
+  if (state.header.area.journal.length != 0) {
+    state.journal_area = state.header.area;
+    state.stage = std::make_unique<StagedFile>(upper);
+    UNIONFS_TRY(stage_journal(*state.stage, upper, state.journal_area));
+    state.file = state.stage.get();
+    UNIONFS_ASSIGN(superblock, Superblock::read(*state.stage, SuperblockUse::kUpper));
+    UNIONFS_ASSIGN(state.header, header_of(*state.stage, superblock));
+  }
+  // Only now: while a journal goes home, the two need not agree yet.
+  UNIONFS_TRY(check_merged_size(upper.name(), state.header, superblock.layout()));
+  return state;
+}
+
+}  // namespace unionfs

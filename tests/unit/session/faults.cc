@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A session on a host that fails: what the caller hears, what stays, and what
+// counts after a restart.  And in which order a flush does things.
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "tests/unit/session/session_bench.h"
+
+using namespace unionfs;
+using namespace unionfs::testing;
+
+namespace {
+
+constexpr uint32_t kBlock = 4096;
+
+uint64_t offset_of(const std::string& place, uint32_t block_size = kBlock) {
+  return BenchImages::of(block_size).place(place).value() * block_size;
+}
+
+// A disk on a file that fails when told.
+struct FaultyDisk {
+  explicit FaultyDisk(uint32_t block_size = kBlock)
+      : images(BenchImages::of(block_size)), upper(images.upper()), faulty(*upper) {
+    disk = value_of(Disk::load(images.lower().volume, *images.lower().file, faulty, kBootId,
+                               [this](const std::string& line) { log.push_back(line); }));
+    expect_success(disk->open(false));
+    upper->reset_counts();
+  }
+
+  Session& session() { return disk->session(); }
+  bool is_stamped() const {
+    const auto stamp =
+        upper->get<upper_format::Stamp>(disk->state_area().stamp_offset());
+    return stamp.magic == upper_format::kStampMagic;
+  }
+  // The content after a restart of the server, in this boot or another.
+  std::vector<std::byte> after_restart(const std::string& boot_id) {
+    const auto left = upper->clone();
+    return read_all(*open_disk(images.lower(), *left, boot_id));
+  }
+
+  const BenchImages& images;
+  std::unique_ptr<MemoryFile> upper;
+  FaultyFile faulty;
+  std::vector<std::string> log;
+  std::unique_ptr<Disk> disk;
+};
+
+void expect_errno(const Result<void>& result, int error_number) {
+  REQUIRE_FALSE(result);
+  CHECK(result.error().error_number == error_number);
+  CHECK_THAT(result.error().message, Catch::Contains("upper.img"));
+}
+
+}  // namespace
+
+// ---- no space ------------------------------------------------------------------
+
+TEST_CASE("Faults: without space a write fails with ENOSPC and changes nothing", "[faults]") {
+  for (const uint32_t block_size : {1024U, 4096U}) {
+    for (const char* place : {"lower data", "zeros", "superblock", "plain inodes", "translated"}) {
+      INFO(place << " of " << block_size);
+      SessionBench bench(block_size);
+      // The bitmap's page has its space, so that it is the data that fails.
+      bench.apply(Action::kWrite, offset_of("lower end", block_size), block_size);
+      const uint64_t offset = offset_of(place, block_size);
+      bench.upper().set_free_pages(0);
+      expect_errno(bench.session().write(offset + 100, pattern(1, 200)), ENOSPC);
+      expect_errno(bench.session().write(offset, pattern(1, block_size)), ENOSPC);
+      expect_errno(bench.session().zero(offset, block_size, {false, false}), ENOSPC);
+      bench.check_all();
+      // What lies home already can still be changed, and a punch needs no space.
+      bench.apply(Action::kWrite, offset_of("lower end", block_size) + 10, 500, 4);
+      bench.upper().set_free_pages(1000);
+      bench.apply(Action::kWrite, offset + 100, 200, 5);
+      bench.check_all();
+    }
+  }
+}
+
+TEST_CASE("Faults: without space for its bit a write is not begun", "[faults]") {
+  SessionBench bench(kBlock);
+  bench.upper().set_free_pages(0);
+  bench.upper().record(true);
+  const uint64_t offset = offset_of("lower data");
+  expect_errno(bench.session().write(offset, pattern(1, kBlock)), ENOSPC);
+  const StateArea& area = bench.disk().state_area();
+  for (const RecordedOperation& operation : bench.upper().take_record()) {
+    CHECK(operation.is_inside(area.durable_bitmap.offset, area.live_bitmap.end()));
+  }
+  expect_errno(bench.session().write(offset_of("own"), pattern(1, kBlock)), ENOSPC);
+  bench.check_all();
+  // Room for one of the two bitmaps is not enough.
+  bench.upper().set_free_pages(1);
+  expect_errno(bench.session().write(offset, pattern(1, kBlock)), ENOSPC);
+  bench.check_all();
+  bench.upper().set_free_pages(100);
+  bench.apply(Action::kWrite, offset, kBlock);
+  bench.check_all();
+  CHECK_FALSE(bench.upper().has_store_without_space());
+}
+
+TEST_CASE("Faults: a trim gives back what it can on a full host", "[faults]") {
+  SessionBench bench(kBlock);
+  const uint64_t lower_data = offset_of("lower data");
+  const uint64_t written = offset_of("zeros");
+  bench.apply(Action::kWrite, written, kBlock);
+  REQUIRE(bench.upper().is_allocated(written));
+  bench.reopen(true);
+  const std::vector<std::byte> before = read_range(bench.disk(), lower_data, kBlock);
+  bench.upper().set_free_pages(0);
+  expect_success(bench.session().trim(0, small_merged_size(kBlock)));
+  CHECK_FALSE(bench.upper().is_allocated(written));
+  // There was room for its bit, or there was not.
+  const std::vector<std::byte> after = read_range(bench.disk(), lower_data, kBlock);
+  CHECK((after == before || after == std::vector<std::byte>(kBlock)));
+  CHECK_FALSE(bench.upper().has_store_without_space());
+}
+
+TEST_CASE("Faults: a write that runs out of space in the middle", "[faults]") {
+  SessionBench bench(kBlock);
+  bench.apply(Action::kWrite, offset_of("lower end"), kBlock);
+  const uint64_t offset = offset_of("zeros");
+  const std::vector<std::byte> before = read_range(bench.disk(), offset, 8 * kBlock);
+  bench.upper().set_free_pages(3);
+  const std::vector<std::byte> bytes = pattern(9, 8 * kBlock);
+  expect_errno(bench.session().write(offset, bytes), ENOSPC);
+  // Each sector is old or new, here block by block.
+  const std::vector<std::byte> after = read_range(bench.disk(), offset, 8 * kBlock);
+  for (size_t at = 0; at < after.size(); at += 512) {
+    const bool is_old = std::equal(&after[at], &after[at] + 512, &before[at]);
+    const bool is_new = std::equal(&after[at], &after[at] + 512, &bytes[at]);
+    CHECK((is_old || is_new));
+  }
+}
+
+TEST_CASE("Faults: the host's errno reaches the caller", "[faults]") {
+  // The first write of all reserves a page of either bitmap before the data.
+  for (const uint64_t number : {1U, 2U, 3U}) {
+    const int error_number = number == 2 ? EDQUOT : EIO;
+    FaultyDisk bench;
+    bench.faulty.fail(FileOperation::kWrite, number, error_number);
+    const uint64_t offset = offset_of("lower data");
+    expect_errno(bench.session().write(offset + 7, pattern(1, 100)), error_number);
+    CHECK(read_all(*bench.disk) == bench.images.merged());
+    expect_success(bench.session().write(offset + 7, pattern(1, 100)));
+    CHECK(read_range(*bench.disk, offset + 7, 100) == pattern(1, 100));
+  }
+  FaultyDisk bench;
+  const uint64_t offset = offset_of("lower data");
+  expect_success(bench.session().write(offset, pattern(1, kBlock)));
+  bench.faulty.fail(FileOperation::kRead, 1, EIO);
+  std::vector<std::byte> buffer(100);
+  expect_errno(bench.disk->read(offset, buffer), EIO);
+  bench.faulty.fail(FileOperation::kPunch, 1, EIO);
+  expect_errno(bench.session().trim(offset, kBlock), EIO);
+  bench.faulty.fail(FileOperation::kZeroRange, 1, EIO);
+  expect_errno(bench.session().zero(offset, kBlock, {false, false}), EIO);
+  CHECK(read_range(*bench.disk, offset, kBlock) == pattern(1, kBlock));
+  expect_success(bench.session().flush());
+  CHECK(bench.log.empty());
+}
+
+// ---- a failed sync ---------------------------------------------------------------
+
+TEST_CASE("Faults: after a failed sync nothing works and only flushed data counts", "[faults]") {
+  const uint64_t flushed = offset_of("lower data");
+  const uint64_t lost = offset_of("zeros");
+  FaultyDisk bench;
+  expect_success(bench.session().write(flushed, pattern(1, kBlock)));
+  expect_success(bench.session().flush());
+  expect_success(bench.session().write(lost, pattern(2, kBlock)));
+  CHECK(bench.is_stamped());
+  bench.faulty.fail(FileOperation::kSync, 1, EIO);
+  expect_errno(bench.session().flush(), EIO);
+  CHECK_FALSE(bench.is_stamped());
+  CHECK(bench.log.size() == 1);
+
+  std::vector<std::byte> buffer(512);
+  expect_errno(bench.disk->read(flushed, buffer), EIO);
+  expect_errno(bench.session().read(flushed, buffer), EIO);
+  expect_errno(bench.session().write(flushed, pattern(3, 100)), EIO);
+  expect_errno(bench.session().zero(flushed, 100, {}), EIO);
+  expect_errno(bench.session().trim(flushed, kBlock), EIO);
+  expect_errno(bench.session().flush(), EIO);
+  CHECK(bench.log.size() == 1);
+  CHECK_FALSE(bench.disk->close());
+  CHECK_FALSE(bench.is_stamped());
+
+  std::vector<std::byte> expected = bench.images.merged();
+  const std::vector<std::byte> bytes = pattern(1, kBlock);
+  std::copy(bytes.begin(), bytes.end(), expected.begin() + static_cast<ptrdiff_t>(flushed));
+  CHECK(bench.after_restart(kBootId) == expected);
+  CHECK(bench.after_restart(kNextBootId) == expected);
+}
+
+TEST_CASE("Faults: the second sync of a flush may fail too", "[faults]") {
+  FaultyDisk bench;
+  expect_success(bench.session().write(offset_of("zeros"), pattern(2, kBlock)));
+  bench.faulty.fail(FileOperation::kSync, 2, EIO);
+  expect_errno(bench.session().flush(), EIO);
+  CHECK_FALSE(bench.is_stamped());
+  CHECK(bench.log.size() == 1);
+}
+
+TEST_CASE("Faults: when the durable bits cannot be written the next flush writes them",
+          "[faults]") {
+  FaultyDisk bench;
+  const uint64_t offset = offset_of("lower data");
+  expect_success(bench.session().write(offset, pattern(1, kBlock)));
+  bench.faulty.fail(FileOperation::kWrite, 1, ENOSPC);
+  expect_errno(bench.session().flush(), ENOSPC);
+  CHECK(bench.is_stamped());
+  CHECK(bench.after_restart(kNextBootId) == bench.images.merged());
+  expect_success(bench.session().flush());
+  CHECK(bench.after_restart(kNextBootId) == read_all(*bench.disk));
+  CHECK(bench.after_restart(kNextBootId) != bench.images.merged());
+}
+
+// ---- flushes ------------------------------------------------------------------------
+
+TEST_CASE("Flush: data is synced before its bits are written", "[flush]") {
+  SessionBench bench(kBlock);
+  const StateArea& area = bench.disk().state_area();
+  const auto is_durable_write = [&area](const RecordedOperation& operation) {
+    return operation.kind == FileOperation::kWrite &&
+           operation.is_inside(area.durable_bitmap.offset, area.durable_bitmap.end());
+  };
+  bench.apply(Action::kWrite, offset_of("zeros"), kBlock);  // reserves the page of bits
+  bench.upper().record(true);
+  for (const char* place : {"lower data", "superblock", "translated", "own"}) {
+    bench.apply(Action::kWrite, offset_of(place), kBlock);
+  }
+  // Nothing but a flush writes durable bits.
+  for (const RecordedOperation& operation : bench.upper().take_record()) {
+    CHECK_FALSE(is_durable_write(operation));
+    CHECK(operation.kind != FileOperation::kSync);
+  }
+  expect_success(bench.session().flush());
+  const auto flush = bench.upper().take_record();
+  REQUIRE(flush.size() == 3);  // one page of bits holds the whole image
+  CHECK(flush[0].kind == FileOperation::kSync);
+  CHECK(is_durable_write(flush[1]));
+  CHECK(flush[2].kind == FileOperation::kSync);
+
+  // Nothing touched for the first time since: one sync, and no write.
+  bench.apply(Action::kWrite, offset_of("lower data") + 5, 100);
+  (void)bench.upper().take_record();
+  expect_success(bench.session().flush());
+  const auto again = bench.upper().take_record();
+  REQUIRE(again.size() == 1);
+  CHECK(again[0].kind == FileOperation::kSync);
+}
+
+TEST_CASE("Flush: a trim or zero that touches first is flushed as a write is", "[flush]") {
+  for (const Action action : {Action::kZero, Action::kZeroAndTrim, Action::kTrim}) {
+    SessionBench bench(kBlock);
+    bench.apply(action, offset_of("own"), kBlock);
+    bench.upper().record(true);
+    expect_success(bench.session().flush());
+    CHECK(bench.upper().take_record().size() == 3);
+    bench.reopen(false, kNextBootId);
+    bench.check_all();
+  }
+}
+
+namespace {
+
+// Syncs take their time, so that flushes meet.
+class SlowSyncFile final : public ForwardingFile {
+ public:
+  using ForwardingFile::ForwardingFile;
+
+  Result<void> sync() override {
+    ++started_;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return file_.sync();
+  }
+  int started() const { return started_; }
+
+ private:
+  std::atomic<int> started_{0};
+};
+
+}  // namespace
+
+TEST_CASE("Flush: flushes that meet share one", "[flush]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  SlowSyncFile slow(*upper);
+  const auto disk = open_disk(images.lower(), slow);
+  const int before = slow.started();
+  constexpr int kThreads = 16;
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&disk, &good, i] {
+      const uint64_t offset = offset_of("zeros") + static_cast<uint64_t>(i) * kBlock;
+      good += disk->session().write(offset, pattern(static_cast<uint64_t>(i), kBlock)) &&
+                      disk->session().flush()
+                  ? 1
+                  : 0;
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(good == kThreads);
+  // One runs, those that came meanwhile share the next rounds, with some slack
+  // for threads that come late.  Alone they would make 32.
+  CHECK(slow.started() - before <= 8);
+  CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+}
+
+TEST_CASE("Flush: clients that flush all the time share their syncs", "[flush]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  SlowSyncFile slow(*upper);
+  const auto disk = open_disk(images.lower(), slow);
+  const int before = slow.started();
+  constexpr int kThreads = 8;
+  constexpr int kFlushes = 10;
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&disk, &good, i] {
+      for (int j = 0; j < kFlushes; ++j) {
+        const uint64_t block = static_cast<uint64_t>(j * kThreads + i);
+        const uint64_t offset = offset_of("zeros") + block * kBlock;
+        good += disk->session().write(offset, pattern(block, kBlock)) && disk->session().flush()
+                    ? 1
+                    : 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(good == kThreads * kFlushes);
+  INFO(slow.started() - before);
+  CHECK(slow.started() - before <= 3 * kFlushes);
+  CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+}
+
+TEST_CASE("Flush: by itself, some seconds after the last first touch", "[flush][slow]") {
+  SessionBench bench(kBlock);
+  const auto durable_bits_are_set = [&bench] {
+    const FileRange& durable = bench.disk().state_area().durable_bitmap;
+    std::vector<std::byte> bytes(durable.length);
+    expect_success(bench.upper().peek(durable.offset, bytes));
+    return std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+  };
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // let the flusher fall asleep
+  bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
+  CHECK_FALSE(durable_bits_are_set());
+  bool is_flushed = false;
+  for (int i = 0; i < 400 && !is_flushed; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    is_flushed = durable_bits_are_set();
+  }
+  CHECK(is_flushed);
+}
+
+// ---- beginning and end ---------------------------------------------------------------
+
+TEST_CASE("Disk: loading and reading write nothing", "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  {
+    const auto disk = open_disk(images.lower(), *upper);
+    expect_success(disk->session().write(0, pattern(1, 100)));
+  }
+  const std::vector<std::byte> before = [&] {
+    std::vector<std::byte> bytes(upper->size_bytes());
+    expect_success(upper->peek(0, bytes));
+    return bytes;
+  }();
+  for (const char* boot_id : {kBootId, kNextBootId}) {
+    upper->reset_counts();
+    const auto disk = load_disk(images.lower(), *upper, boot_id);
+    expect_success(disk->open(true));
+    (void)read_all(*disk);
+    expect_success(disk->close());
+    for (const FileOperation kind :
+         {FileOperation::kWrite, FileOperation::kPunch, FileOperation::kZeroRange,
+          FileOperation::kAllocate, FileOperation::kResize}) {
+      CHECK(upper->count(kind) == 0);
+    }
+    std::vector<std::byte> after(upper->size_bytes());
+    expect_success(upper->peek(0, after));
+    CHECK(after == before);
+  }
+}
+
+TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the next",
+          "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  const uint64_t offset = offset_of("lower data");
+  {
+    const auto disk = open_disk(images.lower(), *upper);
+    expect_success(disk->session().write(offset, pattern(1, kBlock)));
+    expect_success(disk->session().flush());
+    expect_success(disk->session().write(offset + 10 * kBlock, pattern(2, kBlock)));
+  }
+  const auto now = load_disk(images.lower(), *upper, kBootId);
+  expect_success(now->open(true));
+  CHECK(read_range(*now, offset, kBlock) == pattern(1, kBlock));
+  CHECK(read_range(*now, offset + 10 * kBlock, kBlock) == pattern(2, kBlock));
+  const auto later = load_disk(images.lower(), *upper, kNextBootId);
+  expect_success(later->open(true));
+  CHECK(read_range(*later, offset, kBlock) == pattern(1, kBlock));
+  CHECK(read_range(*later, offset + 10 * kBlock, kBlock) != pattern(2, kBlock));
+  // A reader that comes first does not stop a writer, and sees what it does.
+  expect_success(now->open(false));
+  expect_success(now->session().write(offset + 20 * kBlock, pattern(3, kBlock)));
+  CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
+}
+
+TEST_CASE("Disk: a session that could not begin is no session, and the next client begins it",
+          "[disk][faults]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto with_session = images.upper();
+  const auto written = pattern(5, kBlock);
+  const uint64_t place = offset_of("lower data");
+  {
+    const auto disk = open_disk(images.lower(), *with_session);
+    expect_success(disk->session().write(place, written));
+    expect_success(disk->session().flush());  // and the server dies
+  }
+  for (const FileOperation kind :
+       {FileOperation::kRead, FileOperation::kWrite, FileOperation::kSync}) {
+    for (uint64_t number = 1; number < 40; ++number) {
+      INFO("operation " << static_cast<int>(kind) << ", the " << number << "th fails");
+      const auto upper = with_session->clone();
+      FaultyFile faulty(*upper);
+      const auto disk = load_disk(images.lower(), faulty);
+      faulty.fail(kind, number, EIO);
+      const Result<void> first = disk->open(false);
+      CHECK(disk->has_session() == first.has_value());
+      faulty.fail(kind, 1000000, EIO);  // not any more
+      expect_success(disk->flush());
+      expect_success(disk->open(false));
+      CHECK(disk->has_session());
+      CHECK(read_range(*disk, place, kBlock) == written);
+      expect_success(disk->session().write(place + kBlock, written));
+      expect_success(disk->close());
+      CHECK(read_range(*open_disk(images.lower(), *upper->clone(), kNextBootId), place, kBlock) ==
+            written);
+      if (first) {
+        break;
+      }
+    }
+  }
+}
+
+TEST_CASE("Disk: a journal that was never committed is cut off", "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  const uint64_t size_bytes = upper->size_bytes();
+  expect_success(upper->resize(size_bytes + 10 * kBlock));
+  { const auto disk = load_disk(images.lower(), *upper); }
+  CHECK(upper->size_bytes() == size_bytes + 10 * kBlock);  // loading writes nothing
+  const auto disk = open_disk(images.lower(), *upper);
+  CHECK(upper->size_bytes() == size_bytes);
+}
+
+TEST_CASE("Disk: the header remembers how the session ended", "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  const auto flags = [&](const std::string& boot_id) {
+    return load_disk(images.lower(), *upper, boot_id)->state_area().flags;
+  };
+  CHECK(flags(kBootId) == 0);
+  {
+    const auto disk = open_disk(images.lower(), *upper);
+    CHECK(flags(kBootId) == upper_format::kFlagInUse);
+    expect_success(disk->session().write(offset_of("zeros"), pattern(1, kBlock)));
+    expect_success(disk->close());
+  }
+  CHECK(flags(kBootId) == 0);
+  {
+    const auto disk = open_disk(images.lower(), *upper, kNextBootId);  // after an orderly end
+    expect_success(disk->session().flush());
+  }
+  CHECK(flags(kNextBootId) == upper_format::kFlagInUse);
+  (void)open_disk(images.lower(), *upper, kNextBootId);  // the process died, the live bits count
+  CHECK(flags(kNextBootId) == upper_format::kFlagInUse);
+  (void)open_disk(images.lower(), *upper, kBootId);  // the power was lost
+  CHECK(flags(kBootId) == (upper_format::kFlagInUse | upper_format::kFlagUnproven));
+}

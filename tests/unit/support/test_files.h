@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Stand-ins for the host's files: one in memory, and one that fails when told.
+#ifndef UNIONFS_TESTS_UNIT_SUPPORT_TEST_FILES_H
+#define UNIONFS_TESTS_UNIT_SUPPORT_TEST_FILES_H
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "overlay/host/file.h"
+
+namespace unionfs::testing {
+
+enum class FileOperation : uint8_t {
+  kRead,
+  kWrite,
+  kPunch,
+  kZeroRange,
+  kAllocate,
+  kResize,
+  kSync,
+  kMap,
+};
+constexpr size_t kFileOperations = 8;
+
+struct RecordedOperation {
+  FileOperation kind = FileOperation::kRead;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+
+  bool is_inside(uint64_t begin, uint64_t end) const {
+    return offset >= begin && offset + length <= end;
+  }
+};
+
+// What the host of a MemoryFile can do.
+struct HostAbilities {
+  bool punch = true;
+  bool zero_range = true;
+  bool allocate = true;
+  bool cached_reads = true;  // read_cached() gives all but the last sector asked for; else nothing
+};
+
+// A sparse file in memory.  Like a real one it keeps space in pages, tells
+// holes from data, can run full, and shows a page that was allocated or zeroed
+// but never written as a hole.  Mapped regions are the file's own memory.
+//
+// Bytes are copied by relaxed atomic words: overlapping requests are no data
+// race, and no request orders memory for another one, so that a thread
+// sanitizer sees every order that the code under test forgets to make.
+class MemoryFile final : public File {
+ public:
+  static constexpr uint64_t kPageBytes = 4096;
+
+  // Address space for `capacity_bytes` is set aside; memory follows the data.
+  explicit MemoryFile(std::string name, uint64_t capacity_bytes = uint64_t{1} << 28);
+  ~MemoryFile() override;
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  // The same bytes, holes and abilities; counters start anew.
+  std::unique_ptr<MemoryFile> clone() const;
+
+  const std::string& name() const override { return name_; }
+  uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_relaxed); }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override;
+  size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
+  int descriptor() const override { return -1; }
+  FileExtent extent_at(uint64_t offset) const override;
+  void prefetch(uint64_t offset, uint64_t length) const override;
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
+  Result<void> punch(uint64_t offset, uint64_t length) override;
+  Result<void> zero_range(uint64_t offset, uint64_t length) override;
+  Result<void> allocate(uint64_t offset, uint64_t length) override;
+  Result<void> resize(uint64_t size_bytes) override;
+  Result<void> sync() override;
+  Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override;
+
+  // ---- for tests ----
+  HostAbilities& abilities() { return abilities_; }
+  // From now on this many pages can be allocated; then ENOSPC, after as much
+  // of the request as there was room for.
+  void set_free_pages(uint64_t count) { free_pages_ = static_cast<int64_t>(count); }
+  // Operations since the last reset; a call that failed counts too.
+  uint64_t count(FileOperation kind) const { return counts_[static_cast<size_t>(kind)]; }
+  void reset_counts();
+  // Records changes and syncs in their order.  Orders the threads; off at first.
+  void record(bool on) { is_recording_ = on; }
+  std::vector<RecordedOperation> take_record();
+  // Whether the page of `offset` has space.
+  bool is_allocated(uint64_t offset) const;
+  uint64_t allocated_bytes() const;
+  // A mapped page that was stored to without having space; a real host would
+  // have sent SIGBUS once its disk was full.  True when there is one.
+  bool has_store_without_space() const;
+
+  // The bytes themselves, for edits while nothing else uses the file.
+  ByteSpan bytes(uint64_t offset, uint64_t length);
+  template <typename T>
+  T get(uint64_t offset) const {
+    T value;
+    (void)peek(offset, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  template <typename T>
+  void put(uint64_t offset, const T& value) {
+    poke(offset, std::as_bytes(std::span(&value, 1)));
+  }
+  // Like read() and write(), but never counted, refused or short of space.
+  Result<void> peek(uint64_t offset, ByteSpan buffer) const;
+  void poke(uint64_t offset, ConstByteSpan bytes);
+  void set_name(std::string name) { name_ = std::move(name); }
+
+ private:
+  enum PageState : uint8_t { kHole = 0, kReserved = 1, kData = 2 };
+
+  void note(FileOperation kind, uint64_t offset, uint64_t length);
+  Result<void> check_range(uint64_t offset, uint64_t length) const;
+  // Gives the page at least this state; false when there is no space.
+  bool take_page(uint64_t page, PageState state);
+  void zero(uint64_t offset, uint64_t length, PageState whole_pages_become);
+  bool is_data(uint64_t page) const;
+  bool may_be_mapped(uint64_t page) const {
+    return page >= mapped_begin_.load(std::memory_order_relaxed) &&
+           page < mapped_end_.load(std::memory_order_relaxed);
+  }
+
+  std::string name_;
+  uint64_t capacity_bytes_;
+  std::byte* memory_;
+  std::atomic<uint8_t>* states_;  // of each page
+  std::atomic<uint64_t> size_bytes_{0};
+  std::atomic<int64_t> free_pages_{INT64_MAX / 2};
+  // All pages that were ever mapped lie between these.
+  std::atomic<uint64_t> mapped_begin_{UINT64_MAX};
+  std::atomic<uint64_t> mapped_end_{0};
+  HostAbilities abilities_;
+  mutable std::array<std::atomic<uint64_t>, kFileOperations> counts_ = {};
+  std::atomic<bool> is_recording_{false};
+  mutable std::mutex mutex_;  // guards record_
+  std::vector<RecordedOperation> record_;
+};
+
+// A file that passes everything on.
+class ForwardingFile : public File {
+ public:
+  explicit ForwardingFile(File& file) : file_(file) {}
+
+  const std::string& name() const override { return file_.name(); }
+  uint64_t size_bytes() const override { return file_.size_bytes(); }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
+    return file_.read(offset, buffer);
+  }
+  size_t read_cached(uint64_t offset, ByteSpan buffer) const override {
+    return file_.read_cached(offset, buffer);
+  }
+  int descriptor() const override { return file_.descriptor(); }
+  FileExtent extent_at(uint64_t offset) const override { return file_.extent_at(offset); }
+  void prefetch(uint64_t offset, uint64_t length) const override { file_.prefetch(offset, length); }
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
+    return file_.write(offset, bytes);
+  }
+  Result<void> punch(uint64_t offset, uint64_t length) override {
+    return file_.punch(offset, length);
+  }
+  Result<void> zero_range(uint64_t offset, uint64_t length) override {
+    return file_.zero_range(offset, length);
+  }
+  Result<void> allocate(uint64_t offset, uint64_t length) override {
+    return file_.allocate(offset, length);
+  }
+  Result<void> resize(uint64_t size_bytes) override { return file_.resize(size_bytes); }
+  Result<void> sync() override { return file_.sync(); }
+  Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override {
+    return file_.map(offset, length);
+  }
+
+ protected:
+  File& file_;
+};
+
+// Fails chosen operations.
+class FaultyFile final : public ForwardingFile {
+ public:
+  using ForwardingFile::ForwardingFile;
+
+  // The `number`th operation of this kind from now on (1: the next one) fails
+  // with this errno, without any effect, and so do `more` after it.
+  void fail(FileOperation kind, uint64_t number, int error_number, uint64_t more = 0);
+
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override;
+  size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
+  Result<void> punch(uint64_t offset, uint64_t length) override;
+  Result<void> zero_range(uint64_t offset, uint64_t length) override;
+  Result<void> allocate(uint64_t offset, uint64_t length) override;
+  Result<void> sync() override;
+
+ private:
+  struct Plan {
+    uint64_t skip = 0;
+    uint64_t failures = 0;
+    int error_number = 0;
+  };
+
+  Result<void> pass(FileOperation kind) const;
+
+  mutable std::mutex mutex_;
+  mutable std::array<Plan, kFileOperations> plans_;  // guarded by mutex_
+};
+
+}  // namespace unionfs::testing
+
+#endif  // UNIONFS_TESTS_UNIT_SUPPORT_TEST_FILES_H

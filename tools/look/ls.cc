@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// unionfs-img ls: the layer as a tree of names.
+#include <map>
+
+#include "tools/command_line/common.h"
+#include "overlay/upper/layer_tree.h"
+
+namespace unionfs::img {
+namespace {
+
+struct LsArguments : CommonArguments {
+  bool is_long = false;
+};
+
+class Lister {
+ public:
+  Lister(const LsArguments& arguments, OpenDisk& open)
+      : arguments_(arguments), lower_(open.lower()), upper_(open.disk().upper()) {}
+
+  Result<void> list() {
+    UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, InodeNumber(ext2::kRootInode)));
+    show_own("/", "/", 0, root);
+    UNIONFS_TRY(walk_layer(
+        upper_, {[](const LayerDirectory&) -> Result<void> { return {}; },
+                 [this](const LayerDirectory& directory, const NamedEntry& entry) {
+                   return show(directory, entry);
+                 }}));
+    if (arguments_.as_json) {
+      print_json(json_);
+    }
+    return {};
+  }
+
+ private:
+  Result<void> show(const LayerDirectory& directory, const NamedEntry& entry) {
+    const std::string path = directory.path + "/" + entry.name;
+    const uint32_t depth = directory.depth + 1;
+    if (entry.kind == EntryKind::kWhiteout) {
+      print("whiteout", path, entry.name, depth, nullptr, 0);
+      return {};
+    }
+    if (entry.kind == EntryKind::kReal) {
+      UNIONFS_ASSIGN(const InodeRecord record, read_inode(upper_, entry.inode));
+      show_own(path, entry.name, depth, record);
+      return {};
+    }
+    if (!arguments_.is_long && !arguments_.as_json) {
+      print("fallthru", path, entry.name, depth, nullptr, 0);
+      return {};
+    }
+    UNIONFS_ASSIGN(const InodeRecord record, below(directory, entry));
+    print("fallthru", path, entry.name, depth, &record, 0);
+    return {};
+  }
+
+  void show_own(const std::string& path, const std::string& name, uint32_t depth,
+                const InodeRecord& record) {
+    const bool is_opaque = record.is_directory() && record.is_opaque();
+    print(is_opaque ? "opaque" : "own", path, name, depth, &record,
+          uint64_t{record.raw().i_blocks} * ext2::kSectorSizeBytes);
+  }
+
+  // The lower inode that a fallthru leads to.
+  Result<InodeRecord> below(const LayerDirectory& directory, const NamedEntry& entry) {
+    auto [names, is_new] = names_below_.try_emplace(directory.record.number());
+    if (is_new) {
+      UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, directory.record.number()));
+      UNIONFS_ASSIGN(const auto entries, sorted_entries(lower_, record));
+      for (const NamedEntry& lower_entry : entries) {
+        names->second[lower_entry.name] = lower_entry.inode;
+      }
+    }
+    const auto found = names->second.find(entry.name);
+    if (found == names->second.end()) {
+      return corrupt("{}: directory inode {}: the lower has no name \"{}\" to fall through to",
+                     upper_.name(), directory.record.number(), printable(entry.name));
+    }
+    return read_inode(lower_, found->second);
+  }
+
+  void print(const char* mark, const std::string& path, const std::string& name, uint32_t depth,
+             const InodeRecord* record, uint64_t own_bytes) {
+    if (arguments_.as_json) {
+      Json line{{"path", printable(path)}, {"mark", mark}};
+      if (record != nullptr) {
+        line["inode"] = record->number().value();
+        line["type"] = type_name(record->file_type());
+        line["mode"] = fmt::format("{:04o}", record->raw().i_mode & 07777);
+        line["links"] = record->raw().i_links_count.value();
+        line["size"] = record->size_bytes();
+        line["own-bytes"] = own_bytes;
+      }
+      json_.push_back(std::move(line));
+      return;
+    }
+    const bool is_directory = record != nullptr && record->is_directory() && depth > 0;
+    const std::string shown = fmt::format("{:{}}{}{}", "", size_t{depth} * 2, printable(name),
+                                          is_directory ? "/" : "");
+    if (!arguments_.is_long) {
+      fmt::print("{:<8}  {}\n", mark, shown);
+    } else if (record == nullptr) {
+      fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, "-", "-", "-", "-", shown);
+    } else {
+      fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, record->number(),
+                 mode_text(record->raw().i_mode), record->size_bytes(), own_bytes, shown);
+    }
+  }
+
+  const LsArguments& arguments_;
+  const Volume& lower_;
+  const Volume& upper_;
+  std::map<InodeNumber, std::map<std::string, InodeNumber>> names_below_;
+  Json json_ = Json::array();
+};
+
+Result<int> list(const LsArguments& arguments) {
+  UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
+  if (open->disk().session_block_count() > 0) {
+    note(fmt::format("{}: a session is open; what it changed is not in the layer yet "
+                     "(see unionfs-img diff)",
+                     arguments.upper));
+  }
+  if (arguments.is_long && !arguments.as_json) {
+    fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", "MARK", "INODE", "MODE", "SIZE", "OWN",
+               "NAME");
+  }
+  UNIONFS_TRY(Lister(arguments, *open).list());
+  return kExitSuccess;
+}
+
+}  // namespace
+
+void add_ls(CLI::App& app, Command& chosen) {
+  CLI::App* command =
+      app.add_subcommand("ls", "List the layer: each name own, fallthru, whiteout or opaque");
+  const auto arguments = std::make_shared<LsArguments>();
+  command->add_flag("-l,--long", arguments->is_long,
+                    "Also inode number, mode, size, and how many bytes of it are own");
+  add_common(*command, *arguments, LowerArgument::kRequired);
+  command->callback([arguments, &chosen] { chosen = [arguments] { return list(*arguments); }; });
+}
+
+}  // namespace unionfs::img
