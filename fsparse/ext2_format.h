@@ -31,8 +31,8 @@ constexpr uint32_t kSectorSizeBytes = 512;  // unit of i_blocks
 
 constexpr uint16_t kMagic = 0xEF53;
 
-constexpr uint16_t kStateValid = 0x0001;   // cleanly unmounted
-constexpr uint16_t kStateError = 0x0002;   // errors were detected
+constexpr uint16_t kStateValid = 0x0001;  // cleanly unmounted
+constexpr uint16_t kStateError = 0x0002;  // errors were detected
 
 constexpr uint32_t kGoodOldRevision = 0;
 constexpr uint32_t kDynamicRevision = 1;
@@ -54,61 +54,61 @@ constexpr uint32_t kRoCompatLargeFile = 0x0002;
 constexpr uint32_t kRoCompatBtreeDir = 0x0004;
 
 struct Superblock {
-  Le32 s_inodes_count;         // 0x000
-  Le32 s_blocks_count;         // 0x004
-  Le32 s_r_blocks_count;       // 0x008
-  Le32 s_free_blocks_count;    // 0x00c
-  Le32 s_free_inodes_count;    // 0x010
-  Le32 s_first_data_block;     // 0x014
-  Le32 s_log_block_size;       // 0x018: block size = 1024 << this
-  Le32 s_log_frag_size;        // 0x01c
-  Le32 s_blocks_per_group;     // 0x020
-  Le32 s_frags_per_group;      // 0x024
-  Le32 s_inodes_per_group;     // 0x028
-  Le32 s_mtime;                // 0x02c
-  Le32 s_wtime;                // 0x030
-  Le16 s_mnt_count;            // 0x034
-  Le16 s_max_mnt_count;        // 0x036
-  Le16 s_magic;                // 0x038
-  Le16 s_state;                // 0x03a
-  Le16 s_errors;               // 0x03c
-  Le16 s_minor_rev_level;      // 0x03e
-  Le32 s_lastcheck;            // 0x040
-  Le32 s_checkinterval;        // 0x044
-  Le32 s_creator_os;           // 0x048
-  Le32 s_rev_level;            // 0x04c
-  Le16 s_def_resuid;           // 0x050
-  Le16 s_def_resgid;           // 0x052
+  Le32 s_inodes_count;       // 0x000
+  Le32 s_blocks_count;       // 0x004
+  Le32 s_r_blocks_count;     // 0x008
+  Le32 s_free_blocks_count;  // 0x00c
+  Le32 s_free_inodes_count;  // 0x010
+  Le32 s_first_data_block;   // 0x014
+  Le32 s_log_block_size;     // 0x018: block size = 1024 << this
+  Le32 s_log_frag_size;      // 0x01c
+  Le32 s_blocks_per_group;   // 0x020
+  Le32 s_frags_per_group;    // 0x024
+  Le32 s_inodes_per_group;   // 0x028
+  Le32 s_mtime;              // 0x02c
+  Le32 s_wtime;              // 0x030
+  Le16 s_mnt_count;          // 0x034
+  Le16 s_max_mnt_count;      // 0x036
+  Le16 s_magic;              // 0x038
+  Le16 s_state;              // 0x03a
+  Le16 s_errors;             // 0x03c
+  Le16 s_minor_rev_level;    // 0x03e
+  Le32 s_lastcheck;          // 0x040
+  Le32 s_checkinterval;      // 0x044
+  Le32 s_creator_os;         // 0x048
+  Le32 s_rev_level;          // 0x04c
+  Le16 s_def_resuid;         // 0x050
+  Le16 s_def_resgid;         // 0x052
   // From here on only in revision 1.
-  Le32 s_first_ino;            // 0x054
-  Le16 s_inode_size;           // 0x058
-  Le16 s_block_group_nr;       // 0x05a: the group this copy lies in
-  Le32 s_feature_compat;       // 0x05c
-  Le32 s_feature_incompat;     // 0x060
-  Le32 s_feature_ro_compat;    // 0x064
-  std::array<uint8_t, 16> s_uuid;         // 0x068
-  std::array<char, 16> s_volume_name;     // 0x078
-  std::array<char, 64> s_last_mounted;    // 0x088
-  Le32 s_algorithm_usage_bitmap;          // 0x0c8
-  uint8_t s_prealloc_blocks;              // 0x0cc
-  uint8_t s_prealloc_dir_blocks;          // 0x0cd
-  Le16 s_reserved_gdt_blocks;             // 0x0ce: per group that has descriptors
-  std::array<uint8_t, 16> s_journal_uuid; // 0x0d0
-  Le32 s_journal_inum;                    // 0x0e0
-  Le32 s_journal_dev;                     // 0x0e4
-  Le32 s_last_orphan;                     // 0x0e8
-  std::array<Le32, 4> s_hash_seed;        // 0x0ec
-  uint8_t s_def_hash_version;             // 0x0fc
-  uint8_t s_jnl_backup_type;              // 0x0fd
-  Le16 s_desc_size;                       // 0x0fe
-  Le32 s_default_mount_opts;              // 0x100
-  Le32 s_first_meta_bg;                   // 0x104: in descriptor blocks
-  Le32 s_mkfs_time;                       // 0x108
-  std::array<Le32, 17> s_jnl_blocks;      // 0x10c: unused without a journal
-  std::array<uint8_t, 0xf8> ignored_150;  // 0x150: high halves, ext4's, error records
-  Le32 s_overhead_clusters;               // 0x248
-  std::array<Le32, 2> s_backup_bgs;       // 0x24c: with sparse_super2
-  std::array<uint8_t, 0x1ac> ignored_254; // 0x254
+  Le32 s_first_ino;                        // 0x054
+  Le16 s_inode_size;                       // 0x058
+  Le16 s_block_group_nr;                   // 0x05a: the group this copy lies in
+  Le32 s_feature_compat;                   // 0x05c
+  Le32 s_feature_incompat;                 // 0x060
+  Le32 s_feature_ro_compat;                // 0x064
+  std::array<uint8_t, 16> s_uuid;          // 0x068
+  std::array<char, 16> s_volume_name;      // 0x078
+  std::array<char, 64> s_last_mounted;     // 0x088
+  Le32 s_algorithm_usage_bitmap;           // 0x0c8
+  uint8_t s_prealloc_blocks;               // 0x0cc
+  uint8_t s_prealloc_dir_blocks;           // 0x0cd
+  Le16 s_reserved_gdt_blocks;              // 0x0ce: per group that has descriptors
+  std::array<uint8_t, 16> s_journal_uuid;  // 0x0d0
+  Le32 s_journal_inum;                     // 0x0e0
+  Le32 s_journal_dev;                      // 0x0e4
+  Le32 s_last_orphan;                      // 0x0e8
+  std::array<Le32, 4> s_hash_seed;         // 0x0ec
+  uint8_t s_def_hash_version;              // 0x0fc
+  uint8_t s_jnl_backup_type;               // 0x0fd
+  Le16 s_desc_size;                        // 0x0fe
+  Le32 s_default_mount_opts;               // 0x100
+  Le32 s_first_meta_bg;                    // 0x104: in descriptor blocks
+  Le32 s_mkfs_time;                        // 0x108
+  std::array<Le32, 17> s_jnl_blocks;       // 0x10c: unused without a journal
+  std::array<uint8_t, 0xf8> ignored_150;   // 0x150: high halves, ext4's, error records
+  Le32 s_overhead_clusters;                // 0x248
+  std::array<Le32, 2> s_backup_bgs;        // 0x24c: with sparse_super2
+  std::array<uint8_t, 0x1ac> ignored_254;  // 0x254
 };
 static_assert(sizeof(Superblock) == kSuperblockSizeBytes && alignof(Superblock) == 1);
 static_assert(offsetof(Superblock, s_first_ino) == 0x054);
@@ -121,13 +121,13 @@ static_assert(offsetof(Superblock, s_backup_bgs) == 0x24c);
 // ---- group descriptors ---------------------------------------------------
 
 struct GroupDescriptor {
-  Le32 bg_block_bitmap;       // 0x00
-  Le32 bg_inode_bitmap;       // 0x04
-  Le32 bg_inode_table;        // 0x08
-  Le16 bg_free_blocks_count;  // 0x0c
-  Le16 bg_free_inodes_count;  // 0x0e
-  Le16 bg_used_dirs_count;    // 0x10
-  Le16 bg_flags;              // 0x12: unused in ext2
+  Le32 bg_block_bitmap;             // 0x00
+  Le32 bg_inode_bitmap;             // 0x04
+  Le32 bg_inode_table;              // 0x08
+  Le16 bg_free_blocks_count;        // 0x0c
+  Le16 bg_free_inodes_count;        // 0x0e
+  Le16 bg_used_dirs_count;          // 0x10
+  Le16 bg_flags;                    // 0x12: unused in ext2
   std::array<Le32, 3> bg_reserved;  // 0x14
 };
 static_assert(sizeof(GroupDescriptor) == kGroupDescriptorSizeBytes);
@@ -162,29 +162,29 @@ constexpr uint32_t kBlockSlots = 15;
 constexpr uint32_t kFastSymlinkBytes = kBlockSlots * 4;  // target kept in i_block, less its NUL
 
 struct Inode {
-  Le16 i_mode;         // 0x00
-  Le16 i_uid;          // 0x02: low half
-  Le32 i_size;         // 0x04: low half
-  Le32 i_atime;        // 0x08
-  Le32 i_ctime;        // 0x0c
-  Le32 i_mtime;        // 0x10
-  Le32 i_dtime;        // 0x14
-  Le16 i_gid;          // 0x18: low half
-  Le16 i_links_count;  // 0x1a
-  Le32 i_blocks;       // 0x1c: in sectors of 512 bytes
-  Le32 i_flags;        // 0x20
-  Le32 i_osd1;         // 0x24
+  Le16 i_mode;                            // 0x00
+  Le16 i_uid;                             // 0x02: low half
+  Le32 i_size;                            // 0x04: low half
+  Le32 i_atime;                           // 0x08
+  Le32 i_ctime;                           // 0x0c
+  Le32 i_mtime;                           // 0x10
+  Le32 i_dtime;                           // 0x14
+  Le16 i_gid;                             // 0x18: low half
+  Le16 i_links_count;                     // 0x1a
+  Le32 i_blocks;                          // 0x1c: in sectors of 512 bytes
+  Le32 i_flags;                           // 0x20
+  Le32 i_osd1;                            // 0x24
   std::array<Le32, kBlockSlots> i_block;  // 0x28
-  Le32 i_generation;   // 0x64
-  Le32 i_file_acl;     // 0x68: the xattr block
-  Le32 i_size_high;    // 0x6c: high half in regular files (i_dir_acl elsewhere)
-  Le32 i_faddr;        // 0x70
-  uint8_t i_frag;      // 0x74
-  uint8_t i_fsize;     // 0x75
-  Le16 i_pad1;         // 0x76
-  Le16 i_uid_high;     // 0x78
-  Le16 i_gid_high;     // 0x7a
-  Le32 i_reserved2;    // 0x7c
+  Le32 i_generation;                      // 0x64
+  Le32 i_file_acl;                        // 0x68: the xattr block
+  Le32 i_size_high;                       // 0x6c: high half in regular files (i_dir_acl elsewhere)
+  Le32 i_faddr;                           // 0x70
+  uint8_t i_frag;                         // 0x74
+  uint8_t i_fsize;                        // 0x75
+  Le16 i_pad1;                            // 0x76
+  Le16 i_uid_high;                        // 0x78
+  Le16 i_gid_high;                        // 0x7a
+  Le32 i_reserved2;                       // 0x7c
 };
 static_assert(sizeof(Inode) == kGoodOldInodeSizeBytes);
 
@@ -212,13 +212,13 @@ constexpr uint8_t kFileTypeBlockDevice = 4;
 constexpr uint8_t kFileTypeFifo = 5;
 constexpr uint8_t kFileTypeSocket = 6;
 constexpr uint8_t kFileTypeSymlink = 7;
-constexpr uint8_t kFileTypeWhiteout = 8;   // union mounts: inode 0, no such name
-constexpr uint8_t kFileTypeFallthru = 9;   // union mounts: inode 0, the name comes from below
-                                           // (value inferred: the patches name no other)
+constexpr uint8_t kFileTypeWhiteout = 8;  // union mounts: inode 0, no such name
+constexpr uint8_t kFileTypeFallthru = 9;  // union mounts: inode 0, the name comes from below
+                                          // (value inferred: the patches name no other)
 
 struct DirectoryEntry {
-  Le32 inode;       // 0: free space, unless file_type is a whiteout or a fallthru
-  Le16 rec_len;     // to the next entry; multiple of 4
+  Le32 inode;    // 0: free space, unless file_type is a whiteout or a fallthru
+  Le16 rec_len;  // to the next entry; multiple of 4
   uint8_t name_len;
   uint8_t file_type;  // means nothing without INCOMPAT_FILETYPE
   // name_len bytes of name follow

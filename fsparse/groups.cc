@@ -56,8 +56,7 @@ Result<void> check_places(const Image& image, const Layout& layout, GroupNumber 
       {{inside.begin, after_head}, "superblock and descriptor copy"},
       {{group.block_bitmap, group.block_bitmap + 1}, "bg_block_bitmap"},
       {{group.inode_bitmap, group.inode_bitmap + 1}, "bg_inode_bitmap"},
-      {{group.inode_table, group.inode_table + layout.inode_table_block_count()},
-       "bg_inode_table"},
+      {{group.inode_table, group.inode_table + layout.inode_table_block_count()}, "bg_inode_table"},
   };
   for (const NamedRange& range : ranges) {
     if (range.blocks.begin < inside.begin || range.blocks.end > inside.end) {

@@ -34,8 +34,8 @@ class Image {
 
 // Reads one on-disk structure.
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
-Result<T> read_structure(const Image& image, uint64_t offset) {
+requires std::is_trivially_copyable_v<T> Result<T> read_structure(const Image& image,
+                                                                  uint64_t offset) {
   T structure;
   UNIONFS_TRY(image.read(offset, std::as_writable_bytes(std::span(&structure, 1))));
   return structure;

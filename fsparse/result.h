@@ -39,8 +39,7 @@ using Failure = tl::unexpected<Error>;
 
 template <typename... Args>
 Failure corrupt(fmt::format_string<Args...> format, Args&&... args) {
-  return Failure(
-      Error{ErrorKind::kCorrupt, EIO, fmt::format(format, std::forward<Args>(args)...)});
+  return Failure(Error{ErrorKind::kCorrupt, EIO, fmt::format(format, std::forward<Args>(args)...)});
 }
 
 template <typename... Args>
@@ -72,15 +71,14 @@ Failure system_failure(int error_number, std::string message);
       return ::unionfs::Failure(std::move(temporary).error()); \
     }                                                          \
   } while (false)
-#define UNIONFS_TRY(expression) \
-  UNIONFS_TRY_(UNIONFS_CONCAT(unionfs_result_, __LINE__), expression)
+#define UNIONFS_TRY(expression) UNIONFS_TRY_(UNIONFS_CONCAT(unionfs_result_, __LINE__), expression)
 
 // UNIONFS_ASSIGN(auto x, f()): the value of f(), or return its error.
-#define UNIONFS_ASSIGN_(temporary, declaration, expression)            \
-  auto temporary = (expression);                                       \
-  if (!temporary) {                                                    \
-    return ::unionfs::Failure(std::move(temporary).error());           \
-  }                                                                    \
+#define UNIONFS_ASSIGN_(temporary, declaration, expression)  \
+  auto temporary = (expression);                             \
+  if (!temporary) {                                          \
+    return ::unionfs::Failure(std::move(temporary).error()); \
+  }                                                          \
   declaration = std::move(*temporary)
 #define UNIONFS_ASSIGN(declaration, expression) \
   UNIONFS_ASSIGN_(UNIONFS_CONCAT(unionfs_result_, __LINE__), declaration, expression)

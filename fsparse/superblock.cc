@@ -33,7 +33,9 @@ uint32_t Layout::inode_table_block_count() const {
       divide_round_up(uint64_t{inodes_per_group} * inode_size_bytes, block_size_bytes));
 }
 
-uint64_t Layout::inode_count() const { return uint64_t{inodes_per_group} * group_count(); }
+uint64_t Layout::inode_count() const {
+  return uint64_t{inodes_per_group} * group_count();
+}
 
 BlockRange Layout::blocks_of(GroupNumber group) const {
   const uint64_t begin = first_data_block + uint64_t{group.value()} * blocks_per_group;
@@ -69,8 +71,7 @@ uint32_t Layout::classic_descriptor_blocks() const {
 }
 
 Layout::DescriptorCopy Layout::descriptor_copy(GroupNumber group) const {
-  const BlockNumber first_block =
-      blocks_of(group).begin + (has_superblock(group) ? 1 : 0);
+  const BlockNumber first_block = blocks_of(group).begin + (has_superblock(group) ? 1 : 0);
   const uint32_t index = group.value() / descriptors_per_block();
   if (index < classic_descriptor_blocks()) {
     return {0, has_superblock(group) ? classic_descriptor_blocks() : 0, first_block};

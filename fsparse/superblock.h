@@ -18,19 +18,19 @@ namespace unionfs {
 // The layout numbers of an image, as the superblock gives them.  Const methods
 // are pure arithmetic; thread-safe.
 struct Layout {
-  uint32_t block_size_bytes = 0;      // 1024, 2048 or 4096
-  uint64_t block_count = 0;           // s_blocks_count
-  uint32_t first_data_block = 0;      // 1 for 1 KiB blocks, else 0
-  uint32_t blocks_per_group = 0;      // multiple of 8
+  uint32_t block_size_bytes = 0;  // 1024, 2048 or 4096
+  uint64_t block_count = 0;       // s_blocks_count
+  uint32_t first_data_block = 0;  // 1 for 1 KiB blocks, else 0
+  uint32_t blocks_per_group = 0;  // multiple of 8
   uint32_t inodes_per_group = 0;
-  uint32_t inode_size_bytes = 0;      // 128 .. block size, a power of two
-  uint32_t first_inode = 0;           // s_first_ino: the first that is not reserved
-  uint32_t reserved_gdt_blocks = 0;   // s_reserved_gdt_blocks
-  uint32_t first_meta_group = 0;      // s_first_meta_bg; meaningful with has_meta_groups
-  bool has_meta_groups = false;       // INCOMPAT_META_BG
-  bool has_sparse_super = false;      // RO_COMPAT_SPARSE_SUPER
-  bool has_sparse_super2 = false;     // COMPAT_SPARSE_SUPER2
-  bool has_file_types = false;        // INCOMPAT_FILETYPE
+  uint32_t inode_size_bytes = 0;     // 128 .. block size, a power of two
+  uint32_t first_inode = 0;          // s_first_ino: the first that is not reserved
+  uint32_t reserved_gdt_blocks = 0;  // s_reserved_gdt_blocks
+  uint32_t first_meta_group = 0;     // s_first_meta_bg; meaningful with has_meta_groups
+  bool has_meta_groups = false;      // INCOMPAT_META_BG
+  bool has_sparse_super = false;     // RO_COMPAT_SPARSE_SUPER
+  bool has_sparse_super2 = false;    // COMPAT_SPARSE_SUPER2
+  bool has_file_types = false;       // INCOMPAT_FILETYPE
   std::array<uint32_t, 2> backup_groups = {0, 0};  // s_backup_bgs
 
   bool operator==(const Layout&) const = default;

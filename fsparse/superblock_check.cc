@@ -24,19 +24,30 @@ constexpr FeatureName kCompatNames[] = {
     {0x0400, "fast_commit"},  {0x0800, "stable_inodes"}, {0x1000, "orphan_file"},
 };
 constexpr FeatureName kIncompatNames[] = {
-    {0x00001, "compression"}, {0x00002, "filetype"},   {0x00004, "needs_recovery"},
-    {0x00008, "journal_dev"}, {0x00010, "meta_bg"},    {0x00020, "whiteout"},
-    {0x00040, "extent"},      {0x00080, "64bit"},      {0x00100, "mmp"},
-    {0x00200, "flex_bg"},     {0x00400, "ea_inode"},   {0x01000, "dirdata"},
-    {0x02000, "metadata_csum_seed"}, {0x04000, "large_dir"}, {0x08000, "inline_data"},
-    {0x10000, "encrypt"},     {0x20000, "casefold"},
+    {0x00001, "compression"},
+    {0x00002, "filetype"},
+    {0x00004, "needs_recovery"},
+    {0x00008, "journal_dev"},
+    {0x00010, "meta_bg"},
+    {0x00020, "whiteout"},
+    {0x00040, "extent"},
+    {0x00080, "64bit"},
+    {0x00100, "mmp"},
+    {0x00200, "flex_bg"},
+    {0x00400, "ea_inode"},
+    {0x01000, "dirdata"},
+    {0x02000, "metadata_csum_seed"},
+    {0x04000, "large_dir"},
+    {0x08000, "inline_data"},
+    {0x10000, "encrypt"},
+    {0x20000, "casefold"},
 };
 constexpr FeatureName kRoCompatNames[] = {
-    {0x0001, "sparse_super"}, {0x0002, "large_file"},    {0x0004, "btree_dir"},
-    {0x0008, "huge_file"},    {0x0010, "uninit_bg"},     {0x0020, "dir_nlink"},
-    {0x0040, "extra_isize"},  {0x0080, "has_snapshot"},  {0x0100, "quota"},
-    {0x0200, "bigalloc"},     {0x0400, "metadata_csum"}, {0x0800, "replica"},
-    {0x1000, "read-only"},    {0x2000, "project"},       {0x4000, "shared_blocks"},
+    {0x0001, "sparse_super"}, {0x0002, "large_file"},      {0x0004, "btree_dir"},
+    {0x0008, "huge_file"},    {0x0010, "uninit_bg"},       {0x0020, "dir_nlink"},
+    {0x0040, "extra_isize"},  {0x0080, "has_snapshot"},    {0x0100, "quota"},
+    {0x0200, "bigalloc"},     {0x0400, "metadata_csum"},   {0x0800, "replica"},
+    {0x1000, "read-only"},    {0x2000, "project"},         {0x4000, "shared_blocks"},
     {0x8000, "verity"},       {0x10000, "orphan_present"},
 };
 
@@ -91,9 +102,10 @@ Result<void> check_features(const Image& image, const ext2::Superblock& raw, Sup
 Result<void> check_numbers(const Image& image, const ext2::Superblock& raw) {
   const std::string& name = image.name();
   if (raw.s_log_block_size > 2) {
-    return unsupported("{}: superblock: s_log_block_size {} is not supported (0, 1 or 2: blocks "
-                       "of 1, 2 or 4 KiB)",
-                       name, raw.s_log_block_size);
+    return unsupported(
+        "{}: superblock: s_log_block_size {} is not supported (0, 1 or 2: blocks "
+        "of 1, 2 or 4 KiB)",
+        name, raw.s_log_block_size);
   }
   const uint32_t block_size = ext2::kMinBlockSizeBytes << raw.s_log_block_size;
   if (raw.s_log_frag_size != raw.s_log_block_size) {
@@ -102,8 +114,8 @@ Result<void> check_numbers(const Image& image, const ext2::Superblock& raw) {
   }
   const uint32_t first_data_block = block_size == ext2::kMinBlockSizeBytes ? 1 : 0;
   if (raw.s_first_data_block != first_data_block) {
-    return corrupt("{}: superblock: s_first_data_block is {}, not {}", name,
-                   raw.s_first_data_block, first_data_block);
+    return corrupt("{}: superblock: s_first_data_block is {}, not {}", name, raw.s_first_data_block,
+                   first_data_block);
   }
   const uint32_t bits_per_block = block_size * ext2::kBitsPerByte;
   if (raw.s_blocks_per_group < 64 || raw.s_blocks_per_group > bits_per_block ||
@@ -172,8 +184,8 @@ Result<void> check_relations(const Image& image, const ext2::Superblock& raw,
                              const Layout& layout) {
   const std::string& name = image.name();
   if (layout.inode_count() != raw.s_inodes_count) {
-    return corrupt("{}: superblock: s_inodes_count is {}, but {} groups of {} inodes make {}",
-                   name, raw.s_inodes_count, layout.group_count(), layout.inodes_per_group,
+    return corrupt("{}: superblock: s_inodes_count is {}, but {} groups of {} inodes make {}", name,
+                   raw.s_inodes_count, layout.group_count(), layout.inodes_per_group,
                    layout.inode_count());
   }
   if (layout.first_inode > layout.inode_count()) {

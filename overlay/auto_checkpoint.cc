@@ -9,7 +9,9 @@ constexpr std::chrono::seconds kGrace(1);
 
 }  // namespace
 
-void AutoCheckpoint::start() { thread_ = std::thread(&AutoCheckpoint::run, this); }
+void AutoCheckpoint::start() {
+  thread_ = std::thread(&AutoCheckpoint::run, this);
+}
 
 void AutoCheckpoint::client_opens() {
   const std::lock_guard<std::mutex> guard(mutex_);
@@ -59,10 +61,11 @@ void AutoCheckpoint::checkpoint_now() {
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;
-    debug_(fmt::format("checkpoint: {} blocks written, {} own inodes more, {} bytes journaled, "
-                       "{} inodes and {} directories searched",
-                       figures.written_blocks, figures.own_inodes_added, figures.staged_bytes,
-                       figures.inodes_searched, figures.directories_searched));
+    debug_(
+        fmt::format("checkpoint: {} blocks written, {} own inodes more, {} bytes journaled, "
+                    "{} inodes and {} directories searched",
+                    figures.written_blocks, figures.own_inodes_added, figures.staged_bytes,
+                    figures.inodes_searched, figures.directories_searched));
   }
 }
 

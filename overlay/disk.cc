@@ -21,20 +21,22 @@ Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) 
       found.inode_size_bytes != merged.inode_size_bytes ||
       found.has_meta_groups != merged.has_meta_groups ||
       found.first_meta_group != merged.first_meta_group) {
-    return corrupt("{}: superblock: its geometry ({} blocks of {} bytes, {} and {} a group) is not "
-                   "the merged image's ({} blocks of {} bytes, {} and {} a group)",
-                   upper.name(), found.block_count, found.block_size_bytes,
-                   found.blocks_per_group, found.inodes_per_group, merged.block_count,
-                   merged.block_size_bytes, merged.blocks_per_group, merged.inodes_per_group);
+    return corrupt(
+        "{}: superblock: its geometry ({} blocks of {} bytes, {} and {} a group) is not "
+        "the merged image's ({} blocks of {} bytes, {} and {} a group)",
+        upper.name(), found.block_count, found.block_size_bytes, found.blocks_per_group,
+        found.inodes_per_group, merged.block_count, merged.block_size_bytes,
+        merged.blocks_per_group, merged.inodes_per_group);
   }
   for (uint32_t number = 0; number < merged.group_count(); ++number) {
     const Group& wanted = geometry.groups()[number];
     const Group& group = upper.group(GroupNumber(number));
     if (group.block_bitmap != wanted.block_bitmap || group.inode_bitmap != wanted.inode_bitmap ||
         group.inode_table != wanted.inode_table) {
-      return corrupt("{}: group {}: its bitmaps and inode table are not where the merged image "
-                     "has them",
-                     upper.name(), number);
+      return corrupt(
+          "{}: group {}: its bitmaps and inode table are not where the merged image "
+          "has them",
+          upper.name(), number);
     }
   }
   return {};
@@ -59,8 +61,8 @@ Result<void> Disk::load_layer() {
   area_ = header.area;
   UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
   if (!is_same_lower(area_.lower, identity)) {
-    return invalid("{}: belongs to another lower ({}), not to {} ({})", name,
-                   describe(area_.lower), lower_.name(), describe(identity));
+    return invalid("{}: belongs to another lower ({}), not to {} ({})", name, describe(area_.lower),
+                   lower_.name(), describe(identity));
   }
   UNIONFS_ASSIGN(geometry_,
                  Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
@@ -96,8 +98,8 @@ Result<void> Disk::show_to_readers() {
   }
   UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
   UNIONFS_ASSIGN(reading_bitmap_,
-                 SessionBitmap::open_for_reading(
-                     upper_file_, live ? area_.live_bitmap : area_.durable_bitmap));
+                 SessionBitmap::open_for_reading(upper_file_,
+                                                 live ? area_.live_bitmap : area_.durable_bitmap));
   view_->set_bitmap(reading_bitmap_.get());
   return {};
 }
@@ -121,9 +123,8 @@ Result<void> Disk::try_to_begin() {
     // While the live bitmap is made anew it must not pass for a current one.
     stamp_->clear();
   }
-  UNIONFS_ASSIGN(auto bitmap,
-                 SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
-                                                 area_.durable_bitmap, live));
+  UNIONFS_ASSIGN(auto bitmap, SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
+                                                              area_.durable_bitmap, live));
   view_->set_bitmap(bitmap.get());
   writing_bitmap_ = std::move(bitmap);
   if (!live && (area_.flags & kFlagInUse) != 0 && !writing_bitmap_->is_empty()) {
@@ -182,8 +183,8 @@ Result<void> Disk::grow(const Geometry& larger) {
 
 Result<ext2::Superblock> Disk::read_superblock() const {
   ext2::Superblock raw;
-  UNIONFS_TRY(view_->read(ext2::kSuperblockOffsetBytes,
-                          std::as_writable_bytes(std::span(&raw, 1))));
+  UNIONFS_TRY(
+      view_->read(ext2::kSuperblockOffsetBytes, std::as_writable_bytes(std::span(&raw, 1))));
   return raw;
 }
 
@@ -199,12 +200,12 @@ Result<void> Disk::check_proven() const {
       now.s_mtime != first_superblock_.s_mtime) {
     return {};
   }
-  return unsupported("power was lost during this session and the image has not been checked or "
-                     "mounted since");
+  return unsupported(
+      "power was lost during this session and the image has not been checked or "
+      "mounted since");
 }
 
-Result<CheckpointFigures> Disk::checkpoint(bool by_itself,
-                                           const std::atomic<bool>& is_cancelled) {
+Result<CheckpointFigures> Disk::checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled) {
   if (by_itself) {
     UNIONFS_TRY(check_proven());
   }

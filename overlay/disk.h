@@ -13,11 +13,11 @@
 #include <string>
 
 #include "overlay/checkpoint/checkpoint.h"
-#include "overlay/upper/journal.h"
 #include "overlay/checkpoint/next_layer.h"
-#include "overlay/upper/upper_state.h"
-#include "overlay/upper/live_stamp.h"
 #include "overlay/session/session.h"
+#include "overlay/upper/journal.h"
+#include "overlay/upper/live_stamp.h"
+#include "overlay/upper/upper_state.h"
 
 namespace unionfs {
 
@@ -109,7 +109,7 @@ class Disk {
   std::unique_ptr<SessionBitmap> writing_bitmap_;
   std::unique_ptr<LiveStamp> stamp_;
   std::unique_ptr<Session> session_;
-  ext2::Superblock first_superblock_ = {};  // merged, when the session was opened
+  ext2::Superblock first_superblock_ = {};        // merged, when the session was opened
   std::atomic<Session*> begun_session_{nullptr};  // session_, once it may be used
 };
 

@@ -83,9 +83,9 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
     return std::optional<Geometry>();
   }
   const Geometry& geometry = disk.geometry();
-  UNIONFS_ASSIGN(const Layout wanted,
-                 grown_layout(geometry.lower(),
-                              *options_.size_bytes / geometry.merged().block_size_bytes));
+  UNIONFS_ASSIGN(
+      const Layout wanted,
+      grown_layout(geometry.lower(), *options_.size_bytes / geometry.merged().block_size_bytes));
   if (wanted.block_count == geometry.merged().block_count) {
     return std::optional<Geometry>();
   }
@@ -95,9 +95,10 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
   }
   UNIONFS_TRY(disk.open(true));  // only to look at its session
   if (disk.session_block_count() > 0) {
-    return invalid("{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
-                   "session into a layer first: unionfs-img checkpoint",
-                   upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
+    return invalid(
+        "{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
+        "session into a layer first: unionfs-img checkpoint",
+        upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
   UNIONFS_ASSIGN(Geometry larger, Geometry::grow(*lower_, wanted.size_bytes()));
   return std::optional<Geometry>(std::move(larger));
@@ -159,8 +160,9 @@ Result<void> Overlay::open(bool read_only) {
   }
   if (!read_only) {
     if (is_upper_for_readers_) {
-      return invalid("the first client only read, so there is no upper to write to; restart the "
-                     "server");
+      return invalid(
+          "the first client only read, so there is no upper to write to; restart the "
+          "server");
     }
     UNIONFS_TRY(upper_file_->make_writable());
     if (disk_->has_journal()) {
@@ -203,6 +205,8 @@ Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
   return std::optional<CheckpointFigures>(*figures);
 }
 
-Result<void> Overlay::close() { return disk_ != nullptr ? disk_->close() : Result<void>(); }
+Result<void> Overlay::close() {
+  return disk_ != nullptr ? disk_->close() : Result<void>();
+}
 
 }  // namespace unionfs

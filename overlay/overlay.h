@@ -11,8 +11,8 @@
 #include <optional>
 #include <string>
 
-#include "overlay/disk.h"
 #include "overlay/changes/foreign_tree.h"
+#include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
 
 namespace unionfs {
@@ -23,7 +23,7 @@ struct OverlayOptions {
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
   LogSink log;
-  LogSink progress;                    // of what takes long, a line every few seconds; may be empty
+  LogSink progress;  // of what takes long, a line every few seconds; may be empty
 };
 
 // prepare() locks and checks without writing a byte; the first open() decides
@@ -74,7 +74,7 @@ class Overlay {
   std::unique_ptr<PosixFile> foreign_file_;
   std::optional<ForeignTree> foreign_;
   std::unique_ptr<Disk> disk_;
-  std::optional<Geometry> larger_;         // what it has to grow to
+  std::optional<Geometry> larger_;  // what it has to grow to
   std::atomic<bool> is_cancelled_{false};
 };
 

@@ -40,7 +40,9 @@ struct Handle {
   bool read_only;
 };
 
-const Handle& as_handle(void* handle) { return *static_cast<const Handle*>(handle); }
+const Handle& as_handle(void* handle) {
+  return *static_cast<const Handle*>(handle);
+}
 
 int report(const Error& error) {
   nbdkit_error("%s", error.message.c_str());
@@ -207,17 +209,29 @@ void unionfs_close(void* handle) {
 
 // ---- what the disk can do ------------------------------------------------------
 
-int64_t unionfs_get_size(void*) { return static_cast<int64_t>(overlay->size_bytes()); }
+int64_t unionfs_get_size(void*) {
+  return static_cast<int64_t>(overlay->size_bytes());
+}
 
-int unionfs_can_write(void* handle) { return as_handle(handle).read_only ? 0 : 1; }
+int unionfs_can_write(void* handle) {
+  return as_handle(handle).read_only ? 0 : 1;
+}
 
-int unionfs_yes(void*) { return 1; }
+int unionfs_yes(void*) {
+  return 1;
+}
 
-int unionfs_can_fua(void*) { return NBDKIT_FUA_NATIVE; }
+int unionfs_can_fua(void*) {
+  return NBDKIT_FUA_NATIVE;
+}
 
-int unionfs_can_cache(void*) { return NBDKIT_CACHE_NATIVE; }
+int unionfs_can_cache(void*) {
+  return NBDKIT_CACHE_NATIVE;
+}
 
-int unionfs_is_rotational(void*) { return 0; }
+int unionfs_is_rotational(void*) {
+  return 0;
+}
 
 int unionfs_block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum) {
   *minimum = 1;

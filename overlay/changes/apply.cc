@@ -44,10 +44,10 @@ Result<void> TreeApplier::apply_directory(const Work& work) {
   UNIONFS_ASSIGN(const std::vector<ForeignName> names, tree_.read_names(from));
   const bool looks_below = !work.is_new && !from.is_opaque();
   {
-    UNIONFS_ASSIGN(DirectoryEditor editor,
-                   work.is_new ? Result<DirectoryEditor>(DirectoryEditor::create(
-                                     files_, work.merged, work.merged_parent))
-                               : DirectoryEditor::open(files_, work.merged));
+    UNIONFS_ASSIGN(DirectoryEditor editor, work.is_new
+                                               ? Result<DirectoryEditor>(DirectoryEditor::create(
+                                                     files_, work.merged, work.merged_parent))
+                                               : DirectoryEditor::open(files_, work.merged));
     if (!work.is_new && from.is_opaque()) {
       UNIONFS_TRY(cover_lower(editor, names));
     }
@@ -156,8 +156,7 @@ Result<InodeNumber> TreeApplier::place_file(const Work& work, const InodeRecord&
     return known->second;
   }
   UNIONFS_TRY(meet(from));
-  UNIONFS_ASSIGN(const InodeNumber inode,
-                 copy_file(files_, work.merged, tree_.volume(), from));
+  UNIONFS_ASSIGN(const InodeNumber inode, copy_file(files_, work.merged, tree_.volume(), from));
   if (from.raw().i_links_count > 1) {
     hard_links_.emplace(from.number().value(), inode);
   }
@@ -186,8 +185,7 @@ Result<void> TreeApplier::remove_tree(InodeNumber directory) {
   while (!left.empty()) {
     UNIONFS_ASSIGN(const InodeRecord record, files_.read_inode(left.back()));
     left.pop_back();
-    UNIONFS_ASSIGN(const std::vector<NamedEntry> entries,
-                   read_directory(files_.volume(), record));
+    UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(files_.volume(), record));
     // Freed before what is in it: a loop of directories ends here, with an error.
     UNIONFS_TRY(files_.free_directory(record));
     for (const NamedEntry& entry : entries) {

@@ -60,7 +60,7 @@ class TreeApplier {
   MergedFiles& files_;
   Progress progress_;
   std::vector<Work> work_;
-  std::vector<bool> met_;                                // by foreign inode number
+  std::vector<bool> met_;                                 // by foreign inode number
   std::unordered_map<uint32_t, InodeNumber> hard_links_;  // foreign to merged
   uint64_t inodes_done_ = 0;
 };

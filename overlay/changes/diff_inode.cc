@@ -43,13 +43,14 @@ Result<void> DiffTree::compare_content(const InodeRecord& below, const InodeReco
     UNIONFS_ASSIGN(const std::string new_target, read_symlink(from_.merged, now));
     difference.is_content = old_target != new_target;
   } else if (now.is_device()) {
-    difference.is_content = below.pointer(0) != now.pointer(0) || below.pointer(1) != now.pointer(1);
+    difference.is_content =
+        below.pointer(0) != now.pointer(0) || below.pointer(1) != now.pointer(1);
   } else if (now.is_regular()) {
     difference.is_content = below.size_bytes() != now.size_bytes();
     UNIONFS_ASSIGN(const InodeRecord own, read_inode(from_.upper, now.number()));
     for (uint32_t slot = 0; slot < ext2::kBlockSlots; ++slot) {
-      UNIONFS_TRY(compare_blocks(level_of_slot(slot), own.pointer(slot), below.pointer(slot),
-                                 difference));
+      UNIONFS_TRY(
+          compare_blocks(level_of_slot(slot), own.pointer(slot), below.pointer(slot), difference));
     }
   }
   return {};
@@ -128,19 +129,18 @@ Result<void> DiffTree::compare_metadata(const InodeRecord& below, const InodeRec
   differs(below.user_id() != now.user_id() || below.group_id() != now.group_id(), "owner");
   const auto before_extra = below.extra();
   const auto now_extra = now.extra();
-  const bool is_newer =
-      below.raw().i_mtime.value() != now.raw().i_mtime.value() ||
-      (before_extra && now_extra &&
-       before_extra->i_mtime_extra.value() != now_extra->i_mtime_extra.value());
+  const bool is_newer = below.raw().i_mtime.value() != now.raw().i_mtime.value() ||
+                        (before_extra && now_extra &&
+                         before_extra->i_mtime_extra.value() != now_extra->i_mtime_extra.value());
   // Names that came or went give their directory a new time.
   differs(is_newer && !names_changed_[now.number()] && !difference.is_content, "times");
   constexpr uint32_t kOwnFlags = ext2::kFlagIndex | ext2::kFlagOpaque;
   differs(((below.raw().i_flags ^ now.raw().i_flags) & ~kOwnFlags) != 0, "flags");
   UNIONFS_ASSIGN(std::vector<Attribute> old_attributes, read_attributes(from_.lower, below));
   UNIONFS_ASSIGN(std::vector<Attribute> new_attributes, read_attributes(from_.merged, now));
-  differs(sorted_attributes(std::move(old_attributes)) !=
-              sorted_attributes(std::move(new_attributes)),
-          "xattrs");
+  differs(
+      sorted_attributes(std::move(old_attributes)) != sorted_attributes(std::move(new_attributes)),
+      "xattrs");
   return {};
 }
 

@@ -10,11 +10,10 @@ namespace unionfs {
 
 Result<std::vector<Change>> DiffTree::compare() {
   UNIONFS_TRY(walk_layer(
-      from_.upper,
-      {[this](const LayerDirectory& directory) { return visit_directory(directory); },
-       [this](const LayerDirectory& directory, const NamedEntry& entry) {
-         return visit_name(directory, entry);
-       }}));
+      from_.upper, {[this](const LayerDirectory& directory) { return visit_directory(directory); },
+                    [this](const LayerDirectory& directory, const NamedEntry& entry) {
+                      return visit_name(directory, entry);
+                    }}));
   UNIONFS_TRY(settle_names());
   std::stable_sort(changes_.begin(), changes_.end(),
                    [](const Change& a, const Change& b) { return a.path < b.path; });
@@ -220,8 +219,8 @@ Result<std::string> DiffTree::lower_path(InodeNumber directory) {
       break;
     }
     if (way.size() > from_.lower.layout().inode_count()) {
-      return corrupt("{}: directory inode {}: its parents go round in a circle",
-                     from_.lower.name(), directory);
+      return corrupt("{}: directory inode {}: its parents go round in a circle", from_.lower.name(),
+                     directory);
     }
     way.push_back(at);
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.lower, at));

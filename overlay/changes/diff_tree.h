@@ -22,17 +22,17 @@ enum class ChangeKind { kAdded, kModified, kMetadata, kDeleted, kRenamed };
 // One name that leads to something else than in the lower.
 struct Change {
   ChangeKind kind = ChangeKind::kAdded;
-  std::string path;      // in the merged image; of a deleted name: in the lower
-  std::string from;      // kRenamed: in the lower
+  std::string path;  // in the merged image; of a deleted name: in the lower
+  std::string from;  // kRenamed: in the lower
   InodeNumber inode;
   uint8_t file_type = 0;
   uint64_t old_size_bytes = 0;
   uint64_t new_size_bytes = 0;
-  uint64_t changed_bytes = 0;  // of the content, in whole blocks
-  bool is_content_changed = false;   // also of a renamed file
+  uint64_t changed_bytes = 0;         // of the content, in whole blocks
+  bool is_content_changed = false;    // also of a renamed file
   std::vector<std::string> metadata;  // "mode", "owner", "times", ...
-  bool is_link = false;  // added: another name of a file that was there before;
-                         // deleted: the file is still there under another name
+  bool is_link = false;               // added: another name of a file that was there before;
+                                      // deleted: the file is still there under another name
 };
 
 // The layer to compare by.
@@ -94,8 +94,8 @@ class DiffTree {
   const InodeSet inode_whiteouts_;
   const BlockSet block_whiteouts_;
   std::vector<Change> changes_;
-  std::vector<Name> gone_;   // lower names, in the order they were met
-  std::vector<Name> come_;   // real names of the layer
+  std::vector<Name> gone_;  // lower names, in the order they were met
+  std::vector<Name> come_;  // real names of the layer
   std::map<InodeNumber, InodeDifference> differences_;
   std::map<InodeNumber, std::string> lower_paths_;
   std::map<InodeNumber, std::map<std::string, InodeNumber>> lower_names_;

@@ -90,12 +90,12 @@ std::vector<std::string> DirectoryEditor::names() const {
 std::vector<EntryView> DirectoryEditor::entries_of(size_t block) const {
   std::vector<EntryView> entries;
   const Volume& volume = files_.volume();
-  const Result<void> walked = for_each_entry(
-      blocks_[block].bytes, DirectoryRules::of(volume), {volume.name(), directory_, BlockNumber(0)},
-      [&](const EntryView& entry) {
-        entries.push_back(entry);
-        return EntryStep::kContinue;
-      });
+  const Result<void> walked =
+      for_each_entry(blocks_[block].bytes, DirectoryRules::of(volume),
+                     {volume.name(), directory_, BlockNumber(0)}, [&](const EntryView& entry) {
+                       entries.push_back(entry);
+                       return EntryStep::kContinue;
+                     });
   assert(walked);  // they were checked when they were read
   (void)walked;
   return entries;
@@ -204,9 +204,9 @@ Result<void> DirectoryEditor::build_index() {
     names.push_back({0, name, place.inode, raw.file_type});
   }
   const uint8_t type = type_on_disk(ext2::kFileTypeDirectory);
-  UNIONFS_ASSIGN(std::vector<std::vector<std::byte>> indexed,
-                 index_directory(files_.volume(), directory_, places_.at("..").inode, type,
-                                 std::move(names)));
+  UNIONFS_ASSIGN(
+      std::vector<std::vector<std::byte>> indexed,
+      index_directory(files_.volume(), directory_, places_.at("..").inode, type, std::move(names)));
   has_index_ = !indexed.empty();
   if (has_index_) {
     blocks_.clear();
@@ -228,8 +228,7 @@ Result<void> DirectoryEditor::write() {
     if (i >= numbers_.size()) {
       UNIONFS_TRY(files_.append_block(directory_, i, blocks_[i].bytes));
     } else if (blocks_[i].is_changed) {
-      UNIONFS_TRY(
-          files_.session().write(files_.layout().offset_of(numbers_[i]), blocks_[i].bytes));
+      UNIONFS_TRY(files_.session().write(files_.layout().offset_of(numbers_[i]), blocks_[i].bytes));
     }
   }
   if (blocks_.size() < numbers_.size()) {
@@ -247,8 +246,8 @@ Result<void> DirectoryEditor::write_inode() {
                                               directory_, links, ext2::kMaxLinks));
   }
   record.raw().i_links_count = static_cast<uint16_t>(links);
-  record.raw().i_flags = (record.raw().i_flags & ~ext2::kFlagIndex) |
-                         (has_index_ ? ext2::kFlagIndex : 0);
+  record.raw().i_flags =
+      (record.raw().i_flags & ~ext2::kFlagIndex) | (has_index_ ? ext2::kFlagIndex : 0);
   return files_.write_inode(record);
 }
 

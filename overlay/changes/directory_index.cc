@@ -90,10 +90,8 @@ Result<std::vector<Bytes>> index_directory(const Volume& volume, InodeNumber dir
   std::vector<Slot> slots;
   std::vector<Bytes> leaves = make_leaves(names, block_size, slots);
 
-  const size_t root_limit =
-      (block_size - ext2::kIndexRootEntriesOffset) / sizeof(ext2::IndexEntry);
-  const size_t node_limit =
-      (block_size - ext2::kIndexNodeEntriesOffset) / sizeof(ext2::IndexEntry);
+  const size_t root_limit = (block_size - ext2::kIndexRootEntriesOffset) / sizeof(ext2::IndexEntry);
+  const size_t node_limit = (block_size - ext2::kIndexNodeEntriesOffset) / sizeof(ext2::IndexEntry);
   const bool has_nodes = leaves.size() > root_limit;
   // Nodes that have room for a few leaves more.
   const size_t per_node = node_limit - node_limit / 8;

@@ -32,7 +32,9 @@ constexpr int kFirstBlockSizeBytes = 1024;
 // being opened waits here.
 thread_local Channel* opening_channel = nullptr;
 
-Channel& channel_of(io_channel handle) { return *static_cast<Channel*>(handle->private_data); }
+Channel& channel_of(io_channel handle) {
+  return *static_cast<Channel*>(handle->private_data);
+}
 
 errcode_t keep(Channel& channel, Result<void> result) {
   if (result) {
@@ -53,7 +55,9 @@ errcode_t open_channel(const char*, int, io_channel* handle) {
   return 0;
 }
 
-errcode_t close_channel(io_channel) { return 0; }  // its owner frees it
+errcode_t close_channel(io_channel) {
+  return 0;
+}  // its owner frees it
 
 errcode_t set_block_size(io_channel handle, int block_size) {
   handle->block_size = block_size;
@@ -105,13 +109,11 @@ errcode_t write_range(Channel& channel, ByteRange range, const void* data) {
     return 0;
   }
   return keep(channel,
-              channel.session->write(range.offset, ConstByteSpan(
-                                                       static_cast<const std::byte*>(data),
-                                                       range.length)));
+              channel.session->write(
+                  range.offset, ConstByteSpan(static_cast<const std::byte*>(data), range.length)));
 }
 
-errcode_t write_blocks64(io_channel handle, unsigned long long block, int count,
-                         const void* data) {
+errcode_t write_blocks64(io_channel handle, unsigned long long block, int count, const void* data) {
   return write_range(channel_of(handle), range_of(handle, block, count), data);
 }
 
@@ -124,7 +126,9 @@ errcode_t write_bytes(io_channel handle, unsigned long offset, int count, const 
 }
 
 // The session is flushed by its owner, once everything is in place.
-errcode_t flush_channel(io_channel) { return 0; }
+errcode_t flush_channel(io_channel) {
+  return 0;
+}
 
 void set_up(Channel& channel) {
   channel.manager.magic = EXT2_ET_MAGIC_IO_MANAGER;
@@ -148,7 +152,9 @@ void set_up(Channel& channel) {
 
 }  // namespace
 
-MergedExt2::MergedExt2() : channel_(std::make_unique<Channel>()) { set_up(*channel_); }
+MergedExt2::MergedExt2() : channel_(std::make_unique<Channel>()) {
+  set_up(*channel_);
+}
 
 MergedExt2::~MergedExt2() {
   if (file_system_ != nullptr) {
@@ -163,9 +169,9 @@ Result<std::unique_ptr<MergedExt2>> MergedExt2::open(Session& session, uint64_t 
   merged->channel_->size_bytes = size_bytes;
   opening_channel = merged->channel_.get();
   // The kernel, too, writes only the first superblock and descriptors.
-  const errcode_t code = ext2fs_open("merged image",
-                                     EXT2_FLAG_RW | EXT2_FLAG_64BITS | EXT2_FLAG_MASTER_SB_ONLY,
-                                     0, 0, &merged->channel_->manager, &merged->file_system_);
+  const errcode_t code =
+      ext2fs_open("merged image", EXT2_FLAG_RW | EXT2_FLAG_64BITS | EXT2_FLAG_MASTER_SB_ONLY, 0, 0,
+                  &merged->channel_->manager, &merged->file_system_);
   opening_channel = nullptr;
   UNIONFS_TRY(merged->check(code, "cannot open it"));
   merged->file_system_->flags |= EXT2_FLAG_MASTER_SB_ONLY;

@@ -48,8 +48,8 @@ class BlockMapWriter {
     const uint64_t sectors =
         block_count_ * (files_.layout().block_size_bytes / ext2::kSectorSizeBytes);
     if (sectors > UINT32_MAX) {
-      return system_failure(EFBIG, fmt::format("{} blocks are more than an inode can count",
-                                               block_count_));
+      return system_failure(
+          EFBIG, fmt::format("{} blocks are more than an inode can count", block_count_));
     }
     record_.raw().i_blocks = static_cast<uint32_t>(sectors);
     return {};
@@ -189,8 +189,8 @@ Result<void> copy_data(MergedFiles& files, const Volume& source, const InodeReco
   DataWriter writer(files, map);
   const uint64_t size_bytes = from.size_bytes();
   const uint32_t block_size = source.layout().block_size_bytes;
-  UNIONFS_TRY(walk_block_map(
-      source, from, [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
+  UNIONFS_TRY(
+      walk_block_map(source, from, [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
         const uint64_t offset = role.first.value() * block_size;
         if (offset >= size_bytes) {
           return WalkStep::kStop;
@@ -247,8 +247,8 @@ Result<void> copy_content(MergedFiles& files, const Volume& source, const InodeR
   if (size_bytes > kMaxSmallFileBytes) {
     files.need_large_files();
   }
-  if (size_bytes > max_file_blocks(files.layout().pointers_per_block()) *
-                       files.layout().block_size_bytes) {
+  if (size_bytes >
+      max_file_blocks(files.layout().pointers_per_block()) * files.layout().block_size_bytes) {
     return system_failure(EFBIG, fmt::format("{} bytes are more than a file with blocks of {} "
                                              "bytes can have",
                                              size_bytes, files.layout().block_size_bytes));
@@ -313,10 +313,9 @@ Result<void> copy_attributes(MergedFiles& files, const Volume& source, const Ino
   UNIONFS_ASSIGN(const std::vector<Attribute> attributes, read_attributes(source, from));
   for (const Attribute& attribute : attributes) {
     // libext2fs has no name for the other kinds.
-    if (!xattr_prefix(attribute.name_index) ||
-        attribute.name_index == ext2::kXattrIndexLustre) {
-      return unsupported("{}: inode {}: attribute {}: its kind cannot be carried over", source.name(),
-                         from.number(), attribute.full_name());
+    if (!xattr_prefix(attribute.name_index) || attribute.name_index == ext2::kXattrIndexLustre) {
+      return unsupported("{}: inode {}: attribute {}: its kind cannot be carried over",
+                         source.name(), from.number(), attribute.full_name());
     }
   }
   if (Result<void> set = files.set_attributes(to, attributes); !set) {

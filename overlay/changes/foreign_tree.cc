@@ -43,7 +43,9 @@ uint64_t metadata_blocks(const Volume& volume) {
   return blocks;
 }
 
-uint64_t missing_to(uint64_t wanted, uint64_t got) { return got < wanted ? wanted - got : 0; }
+uint64_t missing_to(uint64_t wanted, uint64_t got) {
+  return got < wanted ? wanted - got : 0;
+}
 
 }  // namespace
 
@@ -75,8 +77,8 @@ uint64_t ForeignTree::used_inode_count() const {
 
 uint64_t ForeignTree::used_block_count() const {
   const ext2::Superblock& raw = volume_.superblock().raw();
-  return missing_to(raw.s_blocks_count, raw.s_free_blocks_count + metadata_blocks(volume_) +
-                                            raw.s_first_data_block);
+  return missing_to(raw.s_blocks_count,
+                    raw.s_free_blocks_count + metadata_blocks(volume_) + raw.s_first_data_block);
 }
 
 // Owner, mode and attributes say nothing that mke2fs does not say by itself.

@@ -39,8 +39,7 @@ uint32_t time_of(const ImportParts& parts) {
 }
 
 Result<void> apply_tree(Disk& disk, const ImportParts& parts) {
-  UNIONFS_ASSIGN(const auto files,
-                 MergedFiles::open(disk.session(), disk.view(), time_of(parts)));
+  UNIONFS_ASSIGN(const auto files, MergedFiles::open(disk.session(), disk.view(), time_of(parts)));
   TreeApplier applier(parts.tree, *files, ProgressLine(parts));
   UNIONFS_TRY(applier.apply());
   return files->close();
@@ -54,8 +53,8 @@ Result<void> import_upper(File& upper, const ImportParts& parts) {
   if (is_empty) {
     return {};
   }
-  UNIONFS_ASSIGN(const auto disk, Disk::load(parts.lower, parts.lower_file, upper, parts.boot_id,
-                                             parts.log));
+  UNIONFS_ASSIGN(const auto disk,
+                 Disk::load(parts.lower, parts.lower_file, upper, parts.boot_id, parts.log));
   UNIONFS_TRY(disk->open(false));
   Result<void> applied = apply_tree(*disk, parts);
   UNIONFS_TRY(disk->close());

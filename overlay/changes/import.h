@@ -6,8 +6,8 @@
 
 #include <string>
 
-#include "overlay/disk.h"
 #include "overlay/changes/foreign_tree.h"
+#include "overlay/disk.h"
 
 namespace unionfs {
 

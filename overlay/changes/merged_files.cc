@@ -57,8 +57,8 @@ bool MergedFiles::is_inode_used(InodeNumber inode) const {
 
 Result<InodeNumber> MergedFiles::allocate_inode(InodeNumber parent, uint16_t mode) {
   ext2_ino_t number = 0;
-  UNIONFS_TRY(ext2_->check(
-      ext2fs_new_inode(ext2_->get(), parent.value(), mode, nullptr, &number), "a new file"));
+  UNIONFS_TRY(ext2_->check(ext2fs_new_inode(ext2_->get(), parent.value(), mode, nullptr, &number),
+                           "a new file"));
   const bool is_directory = (mode & ext2::kModeTypeMask) == ext2::kModeDirectory;
   ext2fs_inode_alloc_stats2(ext2_->get(), number, +1, is_directory ? 1 : 0);
   return InodeNumber(number);
@@ -84,8 +84,7 @@ Result<InodeRecord> MergedFiles::read_inode(InodeNumber number) const {
 Result<void> MergedFiles::write_inode(const InodeRecord& record) {
   // libext2fs keeps some inodes, and the block it read last.
   ext2fs_flush_icache(ext2_->get());
-  return session_.write(inode_offset(layout(), volume_->groups(), record.number()),
-                        record.bytes());
+  return session_.write(inode_offset(layout(), volume_->groups(), record.number()), record.bytes());
 }
 
 Result<void> MergedFiles::drop_link(InodeNumber inode) {
@@ -137,10 +136,9 @@ Result<void> MergedFiles::free_attribute_block(const InodeRecord& record) {
   }
   UNIONFS_TRY(check_pointer(*volume_, record.number(), 0, block));
   uint32_t references = 0;
-  UNIONFS_TRY(ext2_->check(
-      ext2fs_adjust_ea_refcount3(ext2_->get(), block.value(), nullptr, -1, &references,
-                                 record.number().value()),
-      fmt::format("inode {}: xattr block {}", record.number(), block)));
+  UNIONFS_TRY(ext2_->check(ext2fs_adjust_ea_refcount3(ext2_->get(), block.value(), nullptr, -1,
+                                                      &references, record.number().value()),
+                           fmt::format("inode {}: xattr block {}", record.number(), block)));
   if (references == 0) {
     ext2fs_block_alloc_stats2(ext2_->get(), block.value(), -1);
   }
@@ -149,8 +147,8 @@ Result<void> MergedFiles::free_attribute_block(const InodeRecord& record) {
 
 Result<BlockNumber> MergedFiles::allocate_block(BlockNumber goal) {
   blk64_t block = 0;
-  UNIONFS_TRY(ext2_->check(
-      ext2fs_new_block3(ext2_->get(), goal.value(), nullptr, &block, nullptr), "a new block"));
+  UNIONFS_TRY(ext2_->check(ext2fs_new_block3(ext2_->get(), goal.value(), nullptr, &block, nullptr),
+                           "a new block"));
   ext2fs_block_alloc_stats2(ext2_->get(), block, +1);
   return BlockNumber(block);
 }
@@ -159,8 +157,7 @@ BlockNumber MergedFiles::goal_for(InodeNumber inode) const {
   return BlockNumber(ext2fs_find_inode_goal(ext2_->get(), inode.value(), nullptr, 0));
 }
 
-Result<void> MergedFiles::append_block(InodeNumber directory, uint64_t index,
-                                       ConstByteSpan bytes) {
+Result<void> MergedFiles::append_block(InodeNumber directory, uint64_t index, ConstByteSpan bytes) {
   blk64_t block = 0;
   UNIONFS_TRY(ext2_->check(ext2fs_bmap2(ext2_->get(), directory.value(), nullptr, nullptr,
                                         BMAP_ALLOC, index, nullptr, &block),
@@ -172,9 +169,9 @@ Result<void> MergedFiles::append_block(InodeNumber directory, uint64_t index,
 }
 
 Result<void> MergedFiles::cut_directory(InodeNumber directory, uint64_t block_count) {
-  UNIONFS_TRY(ext2_->check(ext2fs_punch(ext2_->get(), directory.value(), nullptr, nullptr,
-                                        block_count, ~uint64_t{0}),
-                           fmt::format("inode {}: fewer blocks", directory)));
+  UNIONFS_TRY(ext2_->check(
+      ext2fs_punch(ext2_->get(), directory.value(), nullptr, nullptr, block_count, ~uint64_t{0}),
+      fmt::format("inode {}: fewer blocks", directory)));
   UNIONFS_ASSIGN(InodeRecord record, read_inode(directory));
   record.raw().i_size = static_cast<uint32_t>(block_count * layout().block_size_bytes);
   return write_inode(record);
@@ -205,10 +202,9 @@ Result<void> MergedFiles::set_attributes(InodeNumber inode,
     UNIONFS_TRY(ext2_->check(ext2fs_xattr_remove(handle.get(), name.c_str()), what));
   }
   for (const Attribute& attribute : attributes) {
-    UNIONFS_TRY(ext2_->check(
-        ext2fs_xattr_set(handle.get(), attribute.full_name().c_str(), attribute.value.data(),
-                         attribute.value.size()),
-        fmt::format("inode {}: attribute {}", inode, attribute.full_name())));
+    UNIONFS_TRY(ext2_->check(ext2fs_xattr_set(handle.get(), attribute.full_name().c_str(),
+                                              attribute.value.data(), attribute.value.size()),
+                             fmt::format("inode {}: attribute {}", inode, attribute.full_name())));
   }
   return ext2_->check(ext2fs_xattrs_write(handle.get()), what);
 }

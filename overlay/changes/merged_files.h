@@ -13,8 +13,8 @@
 #include "fsparse/inode.h"
 #include "fsparse/volume.h"
 #include "fsparse/xattr.h"
-#include "overlay/merged/view_image.h"
 #include "overlay/changes/ext2_io_manager.h"
+#include "overlay/merged/view_image.h"
 #include "overlay/session/session.h"
 
 namespace unionfs {

@@ -3,8 +3,8 @@
 // The layer's bitmaps, descriptors and superblock; and the order of all checks.
 #include <algorithm>
 
-#include "overlay/upper/layer_groups.h"
 #include "overlay/check/layer_check.h"
+#include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
 

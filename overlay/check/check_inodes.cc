@@ -27,8 +27,7 @@ Result<void> LayerCheck::check_inode(InodeNumber inode) {
   Counts& counts = counts_[inode];
   counts.is_directory = record.is_directory();
   if (record.raw().i_dtime != 0) {
-    violation("{}: inode {} is marked own, but i_dtime is {}", name(), inode,
-              record.raw().i_dtime);
+    violation("{}: inode {} is marked own, but i_dtime is {}", name(), inode, record.raw().i_dtime);
   }
   if (record.is_opaque() && !record.is_directory()) {
     violation("{}: inode {} is marked opaque, but is no directory", name(), inode);
@@ -39,9 +38,8 @@ Result<void> LayerCheck::check_inode(InodeNumber inode) {
   UNIONFS_ASSIGN(const bool is_below, used_below_.is_used(inode));
   if (is_below && !inode_whiteouts_.test(inode)) {
     UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, inode));
-    for (uint32_t slot = 0; lower.type() == record.type() && lower.has_block_map() &&
-                            slot < below.size();
-         ++slot) {
+    for (uint32_t slot = 0;
+         lower.type() == record.type() && lower.has_block_map() && slot < below.size(); ++slot) {
       below[slot] = lower.pointer(slot);
     }
   }
@@ -53,8 +51,7 @@ Result<void> LayerCheck::check_inode(InodeNumber inode) {
   }
   UNIONFS_TRY(check_xattr_block(record));
   counts.block_count += record.file_acl().value() != 0 ? 1 : 0;
-  const uint64_t sectors =
-      counts.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes);
+  const uint64_t sectors = counts.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes);
   if (record.raw().i_blocks != sectors && !is_bad_blocks) {
     mendable("{}: inode {}: i_blocks is {}, but it has {} own blocks", name(), inode,
              record.raw().i_blocks, counts.block_count);
@@ -135,8 +132,7 @@ void LayerCheck::check_claims() {
     const uint64_t count = bits.empty() ? 0 : blocks.count();
     for (uint64_t bit = 0; (bit = find_set_bit(bits, bit, count)) < count; ++bit) {
       if (!claimed_.test(blocks.begin + bit)) {
-        mendable("{}: block {} is marked own, but no own inode has it", name(),
-                 blocks.begin + bit);
+        mendable("{}: block {} is marked own, but no own inode has it", name(), blocks.begin + bit);
       }
     }
     if (from_.upper.group(group).used_dirs_count != directories_in(group)) {
@@ -168,11 +164,12 @@ void LayerCheck::check_translated() {
     const bool is_xattr = wanted.kind == TranslatedKind::kXattr;
     if (entry.kind != wanted.kind || entry.level != wanted.level ||
         entry.file_block != wanted.file_block || (entry.inode != wanted.inode && !is_xattr)) {
-      mendable("{}: translated block {}: listed as kind {}, level {}, file block {} of inode {}, "
-               "but it is kind {}, level {}, file block {} of inode {}",
-               name(), entry.block, static_cast<int>(entry.kind), entry.level, entry.file_block,
-               entry.inode, static_cast<int>(wanted.kind), wanted.level, wanted.file_block,
-               wanted.inode);
+      mendable(
+          "{}: translated block {}: listed as kind {}, level {}, file block {} of inode {}, "
+          "but it is kind {}, level {}, file block {} of inode {}",
+          name(), entry.block, static_cast<int>(entry.kind), entry.level, entry.file_block,
+          entry.inode, static_cast<int>(wanted.kind), wanted.level, wanted.file_block,
+          wanted.inode);
     }
   }
   for (const auto& [block, wanted] : translated_) {
@@ -184,8 +181,8 @@ void LayerCheck::check_translated() {
 
 Result<void> LayerCheck::check_xattr_counts() {
   for (const auto& [block, users] : xattr_users_) {
-    UNIONFS_ASSIGN(const auto header, read_structure<ext2::XattrHeader>(
-                                          from_.upper.image(), layout_.offset_of(block)));
+    UNIONFS_ASSIGN(const auto header, read_structure<ext2::XattrHeader>(from_.upper.image(),
+                                                                        layout_.offset_of(block)));
     if (header.h_refcount != users) {
       mendable("{}: xattr block {}: h_refcount is {}, but {} own inodes have it", name(), block,
                header.h_refcount, users);

@@ -71,8 +71,8 @@ Result<void> LayerCheck::check_directory(InodeNumber directory) {
   UNIONFS_ASSIGN(const bool in_place, keeps_place(directory));
   UNIONFS_ASSIGN(const auto entries, read_directory(from_.upper, record));
   if (!record.is_opaque() && !in_place) {
-    violation("{}: directory inode {} is not where the lower has it, but not marked opaque",
-              name(), directory);
+    violation("{}: directory inode {} is not where the lower has it, but not marked opaque", name(),
+              directory);
   }
   std::set<std::string> names;
   for (const NamedEntry& entry : entries) {
@@ -93,9 +93,10 @@ Result<void> LayerCheck::check_directory(InodeNumber directory) {
   if (!record.is_opaque() && in_place) {
     for (const auto& [lower_name, inode] : *below) {
       if (!names.contains(lower_name)) {
-        violation("{}: directory inode {}: the lower's name \"{}\" is neither real, fallthru nor "
-                  "whiteout",
-                  name(), directory, lower_name);
+        violation(
+            "{}: directory inode {}: the lower's name \"{}\" is neither real, fallthru nor "
+            "whiteout",
+            name(), directory, lower_name);
       }
     }
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // What the state area says: whiteouts, kept counts, counters.
+#include "overlay/check/layer_check.h"
 #include "overlay/merged/view_image.h"
 #include "overlay/upper/layer_groups.h"
-#include "overlay/check/layer_check.h"
 
 namespace unionfs {
 
@@ -66,8 +66,8 @@ Result<void> LayerCheck::check_freed_below() {
       continue;
     }
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.lower, inode));
-    UNIONFS_TRY(walk_block_map(
-        from_.lower, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+    UNIONFS_TRY(
+        walk_block_map(from_.lower, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
           if (!block_whiteouts_.test(block)) {
             missing_whiteouts_.insert(block);
             mendable("{}: block {} of the whited-out inode {} is not whited out", name(), block,
@@ -197,8 +197,7 @@ Result<GroupCounters> LayerCheck::merged_counters(const Volume& merged, GroupNum
   std::vector<std::byte> bits(layout_.block_size_bytes);
   const uint64_t block_count = layout_.blocks_of(group).count();
   UNIONFS_TRY(merged.read_block(merged.group(group).block_bitmap, bits));
-  wanted.free_blocks_count =
-      static_cast<uint32_t>(block_count - count_bits(bits, 0, block_count));
+  wanted.free_blocks_count = static_cast<uint32_t>(block_count - count_bits(bits, 0, block_count));
   UNIONFS_TRY(merged.read_block(merged.group(group).inode_bitmap, bits));
   for (uint32_t bit = 0; bit < layout_.inodes_per_group; ++bit) {
     if (!test_bit(bits, bit)) {
@@ -223,11 +222,11 @@ Result<void> LayerCheck::check_counters(const Volume& merged) {
     if (found.free_blocks_count != wanted.free_blocks_count ||
         found.free_inodes_count != wanted.free_inodes_count ||
         found.used_dirs_count != wanted.used_dirs_count) {
-      mendable("{}: group {}: the merged counters are {} free blocks, {} free inodes, {} "
-               "directories, but the bitmaps and inodes make {}, {}, {}",
-               name(), group, found.free_blocks_count, found.free_inodes_count,
-               found.used_dirs_count, wanted.free_blocks_count, wanted.free_inodes_count,
-               wanted.used_dirs_count);
+      mendable(
+          "{}: group {}: the merged counters are {} free blocks, {} free inodes, {} "
+          "directories, but the bitmaps and inodes make {}, {}, {}",
+          name(), group, found.free_blocks_count, found.free_inodes_count, found.used_dirs_count,
+          wanted.free_blocks_count, wanted.free_inodes_count, wanted.used_dirs_count);
     }
   }
   return {};

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "overlay/upper/journal.h"
 #include "overlay/merged/view_image.h"
+#include "overlay/upper/journal.h"
 #include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
@@ -83,8 +83,7 @@ class Repairer {
       if (counts.links != 0) {
         record.raw().i_links_count = static_cast<uint16_t>(counts.links);
       }
-      UNIONFS_TRY(
-          stage_.write(inode_offset(layout_, from_.upper.groups(), inode), record.bytes()));
+      UNIONFS_TRY(stage_.write(inode_offset(layout_, from_.upper.groups(), inode), record.bytes()));
     }
     return {};
   }
@@ -135,8 +134,7 @@ class Repairer {
     UNIONFS_ASSIGN(const auto inodes, found_.merged_inodes(merged));
     for (const KeptInode& kept : inodes) {
       UNIONFS_ASSIGN(const InodeRecord own, read_inode(upper, kept.inode));
-      if (own.raw().i_blocks != kept.block_sectors ||
-          own.raw().i_links_count != kept.links_count) {
+      if (own.raw().i_blocks != kept.block_sectors || own.raw().i_links_count != kept.links_count) {
         tables_.kept_inodes.push_back(kept);
       }
     }
@@ -162,8 +160,7 @@ class Repairer {
     StateArea area = from_.area;
     StateArea next = area;
     ++next.session_number;
-    next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes),
-                         bytes.size()};
+    next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes), bytes.size()};
     next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
                               tables_.translated.size() * layout_.block_size_bytes};
     UNIONFS_TRY(stage_.resize(std::max(next.end(), stage_.size_bytes())));

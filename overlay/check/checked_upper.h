@@ -7,9 +7,9 @@
 #include <memory>
 #include <optional>
 
-#include "overlay/upper/upper_state.h"
-#include "overlay/host/posix_file.h"
 #include "overlay/check/layer_check.h"
+#include "overlay/host/posix_file.h"
+#include "overlay/upper/upper_state.h"
 
 namespace unionfs {
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/checkpoint/checkpoint.h"
 
-#include "overlay/upper/journal.h"
 #include "overlay/checkpoint/next_layer.h"
+#include "overlay/upper/journal.h"
 
 namespace unionfs {
 

@@ -21,7 +21,7 @@ struct CheckpointParts {
   File& upper_file;
   const Geometry& geometry;
   const Layer& layer;
-  const MergedView& view;      // with the session
+  const MergedView& view;  // with the session
   const SessionBitmap& bitmap;
   StateArea& area;
   const std::atomic<bool>& is_cancelled;

@@ -58,8 +58,8 @@ Result<void> LayerBuilder::form_directory(InodeNumber directory, Form& form) {
         auto& copy = blocks[block];
         copy.assign(bytes.begin(), bytes.end());
         const DirectoryPlace place{image(), directory, block};
-        UNIONFS_TRY(for_each_entry(
-            copy, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
+        UNIONFS_TRY(
+            for_each_entry(copy, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
               if (view.kind != EntryKind::kReal) {
                 rewrite_entry(copy, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
                 return EntryStep::kContinue;
@@ -165,7 +165,7 @@ Result<bool> LayerBuilder::place_whiteouts(InodeNumber directory, Blocks& blocks
       }
     } else {
       // Blocks that had no room for one name are not tried for the next.
-      for (; next != blocks.end() && !placed; ) {
+      for (; next != blocks.end() && !placed;) {
         const DirectoryPlace place{image(), directory, next->first};
         UNIONFS_ASSIGN(placed, place_in_block(next->second, rules, place, name));
         if (!placed) {

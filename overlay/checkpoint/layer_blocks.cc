@@ -13,7 +13,9 @@
 namespace unionfs {
 namespace {
 
-bool is_plain(const InodeRecord& record) { return !record.is_directory() && !record.is_symlink(); }
+bool is_plain(const InodeRecord& record) {
+  return !record.is_directory() && !record.is_symlink();
+}
 
 // The role an xattr block would have; only tells blocks of the file apart.
 constexpr Level kNoLevel = 0;
@@ -255,14 +257,14 @@ Result<void> LayerBuilder::settle_xattrs() {
     int64_t uses = change;
     const TranslatedBlock* old = from_.layer.translated(block);
     if (old != nullptr && old->kind == TranslatedKind::kXattr) {
-      UNIONFS_ASSIGN(const auto former, read_structure<ext2::XattrHeader>(from_.upper.image(),
-                                                                         offset_of(block)));
+      UNIONFS_ASSIGN(const auto former,
+                     read_structure<ext2::XattrHeader>(from_.upper.image(), offset_of(block)));
       uses += former.h_refcount;
     }
     UNIONFS_ASSIGN(const bool is_used, used_.is_used(block));
     const auto entry = translated_.find(block);
-    const bool is_xattr = entry != translated_.end() &&
-                          entry->second.kind == TranslatedKind::kXattr;
+    const bool is_xattr =
+        entry != translated_.end() && entry->second.kind == TranslatedKind::kXattr;
     if (!is_used || !is_xattr) {
       continue;  // freed, or another inode's block by now
     }
@@ -413,11 +415,11 @@ Result<void> LayerBuilder::check_freed() {
     };
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.merged, inode));
     UNIONFS_TRY(check(record.file_acl()));
-    UNIONFS_TRY(walk_block_map(from_.merged, record,
-                               [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-                                 UNIONFS_TRY(check(block));
-                                 return WalkStep::kContinue;
-                               }));
+    UNIONFS_TRY(
+        walk_block_map(from_.merged, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+          UNIONFS_TRY(check(block));
+          return WalkStep::kContinue;
+        }));
   }
   return {};
 }

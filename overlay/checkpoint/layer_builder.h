@@ -29,14 +29,14 @@
 #include "fsparse/inode.h"
 #include "overlay/geometry/number_sets.h"
 #include "overlay/host/staged_file.h"
-#include "overlay/upper/layer.h"
 #include "overlay/merged/merged_view.h"
+#include "overlay/upper/layer.h"
 
 namespace unionfs {
 
 // What a checkpoint did, for logs and tests.
 struct CheckpointFigures {
-  uint64_t written_blocks = 0;    // by the session
+  uint64_t written_blocks = 0;  // by the session
   uint64_t own_inodes_added = 0;
   uint64_t directories_searched = 0;  // for names of files changed in place
   uint64_t inodes_searched = 0;       // for owners of blocks changed in place
@@ -47,14 +47,14 @@ class LayerBuilder {
  public:
   struct Sources {
     const Volume& lower;
-    const Volume& upper;   // the old layer's ext2 part
+    const Volume& upper;  // the old layer's ext2 part
     const Volume& before;
     const Volume& merged;
     const MergedView& before_view;
     const MergedView& merged_view;
     const SessionBitmap& bitmap;
     const Geometry& geometry;
-    const Layer& layer;    // the old one
+    const Layer& layer;  // the old one
     const std::atomic<bool>& is_cancelled;
   };
 
@@ -172,18 +172,18 @@ class LayerBuilder {
   std::map<BlockNumber, KeptXattr> kept_xattrs_;
 
   // Work.
-  std::deque<InodeNumber> queue_;         // to become (or stay) own and be formed
+  std::deque<InodeNumber> queue_;  // to become (or stay) own and be formed
   std::set<InodeNumber> queued_;
   std::map<InodeNumber, Form> forms_;
-  BlockSet claimed_;                      // by an inode that was formed
+  BlockSet claimed_;  // by an inode that was formed
   std::set<BlockNumber> claimed_xattrs_;
-  BlockSet former_;                       // of an inode that was formed or freed, before
-  std::vector<BlockRange> freed_;         // by the bitmaps; ascending
-  std::map<BlockNumber, int64_t> xattr_uses_;  // by own inodes: change of their number
+  BlockSet former_;                                // of an inode that was formed or freed, before
+  std::vector<BlockRange> freed_;                  // by the bitmaps; ascending
+  std::map<BlockNumber, int64_t> xattr_uses_;      // by own inodes: change of their number
   std::map<uint32_t, int64_t> directory_changes_;  // own directories, per group
-  std::set<BlockNumber> ownerless_;       // changed in place, owner not known
-  std::set<InodeNumber> directories_;     // to be formed
-  std::deque<InodeNumber> unscanned_;     // of these, whose names were not looked at yet
+  std::set<BlockNumber> ownerless_;                // changed in place, owner not known
+  std::set<InodeNumber> directories_;              // to be formed
+  std::deque<InodeNumber> unscanned_;              // of these, whose names were not looked at yet
   std::map<InodeNumber, uint32_t> names_found_;
   std::set<std::pair<InodeNumber, InodeNumber>> same_as_below_;  // directory, one it names
 

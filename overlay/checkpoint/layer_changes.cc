@@ -44,8 +44,8 @@ void LayerBuilder::sort_written(BlockRange range) {
   while (block < range.end) {
     const FixedRange* fixed = from_.geometry.fixed_at_or_after(block);
     if (fixed == nullptr || !fixed->blocks.contains(block)) {
-      const BlockNumber end = fixed == nullptr ? range.end : std::min(range.end,
-                                                                      fixed->blocks.begin);
+      const BlockNumber end =
+          fixed == nullptr ? range.end : std::min(range.end, fixed->blocks.begin);
       written_data_.push_back({block, end});
       block = end;
       continue;
@@ -63,7 +63,8 @@ void LayerBuilder::sort_written(BlockRange range) {
         written_groups_.insert(fixed->group);
         break;
       case FixedKind::kDescriptors: {
-        const uint32_t index = fixed->first_index + static_cast<uint32_t>(block - fixed->blocks.begin);
+        const uint32_t index =
+            fixed->first_index + static_cast<uint32_t>(block - fixed->blocks.begin);
         const uint32_t per_block = merged_layout_.descriptors_per_block();
         for (uint32_t i = 0; i < per_block; ++i) {
           const uint32_t group = index * per_block + i;
@@ -85,8 +86,9 @@ void LayerBuilder::sort_written(BlockRange range) {
 // merged image in its own geometry and no other.
 Result<void> LayerBuilder::check_superblock() const {
   if (from_.merged.layout() != merged_layout_) {
-    return unsupported("the image was reformatted: its geometry or a feature that goes with it "
-                       "is not the one that was served");
+    return unsupported(
+        "the image was reformatted: its geometry or a feature that goes with it "
+        "is not the one that was served");
   }
   for (uint32_t number = 0; number < merged_layout_.group_count(); ++number) {
     const Group& wanted = from_.geometry.groups()[number];
@@ -157,8 +159,7 @@ Result<void> LayerBuilder::find_changed_inodes() {
   for (const auto& [range, block] : written_tables_) {
     UNIONFS_TRY(from_.before.read_block(block, before));
     UNIONFS_TRY(from_.merged.read_block(block, now));
-    const uint64_t first_slot =
-        (block - range->blocks.begin) * merged_layout_.inodes_per_block();
+    const uint64_t first_slot = (block - range->blocks.begin) * merged_layout_.inodes_per_block();
     for (uint32_t i = 0; i < merged_layout_.inodes_per_block(); ++i) {
       const uint64_t slot = first_slot + i;
       if (slot >= merged_layout_.inodes_per_group) {

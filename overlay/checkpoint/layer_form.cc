@@ -108,8 +108,7 @@ Result<void> LayerBuilder::form_groups() {
     const auto directories = directory_changes_.find(number);
     const bool same_directories =
         directories == directory_changes_.end() || directories->second == 0;
-    if (!same_directories ||
-        !same_group(own_blocks_.bits(), old_own_blocks_.bits(), group) ||
+    if (!same_directories || !same_group(own_blocks_.bits(), old_own_blocks_.bits(), group) ||
         !same_group(own_inodes_.bits(), old_own_inodes_.bits(), group)) {
       UNIONFS_TRY(form_group(group));
     }
@@ -295,12 +294,12 @@ Result<void> LayerBuilder::find_to_prove() {
   for (uint32_t number = 0; number < merged_layout_.group_count(); ++number) {
     const GroupNumber group(number);
     const Group& places = from_.geometry.groups()[number];
-    const bool same_blocks = same_group(own_blocks_.bits(), old_own_blocks_.bits(), group) &&
-                             same_group(block_whiteouts_.bits(),
-                                        from_.layer.block_whiteouts(), group);
-    const bool same_inodes = same_group(own_inodes_.bits(), old_own_inodes_.bits(), group) &&
-                             same_group(inode_whiteouts_.bits(),
-                                        from_.layer.inode_whiteouts(), group);
+    const bool same_blocks =
+        same_group(own_blocks_.bits(), old_own_blocks_.bits(), group) &&
+        same_group(block_whiteouts_.bits(), from_.layer.block_whiteouts(), group);
+    const bool same_inodes =
+        same_group(own_inodes_.bits(), old_own_inodes_.bits(), group) &&
+        same_group(inode_whiteouts_.bits(), from_.layer.inode_whiteouts(), group);
     if (!same_blocks || written_block_bitmaps_.contains(group)) {
       to_prove_.insert(places.block_bitmap);
     }

@@ -40,8 +40,7 @@ Result<void> LayerBuilder::scan_directory(InodeNumber directory) {
       queue_.push_back(inode);
     }
   };
-  UNIONFS_ASSIGN(const std::vector<NamedEntry> entries,
-                 read_directory(from_.merged, record));
+  UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(from_.merged, record));
   UNIONFS_ASSIGN(const auto below, names_below(directory));
   for (const NamedEntry& entry : entries) {
     if (entry.name == ".") {
@@ -59,8 +58,8 @@ Result<void> LayerBuilder::scan_directory(InodeNumber directory) {
                      directory, entry.name, entry.inode);
     }
     const auto found = below.find(entry.name);
-    const bool falls = found != below.end() && found->second == entry.inode &&
-                       !inode_whiteouts_.test(entry.inode);
+    const bool falls =
+        found != below.end() && found->second == entry.inode && !inode_whiteouts_.test(entry.inode);
     if (falls && (entry.file_type == ext2::kFileTypeDirectory ||
                   entry.file_type == ext2::kFileTypeUnknown)) {
       same_as_below_.insert({directory, entry.inode});
@@ -127,9 +126,10 @@ Result<void> LayerBuilder::check_reachable() const {
       const auto form = forms_.find(directory);
       if (form == forms_.end() || !form->second.record.is_directory() ||
           !way.insert(directory).second) {
-        return corrupt("{}: directory inode {} is not below the root: following \"..\" leads to "
-                       "inode {}",
-                       image(), start, directory);
+        return corrupt(
+            "{}: directory inode {} is not below the root: following \"..\" leads to "
+            "inode {}",
+            image(), start, directory);
       }
       UNIONFS_ASSIGN(const auto parent, find_name(from_.merged, form->second.record, ".."));
       directory = parent ? parent->inode : InodeNumber(0);

@@ -57,17 +57,14 @@ Result<void> NextLayer::make(const CheckpointParts& parts) {
   const ViewImage before_image("merged image", before_view.view());
   UNIONFS_ASSIGN(const Volume before, Volume::open(before_image, SuperblockUse::kMerged));
 
-  const LayerBuilder::Sources sources{parts.lower,        parts.upper, before,
-                                      merged,             before_view.view(),
-                                      parts.view,         parts.bitmap,
-                                      parts.geometry,     parts.layer,
-                                      parts.is_cancelled};
+  const LayerBuilder::Sources sources{
+      parts.lower, parts.upper,  before,         merged,      before_view.view(),
+      parts.view,  parts.bitmap, parts.geometry, parts.layer, parts.is_cancelled};
   LayerBuilder builder(sources, stage_);
   UNIONFS_TRY(builder.build());
 
   const std::vector<std::byte> tables = encode_layer_tables(builder.tables());
-  area_ = next_area(parts.area, merged_layout, tables.size(),
-                    builder.tables().translated.size());
+  area_ = next_area(parts.area, merged_layout, tables.size(), builder.tables().translated.size());
   UNIONFS_TRY(stage_.resize(std::max(area_.end(), stage_.size_bytes())));
   punches_ = punches_of(parts.area, merged_layout, builder.dead());
   figures_ = builder.figures();

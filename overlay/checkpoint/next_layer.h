@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "overlay/checkpoint/checkpoint.h"
-#include "overlay/upper/journal.h"
 #include "overlay/host/staged_file.h"
 #include "overlay/merged/view_image.h"
+#include "overlay/upper/journal.h"
 
 namespace unionfs {
 

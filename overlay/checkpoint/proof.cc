@@ -129,8 +129,7 @@ class Prover {
   Result<void> prove_names(const TranslatedBlock& entry) const {
     UNIONFS_ASSIGN(const auto expected,
                    live_entries(ConstByteSpan(expected_).first(block_size_), entry));
-    UNIONFS_ASSIGN(const auto found,
-                   live_entries(ConstByteSpan(found_).first(block_size_), entry));
+    UNIONFS_ASSIGN(const auto found, live_entries(ConstByteSpan(found_).first(block_size_), entry));
     // An index block has no names but "." and "..": its bytes count.
     const bool has_names = std::any_of(expected.begin(), expected.end(), [](const LiveEntry& e) {
       return std::get<3>(e) != "." && std::get<3>(e) != "..";
@@ -179,9 +178,8 @@ Result<void> check_not_cancelled(const std::atomic<bool>& is_cancelled) {
   return {};
 }
 
-Result<void> prove_same(const Volume& session, const Volume& synthesized,
-                        const Geometry& geometry, const Layer& layer,
-                        const std::set<BlockNumber>& blocks,
+Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
+                        const Layer& layer, const std::set<BlockNumber>& blocks,
                         const std::atomic<bool>& is_cancelled) {
   Prover prover(session, synthesized, geometry, layer);
   UNIONFS_TRY(prover.prove_superblock());

@@ -18,9 +18,8 @@ namespace unionfs {
 // Compares the blocks in both images.  Not compared: free blocks, slots of free
 // inodes, access times, and in directory blocks what is not a live entry.
 // `layer` is the new one.  An error names the first block that differs.
-Result<void> prove_same(const Volume& session, const Volume& synthesized,
-                        const Geometry& geometry, const Layer& layer,
-                        const std::set<BlockNumber>& blocks,
+Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
+                        const Layer& layer, const std::set<BlockNumber>& blocks,
                         const std::atomic<bool>& is_cancelled);
 
 // ECANCELED once it is set.

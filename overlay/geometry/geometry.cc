@@ -32,8 +32,7 @@ Layout with_block_count(const Layout& lower, uint64_t block_count) {
   if (merged.group_count() > lower.group_count()) {
     merged.reserved_gdt_blocks = 0;
   }
-  if (!lower.has_meta_groups &&
-      merged.descriptor_block_count() > lower.descriptor_block_count()) {
+  if (!lower.has_meta_groups && merged.descriptor_block_count() > lower.descriptor_block_count()) {
     merged.has_meta_groups = true;
     merged.first_meta_group = lower.descriptor_block_count();
   }
@@ -85,8 +84,8 @@ Result<void> Geometry::place_groups(const Volume& lower) {
   groups_.reserve(merged_.group_count());
   // The lower's last group may be partial; it is completed.
   const GroupNumber last(lower_.group_count() - 1);
-  groups_.back().free_blocks_count += static_cast<uint32_t>(merged_.blocks_of(last).count() -
-                                                            lower_.blocks_of(last).count());
+  groups_.back().free_blocks_count +=
+      static_cast<uint32_t>(merged_.blocks_of(last).count() - lower_.blocks_of(last).count());
   for (uint32_t number = lower_.group_count(); number < merged_.group_count(); ++number) {
     const GroupNumber group_number(number);
     const BlockRange blocks = merged_.blocks_of(group_number);
@@ -110,14 +109,14 @@ Result<void> Geometry::find_released(const Volume& lower) {
   if (!has_appended_groups() || lower_.reserved_gdt_blocks == 0) {
     return {};
   }
-  UNIONFS_ASSIGN(const InodeRecord resize,
-                 read_inode(lower, InodeNumber(ext2::kResizeInode)));
+  UNIONFS_ASSIGN(const InodeRecord resize, read_inode(lower, InodeNumber(ext2::kResizeInode)));
   const BlockNumber map(resize.raw().i_block[ext2::kDoubleIndirectSlot]);
   if (map.value() <= lower_.first_data_block || map.value() >= lower_.block_count ||
       lower.is_metadata(map)) {
-    return corrupt("{}: resize inode: its double-indirect block {} is not a block of the image "
-                   "({} blocks); mend it with: e2fsck -f {}",
-                   lower.image().name(), map, lower_.block_count, lower.image().name());
+    return corrupt(
+        "{}: resize inode: its double-indirect block {} is not a block of the image "
+        "({} blocks); mend it with: e2fsck -f {}",
+        lower.image().name(), map, lower_.block_count, lower.image().name());
   }
   released_.push_back({map, map + 1});
   for (uint32_t number = 0; number < lower_.group_count(); ++number) {
@@ -126,9 +125,10 @@ Result<void> Geometry::find_released(const Volume& lower) {
       const Layout::DescriptorCopy copy = lower_.descriptor_copy(group);
       const BlockNumber begin = copy.first_block + copy.count;
       if (map >= begin && map < begin + lower_.reserved_gdt_blocks) {
-        return corrupt("{}: resize inode: its double-indirect block {} lies in the space it "
-                       "reserves; mend it with: e2fsck -f {}",
-                       lower.image().name(), map, lower.image().name());
+        return corrupt(
+            "{}: resize inode: its double-indirect block {} lies in the space it "
+            "reserves; mend it with: e2fsck -f {}",
+            lower.image().name(), map, lower.image().name());
       }
       released_.push_back({begin, begin + lower_.reserved_gdt_blocks});
     }
@@ -166,10 +166,9 @@ void Geometry::list_fixed_ranges() {
     add(FixedKind::kBlockBitmap, group, places.block_bitmap, 1);
     add(FixedKind::kInodeBitmap, group, places.inode_bitmap, 1);
     add(FixedKind::kInodeTable, group, places.inode_table, merged_.inode_table_block_count());
-    std::sort(fixed_ranges_.begin() + static_cast<ptrdiff_t>(first), fixed_ranges_.end(),
-              [](const FixedRange& a, const FixedRange& b) {
-                return a.blocks.begin < b.blocks.begin;
-              });
+    std::sort(
+        fixed_ranges_.begin() + static_cast<ptrdiff_t>(first), fixed_ranges_.end(),
+        [](const FixedRange& a, const FixedRange& b) { return a.blocks.begin < b.blocks.begin; });
   }
   for (FixedRange& range : fixed_ranges_) {
     range.first_rank = fixed_block_count_;

@@ -20,8 +20,8 @@
 namespace unionfs {
 
 enum class FixedKind : uint8_t {
-  kBoot,         // block 0 of an image with 1 KiB blocks
-  kSuperblock,   // and, in block 0 of larger blocks, the boot area before it
+  kBoot,        // block 0 of an image with 1 KiB blocks
+  kSuperblock,  // and, in block 0 of larger blocks, the boot area before it
   kDescriptors,
   kBlockBitmap,
   kInodeBitmap,

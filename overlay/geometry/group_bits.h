@@ -27,9 +27,9 @@ class GroupBits {
   // The group's bits; empty when none was ever set.
   ConstByteSpan of(GroupNumber group) const {
     const uint32_t place = place_[group.value()];
-    return place == kNone ? ConstByteSpan()
-                          : ConstByteSpan(bytes_.data() + place * bytes_per_group_,
-                                          bytes_per_group_);
+    return place == kNone
+               ? ConstByteSpan()
+               : ConstByteSpan(bytes_.data() + place * bytes_per_group_, bytes_per_group_);
   }
   bool has_any(GroupNumber group) const { return place_[group.value()] != kNone; }
   bool test(GroupNumber group, uint32_t bit) const {

@@ -158,8 +158,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open_once(const std::string& path,
 
 Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
   const std::string directory = directory_of(path);
-  const int nameless =
-      ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  const int nameless = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (nameless != -1) {
     std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
     file->is_nameless_ = true;
@@ -221,7 +220,8 @@ Result<void> PosixFile::take_lock(FileLock lock) {
     return system_failure(EBUSY, lock == FileLock::kShared
                                      ? fmt::format("{}: is in use as another server's upper", name_)
                                      : fmt::format("{}: is in use by another server, as its upper "
-                                                   "or its lower", name_));
+                                                   "or its lower",
+                                                   name_));
   }
   return system_failure(errno, fmt::format("{}: cannot lock", name_));
 }
@@ -405,16 +405,15 @@ Result<void> PosixFile::write(uint64_t offset, ConstByteSpan bytes) {
   return {};
 }
 
-Result<void> PosixFile::change_space(int mode, uint64_t offset, uint64_t length,
-                                     const char* what) {
+Result<void> PosixFile::change_space(int mode, uint64_t offset, uint64_t length, const char* what) {
   int result = -1;
   do {
     result = ::fallocate(descriptor_, mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                          static_cast<off_t>(length));
   } while (result == -1 && errno == EINTR);
   if (result == -1) {
-    return system_failure(errno, fmt::format("{}: cannot {} {} bytes at offset {}", name_, what,
-                                             length, offset));
+    return system_failure(
+        errno, fmt::format("{}: cannot {} {} bytes at offset {}", name_, what, length, offset));
   }
   return {};
 }

@@ -84,8 +84,8 @@ class PosixFile final : public File {
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
 
   std::string name_;
-  std::string hidden_path_;  // until published, where there are no nameless files
-  bool is_nameless_ = false; // until published
+  std::string hidden_path_;   // until published, where there are no nameless files
+  bool is_nameless_ = false;  // until published
   bool is_published_ = false;
   bool needs_name_sync_ = false;
   int descriptor_;

@@ -40,8 +40,8 @@ class LowerNames {
       return {};
     }
     if (directory_.value() > lower_.layout().inode_count()) {
-      return corrupt("{}: inode {} is not there, but the layer takes names from it",
-                     lower_.name(), directory_);
+      return corrupt("{}: inode {} is not there, but the layer takes names from it", lower_.name(),
+                     directory_);
     }
     UNIONFS_ASSIGN(InodeRecord record, read_inode(lower_, directory_));
     if (!record.is_directory()) {
@@ -115,24 +115,24 @@ Result<void> synthesize_directory_block(const Volume& lower, const Volume& upper
   DirectoryRules rules = DirectoryRules::of(upper);
   rules.has_whiteouts = true;
   LowerNames names(lower, entry);
-  return for_each_entry(
-      block, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
-        if (view.kind == EntryKind::kWhiteout) {
-          rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
-        } else if (view.kind == EntryKind::kFallthru) {
-          UNIONFS_ASSIGN(const auto found, names.find(view));
-          if (!found) {
-            return corrupt("{}: directory inode {}: block {}: offset {}: the lower has no name "
-                           "\"{}\" to fall through to",
-                           upper.name(), entry.inode, entry.block, view.offset, view.name);
-          }
-          UNIONFS_ASSIGN(const uint8_t type, merged_type(lower, features, *found));
-          rewrite_entry(block, view.offset, found->inode, type);
-        } else if (view.kind == EntryKind::kReal && !features.has_file_types()) {
-          rewrite_entry(block, view.offset, view.inode, ext2::kFileTypeUnknown);
-        }
-        return EntryStep::kContinue;
-      });
+  return for_each_entry(block, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
+    if (view.kind == EntryKind::kWhiteout) {
+      rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
+    } else if (view.kind == EntryKind::kFallthru) {
+      UNIONFS_ASSIGN(const auto found, names.find(view));
+      if (!found) {
+        return corrupt(
+            "{}: directory inode {}: block {}: offset {}: the lower has no name "
+            "\"{}\" to fall through to",
+            upper.name(), entry.inode, entry.block, view.offset, view.name);
+      }
+      UNIONFS_ASSIGN(const uint8_t type, merged_type(lower, features, *found));
+      rewrite_entry(block, view.offset, found->inode, type);
+    } else if (view.kind == EntryKind::kReal && !features.has_file_types()) {
+      rewrite_entry(block, view.offset, view.inode, ext2::kFileTypeUnknown);
+    }
+    return EntryStep::kContinue;
+  });
 }
 
 }  // namespace unionfs

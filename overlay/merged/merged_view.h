@@ -17,8 +17,8 @@
 #include <cstdint>
 
 #include "overlay/host/batch_reader.h"
-#include "overlay/upper/session_bitmap.h"
 #include "overlay/merged/synthesis.h"
+#include "overlay/upper/session_bitmap.h"
 
 namespace unionfs {
 
@@ -42,8 +42,8 @@ struct Run {
 // Blocks from the one asked for up to `end` whose homes follow one another.
 struct Home {
   BlockNumber end;
-  uint64_t offset = 0;        // bytes, in the upper, of the first block
-  bool is_data = false;       // a D-block that is not translated
+  uint64_t offset = 0;   // bytes, in the upper, of the first block
+  bool is_data = false;  // a D-block that is not translated
 };
 
 // Thread-safe.  Takes no lock and allocates nothing for a read.
@@ -54,9 +54,7 @@ class MergedView {
 
   // The bitmap must outlive the view; a later call replaces it by one that
   // says the same.
-  void set_bitmap(const SessionBitmap* bitmap) {
-    bitmap_.store(bitmap, std::memory_order_release);
-  }
+  void set_bitmap(const SessionBitmap* bitmap) { bitmap_.store(bitmap, std::memory_order_release); }
 
   uint64_t size_bytes() const { return geometry_.size_bytes(); }
   uint32_t block_size_bytes() const { return block_size_; }
@@ -86,8 +84,8 @@ class MergedView {
   const SessionBitmap& bitmap() const { return *bitmap_.load(std::memory_order_acquire); }
   // Splits a run of a file by its holes.
   template <typename Visitor>
-  bool visit_file_extents(const File& file, uint64_t file_offset, uint64_t offset,
-                          uint64_t length, Visitor& visitor) const;
+  bool visit_file_extents(const File& file, uint64_t file_offset, uint64_t offset, uint64_t length,
+                          Visitor& visitor) const;
 
   const Synthesis& synthesis_;
   const Geometry& geometry_;

@@ -179,8 +179,8 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
       break;
     }
     const auto bit = static_cast<uint32_t>(slot);
-    const ByteSpan bytes = out.subspan(size_t{i} * merged.inode_size_bytes,
-                                       merged.inode_size_bytes);
+    const ByteSpan bytes =
+        out.subspan(size_t{i} * merged.inode_size_bytes, merged.inode_size_bytes);
     if (layer_.own_inodes().test(range.group, bit)) {
       UNIONFS_TRY(own_inode(InodeNumber(group_first + bit + 1), bytes));
     } else if (layer_.inode_whiteouts().test(range.group, bit)) {

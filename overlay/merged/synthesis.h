@@ -21,8 +21,7 @@ namespace unionfs {
 // Immutable; thread-safe.  Refers to its parts, which must outlive it.
 class Synthesis {
  public:
-  Synthesis(const Volume& lower, const Volume& upper, const Geometry& geometry,
-            const Layer& layer);
+  Synthesis(const Volume& lower, const Volume& upper, const Geometry& geometry, const Layer& layer);
 
   // An F-block of the range; `out` is one block.
   Result<void> fixed_block(const FixedRange& range, BlockNumber block, ByteSpan out) const;

@@ -33,7 +33,9 @@ Session::Session(File& upper, const StateArea& area, MergedView& view, SessionBi
   probe_zero_ways(area);
 }
 
-Session::~Session() { stop(); }
+Session::~Session() {
+  stop();
+}
 
 // A fast zero must know before it starts whether the host has the means.  The
 // rest of a header's page is zero and stays so.
@@ -50,9 +52,9 @@ bool Session::can_zero_fast(bool may_trim) const {
 
 Result<void> Session::check_alive() const {
   if (has_failed()) {
-    return Failure(Error{ErrorKind::kSystem, EIO,
-                         fmt::format("{}: a sync failed earlier; restart to see what was flushed",
-                                     upper_.name())});
+    return Failure(Error{
+        ErrorKind::kSystem, EIO,
+        fmt::format("{}: a sync failed earlier; restart to see what was flushed", upper_.name())});
   }
   return {};
 }
@@ -72,8 +74,7 @@ Result<void> Session::zero(uint64_t offset, uint64_t length, ZeroOptions options
   if (options.must_be_fast && !can_zero_fast(options.may_trim)) {
     return Failure(Error{ErrorKind::kUnsupported, ENOTSUP, "no fast way to write zeros"});
   }
-  return apply(offset,
-               {nullptr, length, options.may_trim ? ZeroWay::kPunch : ZeroWay::kAllocated});
+  return apply(offset, {nullptr, length, options.may_trim ? ZeroWay::kPunch : ZeroWay::kAllocated});
 }
 
 Result<void> Session::apply(uint64_t offset, Change change) {
@@ -300,7 +301,9 @@ Result<void> Session::sync() {
   return synced;
 }
 
-void Session::start() { flusher_ = std::thread(&Session::run_flusher, this); }
+void Session::start() {
+  flusher_ = std::thread(&Session::run_flusher, this);
+}
 
 void Session::stop() {
   if (!flusher_.joinable()) {
@@ -324,9 +327,8 @@ void Session::run_flusher() {
     const uint64_t seen = first_touches_.load(std::memory_order_acquire);
     if (seen == flushed) {
       flusher_idles_.store(true);
-      flusher_wakeup_.wait(lock, [this, flushed] {
-        return flusher_stops_ || first_touches_.load() != flushed;
-      });
+      flusher_wakeup_.wait(
+          lock, [this, flushed] { return flusher_stops_ || first_touches_.load() != flushed; });
       flusher_idles_.store(false, std::memory_order_release);
       continue;
     }

@@ -33,7 +33,7 @@ namespace unionfs {
 
 // What zero() may do beside writing zeros.
 struct ZeroOptions {
-  bool may_trim = false;   // give the space back
+  bool may_trim = false;      // give the space back
   bool must_be_fast = false;  // fail with ENOTSUP, before any effect, if it would mean writing
 };
 

@@ -43,8 +43,8 @@ LayerTables tables_for(const Layer& layer, const Geometry& geometry, const Geome
   // What an untouched group gains, a touched one gains too.
   for (GroupCounters& counters : tables.counters) {
     const size_t group = counters.group.value();
-    counters.free_blocks_count += larger.groups()[group].free_blocks_count -
-                                  geometry.groups()[group].free_blocks_count;
+    counters.free_blocks_count +=
+        larger.groups()[group].free_blocks_count - geometry.groups()[group].free_blocks_count;
   }
   return tables;
 }
@@ -53,9 +53,9 @@ ext2::Superblock superblock_for(const GrowParts& parts, const Geometry& larger,
                                 const MergedFeatures& features, uint64_t state_offset) {
   const Layout& merged = larger.merged();
   ext2::Superblock superblock = parts.layer.superblock();
-  superblock.s_r_blocks_count = static_cast<uint32_t>(
-      uint64_t{superblock.s_r_blocks_count} * merged.block_count /
-      parts.geometry.merged().block_count);
+  superblock.s_r_blocks_count =
+      static_cast<uint32_t>(uint64_t{superblock.s_r_blocks_count} * merged.block_count /
+                            parts.geometry.merged().block_count);
   superblock.s_blocks_count = static_cast<uint32_t>(merged.block_count);
   superblock.s_inodes_count = static_cast<uint32_t>(merged.inode_count());
   superblock.s_first_meta_bg = merged.first_meta_group;
@@ -100,8 +100,8 @@ Result<void> grow_layer(const GrowParts& parts, const Geometry& larger) {
   // The new place has a header that names the journal before anything leads to it.
   StateArea waiting = next;
   waiting.journal = journal;
-  UNIONFS_TRY(write_header(parts.upper_file, encode_header(waiting, larger),
-                           parts.area.generation + 1));
+  UNIONFS_TRY(
+      write_header(parts.upper_file, encode_header(waiting, larger), parts.area.generation + 1));
   UNIONFS_TRY(parts.upper_file.sync());
   UNIONFS_TRY(commit_journal(parts.upper_file, parts.area, parts.geometry, journal));
   return replay_journal(parts.upper_file, parts.area);

@@ -6,8 +6,8 @@
 #define UNIONFS_OVERLAY_UPPER_GROW_H
 
 #include "fsparse/volume.h"
-#include "overlay/host/file.h"
 #include "overlay/geometry/geometry.h"
+#include "overlay/host/file.h"
 #include "overlay/upper/layer.h"
 #include "overlay/upper/state_area.h"
 
@@ -18,7 +18,7 @@ struct GrowParts {
   File& upper_file;          // writable
   const Geometry& geometry;  // as it is
   const Layer& layer;
-  StateArea& area;           // without a journal; the session must be empty
+  StateArea& area;  // without a journal; the session must be empty
 };
 
 // `larger` is the same lower grown further.  Goes through the journal: a crash

@@ -21,9 +21,7 @@ ConstByteSpan bytes_of(const T& value) {
 class Hash {
  public:
   Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_.get()); }
-  void add(ConstByteSpan bytes) {
-    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
-  }
+  void add(ConstByteSpan bytes) { XXH3_64bits_update(state_.get(), bytes.data(), bytes.size()); }
   uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
 
  private:

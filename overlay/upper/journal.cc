@@ -5,8 +5,8 @@
 #include <cstring>
 #include <functional>
 
-#include "overlay/upper/hash.h"
 #include "overlay/host/zero_bytes.h"
+#include "overlay/upper/hash.h"
 
 namespace unionfs {
 namespace {
@@ -230,8 +230,7 @@ Result<void> finish_journal(File& upper, const StateArea& area) {
   return replay_journal(upper, area);
 }
 
-Result<void> stage_journal(StagedFile& stage, const File& upper,
-                           const StateArea& area) {
+Result<void> stage_journal(StagedFile& stage, const File& upper, const StateArea& area) {
   Reader reader(upper, area);
   UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
   // What would be punched means nothing to the new layer, so it may stay.

@@ -11,18 +11,18 @@
 
 #include <vector>
 
-#include "overlay/host/staged_file.h"
 #include "overlay/host/file.h"
+#include "overlay/host/staged_file.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
 
 // What a checkpoint is going to do to the upper.
 struct JournalPlan {
-  const StagedFile& stage;            // bytes that go home
-  std::vector<FileRange> punches;     // ranges that mean nothing afterwards
-  uint64_t file_size_bytes = 0;       // afterwards
-  upper_format::Header header = {};   // afterwards
+  const StagedFile& stage;           // bytes that go home
+  std::vector<FileRange> punches;    // ranges that mean nothing afterwards
+  uint64_t file_size_bytes = 0;      // afterwards
+  upper_format::Header header = {};  // afterwards
 };
 
 // Writes the journal past everything that counts before or after, and syncs.

@@ -88,8 +88,8 @@ Result<void> Layer::check_translated(const std::string& name, const Geometry& ge
     const uint64_t bit = entry.block - merged.blocks_of(group).begin;
     const bool is_own = own_blocks_.test(group, static_cast<uint32_t>(bit));
     if (is_own == (entry.kind == TranslatedKind::kXattrCount)) {
-      return corrupt("{}: state area: translated block {} is {}the layer's own", name,
-                     entry.block, is_own ? "" : "not ");
+      return corrupt("{}: state area: translated block {} is {}the layer's own", name, entry.block,
+                     is_own ? "" : "not ");
     }
   }
   return {};

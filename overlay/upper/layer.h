@@ -65,12 +65,12 @@ struct LayerTables {
   MergedFeatures features;
   uint32_t reserved_inodes_own = 0;  // bit n - 1: inode n
   bool boot_own = false;
-  std::vector<TranslatedBlock> translated;  // ascending by block
-  std::vector<KeptInode> kept_inodes;       // ascending by inode
-  std::vector<KeptXattr> kept_xattrs;       // ascending by block
-  std::vector<GroupCounters> counters;      // ascending by group
-  std::vector<BlockRange> block_whiteouts;  // ascending, disjoint
-  std::vector<InodeNumber> inode_whiteouts; // ascending
+  std::vector<TranslatedBlock> translated;   // ascending by block
+  std::vector<KeptInode> kept_inodes;        // ascending by inode
+  std::vector<KeptXattr> kept_xattrs;        // ascending by block
+  std::vector<GroupCounters> counters;       // ascending by group
+  std::vector<BlockRange> block_whiteouts;   // ascending, disjoint
+  std::vector<InodeNumber> inode_whiteouts;  // ascending
 };
 
 std::vector<std::byte> encode_layer_tables(const LayerTables& tables);

@@ -88,8 +88,8 @@ class LayerCreator {
 
   Result<void> collect_root_blocks(const InodeRecord& root) {
     UNIONFS_TRY(directory_block_count(lower_, root));
-    UNIONFS_TRY(walk_block_map(
-        lower_, root, [this](BlockRole role, BlockNumber block) -> Result<WalkStep> {
+    UNIONFS_TRY(
+        walk_block_map(lower_, root, [this](BlockRole role, BlockNumber block) -> Result<WalkStep> {
           const auto kind =
               role.level == 0 ? TranslatedKind::kDirectory : TranslatedKind::kIndirect;
           UNIONFS_TRY(claim(block, kind, role));
@@ -112,8 +112,7 @@ class LayerCreator {
 
   Result<void> claim(BlockNumber block, TranslatedKind kind, BlockRole role) {
     const GroupNumber group = geometry_.merged().group_of(block);
-    const auto bit =
-        static_cast<uint32_t>(block - geometry_.merged().blocks_of(group).begin);
+    const auto bit = static_cast<uint32_t>(block - geometry_.merged().blocks_of(group).begin);
     if (own_blocks_.test(group, bit)) {
       return corrupt("{}: inode 2: block {} is used twice", lower_.name(), block);
     }
@@ -158,8 +157,7 @@ class LayerCreator {
   Result<void> write_root_inode(InodeRecord& root) {
     // "." and "..": no other directory is the layer's own.
     root.raw().i_links_count = uint16_t{2};
-    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRoot),
-                        root.bytes());
+    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRoot), root.bytes());
   }
 
   Result<void> write_groups() {

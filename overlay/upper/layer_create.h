@@ -7,8 +7,8 @@
 #define UNIONFS_OVERLAY_UPPER_LAYER_CREATE_H
 
 #include "fsparse/volume.h"
-#include "overlay/host/file.h"
 #include "overlay/geometry/geometry.h"
+#include "overlay/host/file.h"
 
 namespace unionfs {
 

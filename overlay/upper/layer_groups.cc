@@ -82,10 +82,10 @@ Result<void> write_copies(File& upper, const Layout& merged, ConstByteSpan descr
     const GroupNumber group(number);
     const Layout::DescriptorCopy copy = merged.descriptor_copy(group);
     if (copy.count > 0) {
-      UNIONFS_TRY(upper.write(
-          merged.offset_of(copy.first_block),
-          descriptors.subspan(size_t{copy.first_index} * merged.block_size_bytes,
-                              size_t{copy.count} * merged.block_size_bytes)));
+      UNIONFS_TRY(
+          upper.write(merged.offset_of(copy.first_block),
+                      descriptors.subspan(size_t{copy.first_index} * merged.block_size_bytes,
+                                          size_t{copy.count} * merged.block_size_bytes)));
     }
     if (merged.has_superblock(group)) {
       superblock.s_block_group_nr = static_cast<uint16_t>(number);
@@ -99,8 +99,8 @@ Result<void> write_copies(File& upper, const Layout& merged, ConstByteSpan descr
 
 }  // namespace
 
-Result<void> write_layer_groups(File& upper, const Geometry& geometry,
-                                const GroupBits& own_blocks, const GroupBits& own_inodes,
+Result<void> write_layer_groups(File& upper, const Geometry& geometry, const GroupBits& own_blocks,
+                                const GroupBits& own_inodes,
                                 const std::function<uint32_t(GroupNumber)>& used_dirs_count,
                                 ext2::Superblock superblock) {
   const Layout& merged = geometry.merged();

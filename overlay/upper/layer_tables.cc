@@ -107,10 +107,10 @@ class Decoder {
                         head_.merged_feature_incompat, head_.merged_feature_ro_compat};
     const MergedFeatures& features = tables_.features;
     if (!are_known_features(features.rev_level, features.incompat, features.ro_compat)) {
-      return corrupt("{}: state area: layer tables: merged revision {} or features {} are not "
-                     "known",
-                     name_, features.rev_level,
-                     feature_names(0, features.incompat, features.ro_compat));
+      return corrupt(
+          "{}: state area: layer tables: merged revision {} or features {} are not "
+          "known",
+          name_, features.rev_level, feature_names(0, features.incompat, features.ro_compat));
     }
     UNIONFS_TRY(ascending("bits of own reserved inodes", head_.reserved_inodes_own, 0,
                           1U << (ext2::kGoodOldFirstInode - 1)));
@@ -142,14 +142,13 @@ class Decoder {
     for (uint32_t i = 0; i < head_.translated_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::TranslatedBlock>());
       UNIONFS_TRY(ascending("translated block", raw.block, least, merged_.block_count));
-      UNIONFS_TRY(ascending("inode of a translated block", raw.inode, 1,
-                            merged_.inode_count() + 1));
+      UNIONFS_TRY(
+          ascending("inode of a translated block", raw.inode, 1, merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
       UNIONFS_TRY(ascending("level of a translated block", raw.level, 0, kMaxLevel + 1));
       least = raw.block + uint64_t{1};
-      tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode),
-                                    raw.file_block, static_cast<TranslatedKind>(raw.kind),
-                                    raw.level});
+      tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode), raw.file_block,
+                                    static_cast<TranslatedKind>(raw.kind), raw.level});
     }
     return {};
   }
@@ -246,10 +245,10 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
   std::vector<std::byte> bytes;
   append(bytes, head);
   for (const TranslatedBlock& entry : tables.translated) {
-    append(bytes, format::TranslatedBlock{static_cast<uint32_t>(entry.block.value()),
-                                          entry.inode.value(), entry.file_block,
-                                          static_cast<uint8_t>(entry.kind), entry.level,
-                                          uint16_t{0}});
+    append(bytes,
+           format::TranslatedBlock{static_cast<uint32_t>(entry.block.value()), entry.inode.value(),
+                                   entry.file_block, static_cast<uint8_t>(entry.kind), entry.level,
+                                   uint16_t{0}});
   }
   for (const KeptInode& entry : tables.kept_inodes) {
     append(bytes, format::KeptInode{entry.inode.value(), entry.block_sectors, entry.links_count});

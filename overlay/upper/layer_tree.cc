@@ -6,12 +6,10 @@
 
 namespace unionfs {
 
-Result<std::vector<NamedEntry>> sorted_entries(const Volume& volume,
-                                               const InodeRecord& directory) {
+Result<std::vector<NamedEntry>> sorted_entries(const Volume& volume, const InodeRecord& directory) {
   UNIONFS_ASSIGN(std::vector<NamedEntry> entries, read_directory(volume, directory));
-  std::erase_if(entries, [](const NamedEntry& entry) {
-    return entry.name == "." || entry.name == "..";
-  });
+  std::erase_if(entries,
+                [](const NamedEntry& entry) { return entry.name == "." || entry.name == ".."; });
   std::sort(entries.begin(), entries.end(),
             [](const NamedEntry& a, const NamedEntry& b) { return a.name < b.name; });
   return entries;

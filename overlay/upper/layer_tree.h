@@ -17,7 +17,7 @@ namespace unionfs {
 // A directory of the layer's own, on the way through the tree.
 struct LayerDirectory {
   InodeRecord record;
-  std::string path;   // without a slash at the end; empty: the root
+  std::string path;  // without a slash at the end; empty: the root
   uint32_t depth = 0;
   std::vector<NamedEntry> entries;  // by name, without "." and ".."
 };

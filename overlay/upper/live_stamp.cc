@@ -16,8 +16,7 @@ Stamp make_stamp(uint64_t session_number, const std::string& boot_id) {
   Stamp stamp = {};
   stamp.magic = upper_format::kStampMagic;
   stamp.session_number = session_number;
-  std::memcpy(stamp.boot_id.data(), boot_id.data(),
-              std::min(boot_id.size(), stamp.boot_id.size()));
+  std::memcpy(stamp.boot_id.data(), boot_id.data(), std::min(boot_id.size(), stamp.boot_id.size()));
   return stamp;
 }
 
@@ -33,8 +32,7 @@ Result<std::string> read_boot_id() {
   return boot_id;
 }
 
-Result<bool> is_live_current(const File& upper, const StateArea& area,
-                             const std::string& boot_id) {
+Result<bool> is_live_current(const File& upper, const StateArea& area, const std::string& boot_id) {
   UNIONFS_ASSIGN(const Stamp found, read_structure<Stamp>(upper, area.stamp_offset()));
   const Stamp wanted = make_stamp(area.session_number, boot_id);
   return std::memcmp(&found, &wanted, sizeof(found)) == 0;
@@ -55,6 +53,8 @@ void LiveStamp::write(uint64_t session_number, const std::string& boot_id) {
   std::memcpy(region_->bytes().data(), &stamp, sizeof(stamp));
 }
 
-void LiveStamp::clear() { std::memset(region_->bytes().data(), 0, sizeof(Stamp)); }
+void LiveStamp::clear() {
+  std::memset(region_->bytes().data(), 0, sizeof(Stamp));
+}
 
 }  // namespace unionfs

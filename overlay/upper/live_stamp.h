@@ -18,8 +18,7 @@ namespace unionfs {
 Result<std::string> read_boot_id();
 
 // Whether the upper carries the stamp of this boot and session.
-Result<bool> is_live_current(const File& upper, const StateArea& area,
-                             const std::string& boot_id);
+Result<bool> is_live_current(const File& upper, const StateArea& area, const std::string& boot_id);
 
 // The stamp in a writable upper, as shared memory.  Thread-safe.
 class LiveStamp {

@@ -29,8 +29,7 @@ SessionBitmap::SessionBitmap(File& upper, FileRange durable, std::unique_ptr<Map
     : upper_(upper),
       durable_(durable),
       region_(std::move(region)),
-      words_(region_ ? reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data())
-                     : nullptr),
+      words_(region_ ? reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data()) : nullptr),
       states_(durable.length / kPageBytes) {}
 
 std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(File& upper, uint64_t size_bytes) {
@@ -167,8 +166,8 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
     for (const FileRange& section : {durable_, live_}) {
       // Zeros over a hole: takes the space now, on every host, and leaves no
       // unwritten extents to be converted under a sync.
-      UNIONFS_TRY(zero_bytes(upper_, section.offset + page * kPageBytes, kPageBytes,
-                             ZeroWay::kWrite));
+      UNIONFS_TRY(
+          zero_bytes(upper_, section.offset + page * kPageBytes, kPageBytes, ZeroWay::kWrite));
     }
     touched_pages_.fetch_add(1, std::memory_order_release);
     states_[page].fetch_or(kTouched, std::memory_order_release);

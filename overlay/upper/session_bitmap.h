@@ -35,9 +35,7 @@ class SessionBitmap {
                                                                  FileRange durable,
                                                                  bool live_is_current);
 
-  bool test(BlockNumber block) const {
-    return (load_word(block) >> (block.value() % 64) & 1) != 0;
-  }
+  bool test(BlockNumber block) const { return (load_word(block) >> (block.value() % 64) & 1) != 0; }
 
   // The longest stretch from `begin` (< end) on, within [begin, end), whose
   // bits were all the same when looked at.  Bits said to be set stay so; bits

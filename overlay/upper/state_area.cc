@@ -17,9 +17,13 @@ uint64_t checksum_of(format::Header header) {
   return XXH3_64bits(&header, sizeof(header));
 }
 
-format::Section encode(const FileRange& range) { return {range.offset, range.length}; }
+format::Section encode(const FileRange& range) {
+  return {range.offset, range.length};
+}
 
-FileRange decode(const format::Section& section) { return {section.offset, section.length}; }
+FileRange decode(const format::Section& section) {
+  return {section.offset, section.length};
+}
 
 struct NamedSection {
   const char* name;
@@ -31,10 +35,10 @@ Result<void> check_section(const File& upper, const NamedSection& section, uint6
   const FileRange& range = section.range;
   if (range.offset % format::kPageBytes != 0 || range.offset < least ||
       range.offset > upper.size_bytes() || range.length > upper.size_bytes() - range.offset) {
-    return corrupt("{}: state area: section {} at {} with {} bytes does not lie between {} and "
-                   "the end of the file ({} bytes)",
-                   upper.name(), section.name, range.offset, range.length, least,
-                   upper.size_bytes());
+    return corrupt(
+        "{}: state area: section {} at {} with {} bytes does not lie between {} and "
+        "the end of the file ({} bytes)",
+        upper.name(), section.name, range.offset, range.length, least, upper.size_bytes());
   }
   least = range.end();
   return {};
@@ -48,10 +52,9 @@ bool is_valid(const format::Header& header) {
 Result<format::Header> newest_header(const File& upper, uint64_t state_offset) {
   std::optional<format::Header> newest;
   for (uint32_t slot = 0; slot < format::kHeaderSlots; ++slot) {
-    UNIONFS_ASSIGN(const auto header, read_structure<format::Header>(
-                                          upper, state_offset + slot * format::kPageBytes));
-    if (is_valid(header) &&
-        (!newest || header.generation.value() > newest->generation.value())) {
+    UNIONFS_ASSIGN(const auto header,
+                   read_structure<format::Header>(upper, state_offset + slot * format::kPageBytes));
+    if (is_valid(header) && (!newest || header.generation.value() > newest->generation.value())) {
       newest = header;
     }
   }
@@ -90,10 +93,11 @@ Result<uint64_t> required_state_offset_of(const std::string& name,
                                           const ext2::Superblock& superblock) {
   UNIONFS_ASSIGN(const auto state_offset, state_offset_of(name, superblock));
   if (!state_offset) {
-    return unsupported("{}: is an ext2 image without a state area, so not an upper made by this "
-                       "program; to import it, serve it once to a client that may write, or run: "
-                       "unionfs-img checkpoint -b LOWER {}",
-                       name, name);
+    return unsupported(
+        "{}: is an ext2 image without a state area, so not an upper made by this "
+        "program; to import it, serve it once to a client that may write, or run: "
+        "unionfs-img checkpoint -b LOWER {}",
+        name, name);
   }
   return *state_offset;
 }
@@ -138,8 +142,8 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) 
   }
   UNIONFS_ASSIGN(const format::Header raw, newest_header(upper, state_offset));
   if (raw.version != format::kVersion) {
-    return unsupported("{}: state area: version {} is not known (this is version {})",
-                       upper.name(), raw.version, format::kVersion);
+    return unsupported("{}: state area: version {} is not known (this is version {})", upper.name(),
+                       raw.version, format::kVersion);
   }
   if (raw.state_offset != state_offset) {
     return corrupt("{}: state area at {} says that it lies at {}", upper.name(), state_offset,
@@ -161,12 +165,11 @@ Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) 
   area.translated_blocks = decode(raw.translated_blocks);
   area.journal = decode(raw.journal);
   uint64_t least = state_offset + format::kSectionsOffset;
-  for (const NamedSection& section :
-       {NamedSection{"durable bitmap", area.durable_bitmap},
-        NamedSection{"live bitmap", area.live_bitmap},
-        NamedSection{"fixed blocks", area.fixed_blocks},
-        NamedSection{"layer tables", area.layer_tables},
-        NamedSection{"translated blocks", area.translated_blocks}}) {
+  for (const NamedSection& section : {NamedSection{"durable bitmap", area.durable_bitmap},
+                                      NamedSection{"live bitmap", area.live_bitmap},
+                                      NamedSection{"fixed blocks", area.fixed_blocks},
+                                      NamedSection{"layer tables", area.layer_tables},
+                                      NamedSection{"translated blocks", area.translated_blocks}}) {
     UNIONFS_TRY(check_section(upper, section, least));
   }
   if (area.journal.length != 0) {
@@ -179,10 +182,11 @@ Result<void> check_merged_size(const std::string& name, const StateHeader& heade
                                const Layout& upper) {
   if (header.block_size_bytes != upper.block_size_bytes ||
       header.merged_block_count != upper.block_count) {
-    return corrupt("{}: state area: is for {} blocks of {} bytes, but the superblock says {} of "
-                   "{} bytes",
-                   name, header.merged_block_count, header.block_size_bytes, upper.block_count,
-                   upper.block_size_bytes);
+    return corrupt(
+        "{}: state area: is for {} blocks of {} bytes, but the superblock says {} of "
+        "{} bytes",
+        name, header.merged_block_count, header.block_size_bytes, upper.block_count,
+        upper.block_size_bytes);
   }
   if (header.area.offset < upper.size_bytes()) {
     return corrupt("{}: state area: lies at {}, inside the image of {} bytes", name,
@@ -199,10 +203,11 @@ Result<void> check_sections(const std::string& name, const StateHeader& header,
   const StateArea& area = header.area;
   if (area.durable_bitmap.length != bitmap || area.live_bitmap.length != bitmap ||
       area.fixed_blocks.length != fixed) {
-    return corrupt("{}: state area: its bitmaps of {} and {} bytes and {} bytes of fixed blocks "
-                   "do not fit an image that needs {} and {}",
-                   name, area.durable_bitmap.length, area.live_bitmap.length,
-                   area.fixed_blocks.length, bitmap, fixed);
+    return corrupt(
+        "{}: state area: its bitmaps of {} and {} bytes and {} bytes of fixed blocks "
+        "do not fit an image that needs {} and {}",
+        name, area.durable_bitmap.length, area.live_bitmap.length, area.fixed_blocks.length, bitmap,
+        fixed);
   }
   return {};
 }

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "fsparse/volume.h"
-#include "overlay/host/file.h"
 #include "overlay/geometry/geometry.h"
+#include "overlay/host/file.h"
 #include "overlay/upper/upper_format.h"
 
 namespace unionfs {
@@ -27,14 +27,14 @@ struct StateArea {
   uint64_t offset = 0;  // of the state area in the upper
   uint64_t generation = 0;
   uint64_t session_number = 0;
-  uint32_t flags = 0;   // upper_format::kFlag...
+  uint32_t flags = 0;  // upper_format::kFlag...
   upper_format::LowerIdentity lower = {};
   FileRange durable_bitmap;
   FileRange live_bitmap;
   FileRange fixed_blocks;
   FileRange layer_tables;
   FileRange translated_blocks;
-  FileRange journal;    // empty, or a committed checkpoint that is not home yet
+  FileRange journal;  // empty, or a committed checkpoint that is not home yet
 
   uint64_t stamp_offset() const { return offset + upper_format::kStampOffset; }
   // Where the file ends.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/upper/upper_facts.h"
 
-#include "overlay/upper/upper_state.h"
 #include "overlay/upper/layer.h"
+#include "overlay/upper/layer_tree.h"
 #include "overlay/upper/live_stamp.h"
 #include "overlay/upper/session_bitmap.h"
-#include "overlay/upper/layer_tree.h"
+#include "overlay/upper/upper_state.h"
 
 namespace unionfs {
 namespace {
@@ -29,24 +29,24 @@ Result<void> count_layer(const Volume& upper, const LayerTables& tables, UpperFa
     used_inodes += layout.inodes_per_group - counters.free_inodes_count;
     facts.own_directories += counters.used_dirs_count;
   }
-  facts.own_inodes = used_inodes - reserved +
-                     static_cast<uint64_t>(std::popcount(tables.reserved_inodes_own));
+  facts.own_inodes =
+      used_inodes - reserved + static_cast<uint64_t>(std::popcount(tables.reserved_inodes_own));
   facts.translated_blocks = tables.translated.size();
   facts.inode_whiteouts = tables.inode_whiteouts.size();
   for (const BlockRange& range : tables.block_whiteouts) {
     facts.block_whiteouts += range.count();
   }
-  return walk_layer(
-      upper, {[&facts](const LayerDirectory& directory) -> Result<void> {
-                facts.opaque_directories += directory.record.is_opaque() ? 1 : 0;
-                return {};
-              },
-              [&facts](const LayerDirectory&, const NamedEntry& entry) -> Result<void> {
-                facts.own_names += entry.kind == EntryKind::kReal ? 1 : 0;
-                facts.fallthrus += entry.kind == EntryKind::kFallthru ? 1 : 0;
-                facts.whiteouts += entry.kind == EntryKind::kWhiteout ? 1 : 0;
-                return {};
-              }});
+  return walk_layer(upper,
+                    {[&facts](const LayerDirectory& directory) -> Result<void> {
+                       facts.opaque_directories += directory.record.is_opaque() ? 1 : 0;
+                       return {};
+                     },
+                     [&facts](const LayerDirectory&, const NamedEntry& entry) -> Result<void> {
+                       facts.own_names += entry.kind == EntryKind::kReal ? 1 : 0;
+                       facts.fallthrus += entry.kind == EntryKind::kFallthru ? 1 : 0;
+                       facts.whiteouts += entry.kind == EntryKind::kWhiteout ? 1 : 0;
+                       return {};
+                     }});
 }
 
 Result<uint64_t> count_written(PosixFile& upper, const StateArea& area, const Layout& layout) {
@@ -54,8 +54,8 @@ Result<uint64_t> count_written(PosixFile& upper, const StateArea& area, const La
   UNIONFS_ASSIGN(const bool is_live, is_live_current(upper, area, boot_id));
   const FileRange& range = is_live ? area.live_bitmap : area.durable_bitmap;
   if (range.length < divide_round_up(layout.block_count, 8)) {
-    return corrupt("{}: state area: a bitmap of {} bytes for {} blocks", upper.name(),
-                   range.length, layout.block_count);
+    return corrupt("{}: state area: a bitmap of {} bytes for {} blocks", upper.name(), range.length,
+                   layout.block_count);
   }
   UNIONFS_ASSIGN(const auto bitmap, SessionBitmap::open_for_reading(upper, range));
   return bitmap->count_set(BlockNumber(layout.block_count));

@@ -25,7 +25,7 @@ namespace unionfs::upper_format {
 // so the mark and s_blocks_count change together.
 struct Mark {
   std::array<char, 8> magic;
-  Le64 state_offset;   // bytes from the start of the file
+  Le64 state_offset;  // bytes from the start of the file
   Le32 version;
   Le32 reserved;
 };
@@ -70,22 +70,22 @@ constexpr uint32_t kFlagUnproven = 0x2;  // power was lost during this session: 
 // Two slots, a page apart; the valid one with the higher generation counts.
 // One sector, so a slot is written whole or not at all.
 struct Header {
-  std::array<char, 8> magic;   // 0x000
-  Le32 version;                // 0x008
-  Le32 flags;                  // 0x00c
-  Le64 generation;             // 0x010
-  Le64 checksum;               // 0x018: XXH3-64 of the header with this field zero
-  Le64 state_offset;           // 0x020: of the state area, as in the mark
-  Le64 session_number;         // 0x028: raised when a session is retired
-  Le32 merged_block_count;     // 0x030
-  Le32 block_size_bytes;       // 0x034
-  LowerIdentity lower;         // 0x038
-  Section durable_bitmap;      // 0x070: one bit per merged block: written, as of the last flush
-  Section live_bitmap;         // 0x080: the same, as of now; only with a matching stamp
-  Section fixed_blocks;        // 0x090: raw copies of written F-blocks, by rank
-  Section layer_tables;        // 0x0a0
-  Section translated_blocks;   // 0x0b0: raw copies of written translated blocks, by index
-  Section journal;             // 0x0c0: of a committed checkpoint that is not home yet, or empty
+  std::array<char, 8> magic;  // 0x000
+  Le32 version;               // 0x008
+  Le32 flags;                 // 0x00c
+  Le64 generation;            // 0x010
+  Le64 checksum;              // 0x018: XXH3-64 of the header with this field zero
+  Le64 state_offset;          // 0x020: of the state area, as in the mark
+  Le64 session_number;        // 0x028: raised when a session is retired
+  Le32 merged_block_count;    // 0x030
+  Le32 block_size_bytes;      // 0x034
+  LowerIdentity lower;        // 0x038
+  Section durable_bitmap;     // 0x070: one bit per merged block: written, as of the last flush
+  Section live_bitmap;        // 0x080: the same, as of now; only with a matching stamp
+  Section fixed_blocks;       // 0x090: raw copies of written F-blocks, by rank
+  Section layer_tables;       // 0x0a0
+  Section translated_blocks;  // 0x0b0: raw copies of written translated blocks, by index
+  Section journal;            // 0x0c0: of a committed checkpoint that is not home yet, or empty
   std::array<uint8_t, 0x130> reserved;  // 0x0d0
 };
 static_assert(sizeof(Header) == 512);
@@ -110,12 +110,12 @@ constexpr std::array<char, 8> kStampMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 
 // followed by its bytes; that is also the order of the work.
 struct JournalHead {
   std::array<char, 8> magic;
-  Le64 checksum;       // XXH3-64 of the journal with this field zero
-  Le64 file_size;      // of the upper, afterwards
-  Le32 run_count;      // JournalRun, each with `length` bytes behind it
-  Le32 punch_count;    // JournalRun, without bytes; these come first
-  Header header;       // the one that retires journal and session; generation and
-                       // checksum are set when it is written
+  Le64 checksum;     // XXH3-64 of the journal with this field zero
+  Le64 file_size;    // of the upper, afterwards
+  Le32 run_count;    // JournalRun, each with `length` bytes behind it
+  Le32 punch_count;  // JournalRun, without bytes; these come first
+  Header header;     // the one that retires journal and session; generation and
+                     // checksum are set when it is written
 };
 static_assert(sizeof(JournalHead) == 544);
 
@@ -132,19 +132,19 @@ struct JournalRun {
 // then the arrays in the order of their counts, without gaps.
 struct LayerTablesHead {
   std::array<char, 8> magic;
-  Le64 checksum;               // XXH3-64 of head and arrays with this field zero
-  Le32 merged_rev_level;       // the merged superblock's revision and features
+  Le64 checksum;          // XXH3-64 of head and arrays with this field zero
+  Le32 merged_rev_level;  // the merged superblock's revision and features
   Le32 merged_feature_compat;
   Le32 merged_feature_incompat;
   Le32 merged_feature_ro_compat;
-  Le32 reserved_inodes_own;    // bit n - 1: inode n (1 .. 10) is the layer's own
-  Le32 boot_own;               // 1: the boot area is the layer's own
-  Le32 translated_count;       // TranslatedBlock, ascending by block
-  Le32 kept_inode_count;       // KeptInode, ascending by inode
-  Le32 kept_xattr_count;       // KeptXattr, ascending by block
-  Le32 group_counters_count;   // GroupCounters, ascending by group
-  Le32 block_whiteout_count;   // WhiteoutRun of blocks, ascending, disjoint
-  Le32 inode_whiteout_count;   // WhiteoutRun of inodes, ascending, disjoint
+  Le32 reserved_inodes_own;   // bit n - 1: inode n (1 .. 10) is the layer's own
+  Le32 boot_own;              // 1: the boot area is the layer's own
+  Le32 translated_count;      // TranslatedBlock, ascending by block
+  Le32 kept_inode_count;      // KeptInode, ascending by inode
+  Le32 kept_xattr_count;      // KeptXattr, ascending by block
+  Le32 group_counters_count;  // GroupCounters, ascending by group
+  Le32 block_whiteout_count;  // WhiteoutRun of blocks, ascending, disjoint
+  Le32 inode_whiteout_count;  // WhiteoutRun of inodes, ascending, disjoint
 };
 static_assert(sizeof(LayerTablesHead) == 64);
 
@@ -155,16 +155,16 @@ enum class TranslatedKind : uint8_t {
   kDirectory = 1,  // a block of names
   kIndirect = 2,   // a block of block pointers
   kXattr = 3,
-  kSymlink = 4,    // the target of a long symlink
-  kXattrCount = 5, // not own: the lower's xattr block with another reference count
+  kSymlink = 4,     // the target of a long symlink
+  kXattrCount = 5,  // not own: the lower's xattr block with another reference count
 };
 
 struct TranslatedBlock {
   Le32 block;
-  Le32 inode;          // the owner; of an xattr block the lowest-numbered owner
-  Le32 file_block;     // first file block the block holds or leads to
-  uint8_t kind;        // TranslatedKind
-  uint8_t level;       // kIndirect: 1 .. 3
+  Le32 inode;       // the owner; of an xattr block the lowest-numbered owner
+  Le32 file_block;  // first file block the block holds or leads to
+  uint8_t kind;     // TranslatedKind
+  uint8_t level;    // kIndirect: 1 .. 3
   Le16 reserved;
 };
 static_assert(sizeof(TranslatedBlock) == 16);

@@ -7,8 +7,7 @@ namespace unionfs {
 namespace {
 
 Result<StateHeader> header_of(const File& upper, const Superblock& superblock) {
-  UNIONFS_ASSIGN(const uint64_t offset,
-                 required_state_offset_of(upper.name(), superblock.raw()));
+  UNIONFS_ASSIGN(const uint64_t offset, required_state_offset_of(upper.name(), superblock.raw()));
   return read_state_header(upper, offset);
 }
 

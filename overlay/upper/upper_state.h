@@ -14,10 +14,10 @@ namespace unionfs {
 
 // Refers to the upper it was read from, which must outlive it.
 struct UpperState {
-  const File* file = nullptr;          // the upper, or `stage`
-  std::unique_ptr<StagedFile> stage;   // with a journal: the upper as it will be
-  StateArea journal_area;              // with a journal: the area that has it
-  StateHeader header;                  // of `file`; its sizes are the superblock's
+  const File* file = nullptr;         // the upper, or `stage`
+  std::unique_ptr<StagedFile> stage;  // with a journal: the upper as it will be
+  StateArea journal_area;             // with a journal: the area that has it
+  StateHeader header;                 // of `file`; its sizes are the superblock's
 
   bool has_journal() const { return stage != nullptr; }
 };

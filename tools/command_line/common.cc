@@ -186,14 +186,13 @@ std::string printable(std::string_view name) {
 
 std::string mode_text(uint16_t mode) {
   std::string text = "?rwxrwxrwx";
-  constexpr std::array<std::pair<uint16_t, char>, 7> kTypes = {
-      {{ext2::kModeFifo, 'p'},
-       {ext2::kModeCharDevice, 'c'},
-       {ext2::kModeDirectory, 'd'},
-       {ext2::kModeBlockDevice, 'b'},
-       {ext2::kModeRegular, '-'},
-       {ext2::kModeSymlink, 'l'},
-       {ext2::kModeSocket, 's'}}};
+  constexpr std::array<std::pair<uint16_t, char>, 7> kTypes = {{{ext2::kModeFifo, 'p'},
+                                                                {ext2::kModeCharDevice, 'c'},
+                                                                {ext2::kModeDirectory, 'd'},
+                                                                {ext2::kModeBlockDevice, 'b'},
+                                                                {ext2::kModeRegular, '-'},
+                                                                {ext2::kModeSymlink, 'l'},
+                                                                {ext2::kModeSocket, 's'}}};
   for (const auto& [type, letter] : kTypes) {
     if ((mode & ext2::kModeTypeMask) == type) {
       text[0] = letter;

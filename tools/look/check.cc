@@ -3,9 +3,9 @@
 // unionfs-img check: whether an upper keeps the contract, and mending it.
 #include <algorithm>
 
-#include "overlay/upper/journal.h"
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/check/checked_upper.h"
+#include "overlay/upper/journal.h"
 #include "tools/command_line/common.h"
 
 namespace unionfs::img {
@@ -127,8 +127,8 @@ class Checker {
     if (arguments_.as_json) {
       Json list = Json::array();
       for (const Violation& violation : violations_) {
-        list.push_back({{"message", printable(violation.message)},
-                        {"can-repair", violation.can_repair}});
+        list.push_back(
+            {{"message", printable(violation.message)}, {"can-repair", violation.can_repair}});
       }
       print_json(Json{{"upper", arguments_.upper},
                       {"corruptions", violations_.size()},

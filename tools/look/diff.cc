@@ -3,9 +3,9 @@
 // unionfs-img diff: what changed against the lower.
 #include <fmt/ranges.h>
 
+#include "overlay/changes/diff_tree.h"
 #include "overlay/merged/view_image.h"
 #include "tools/command_line/common.h"
-#include "overlay/changes/diff_tree.h"
 
 namespace unionfs::img {
 namespace {
@@ -99,7 +99,8 @@ void print_changes(const std::vector<Change>& changes) {
   std::array<uint64_t, kKinds.size()> counts = {};
   for (const Change& change : changes) {
     ++counts[static_cast<size_t>(change.kind)];
-    const char* slash = change.file_type == ext2::kFileTypeDirectory && change.path != "/" ? "/" : "";
+    const char* slash =
+        change.file_type == ext2::kFileTypeDirectory && change.path != "/" ? "/" : "";
     const std::string from =
         change.kind == ChangeKind::kRenamed ? printable(change.from) + slash + " -> " : "";
     fmt::print("{:<8}  {}{}{}{}\n", name_of(change.kind), from, printable(change.path), slash,

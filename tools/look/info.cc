@@ -3,8 +3,8 @@
 // unionfs-img info: what an upper is, what it holds, what could become of it.
 #include <fmt/ranges.h>
 
-#include "tools/command_line/common.h"
 #include "overlay/upper/upper_facts.h"
+#include "tools/command_line/common.h"
 
 namespace unionfs::img {
 namespace {
@@ -70,40 +70,39 @@ std::vector<std::string> flag_names(uint32_t flags) {
 
 Json to_json(const CommonArguments& arguments, const UpperFacts& facts, const PosixFile& upper) {
   const upper_format::LowerIdentity& lower = facts.area.lower;
-  return Json{
-      {"upper", arguments.upper},
-      {"format", "unionfs-upper"},
-      {"format-version", upper_format::kVersion},
-      {"merged-size", facts.merged_size_bytes},
-      {"block-size", facts.block_size_bytes},
-      {"file-size", upper.size_bytes()},
-      {"disk-size", disk_bytes(upper)},
-      {"lower",
-       {{"uuid", uuid_text(lower.uuid)},
-        {"block-size", lower.block_size_bytes.value()},
-        {"block-count", lower.s_blocks_count.value()},
-        {"inode-count", lower.s_inodes_count.value()},
-        {"mounted", lower.s_mtime.value()},
-        {"written", lower.s_wtime.value()},
-        {"checked", lower.s_lastcheck.value()},
-        {"hash", hex(lower.hash)}}},
-      {"session",
-       {{"number", facts.area.session_number},
-        {"open", facts.written_blocks > 0},
-        {"written-blocks", facts.written_blocks}}},
-      {"flags", flag_names(facts.area.flags)},
-      {"journal-pending", facts.has_journal},
-      {"layer",
-       {{"own-inodes", facts.own_inodes},
-        {"own-directories", facts.own_directories},
-        {"own-blocks", facts.own_blocks},
-        {"own-names", facts.own_names},
-        {"fallthru-names", facts.fallthrus},
-        {"whiteout-names", facts.whiteouts},
-        {"opaque-directories", facts.opaque_directories},
-        {"whiteout-blocks", facts.block_whiteouts},
-        {"whiteout-inodes", facts.inode_whiteouts},
-        {"translated-blocks", facts.translated_blocks}}}};
+  return Json{{"upper", arguments.upper},
+              {"format", "unionfs-upper"},
+              {"format-version", upper_format::kVersion},
+              {"merged-size", facts.merged_size_bytes},
+              {"block-size", facts.block_size_bytes},
+              {"file-size", upper.size_bytes()},
+              {"disk-size", disk_bytes(upper)},
+              {"lower",
+               {{"uuid", uuid_text(lower.uuid)},
+                {"block-size", lower.block_size_bytes.value()},
+                {"block-count", lower.s_blocks_count.value()},
+                {"inode-count", lower.s_inodes_count.value()},
+                {"mounted", lower.s_mtime.value()},
+                {"written", lower.s_wtime.value()},
+                {"checked", lower.s_lastcheck.value()},
+                {"hash", hex(lower.hash)}}},
+              {"session",
+               {{"number", facts.area.session_number},
+                {"open", facts.written_blocks > 0},
+                {"written-blocks", facts.written_blocks}}},
+              {"flags", flag_names(facts.area.flags)},
+              {"journal-pending", facts.has_journal},
+              {"layer",
+               {{"own-inodes", facts.own_inodes},
+                {"own-directories", facts.own_directories},
+                {"own-blocks", facts.own_blocks},
+                {"own-names", facts.own_names},
+                {"fallthru-names", facts.fallthrus},
+                {"whiteout-names", facts.whiteouts},
+                {"opaque-directories", facts.opaque_directories},
+                {"whiteout-blocks", facts.block_whiteouts},
+                {"whiteout-inodes", facts.inode_whiteouts},
+                {"translated-blocks", facts.translated_blocks}}}};
 }
 
 void add_outlook(Json& json, const Outlook& outlook) {

@@ -3,8 +3,8 @@
 // unionfs-img ls: the layer as a tree of names.
 #include <map>
 
-#include "tools/command_line/common.h"
 #include "overlay/upper/layer_tree.h"
+#include "tools/command_line/common.h"
 
 namespace unionfs::img {
 namespace {
@@ -21,11 +21,11 @@ class Lister {
   Result<void> list() {
     UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, InodeNumber(ext2::kRootInode)));
     show_own("/", "/", 0, root);
-    UNIONFS_TRY(walk_layer(
-        upper_, {[](const LayerDirectory&) -> Result<void> { return {}; },
-                 [this](const LayerDirectory& directory, const NamedEntry& entry) {
-                   return show(directory, entry);
-                 }}));
+    UNIONFS_TRY(
+        walk_layer(upper_, {[](const LayerDirectory&) -> Result<void> { return {}; },
+                            [this](const LayerDirectory& directory, const NamedEntry& entry) {
+                              return show(directory, entry);
+                            }}));
     if (arguments_.as_json) {
       print_json(json_);
     }
@@ -95,8 +95,8 @@ class Lister {
       return;
     }
     const bool is_directory = record != nullptr && record->is_directory() && depth > 0;
-    const std::string shown = fmt::format("{:{}}{}{}", "", size_t{depth} * 2, printable(name),
-                                          is_directory ? "/" : "");
+    const std::string shown =
+        fmt::format("{:{}}{}{}", "", size_t{depth} * 2, printable(name), is_directory ? "/" : "");
     if (!arguments_.is_long) {
       fmt::print("{:<8}  {}\n", mark, shown);
     } else if (record == nullptr) {
@@ -117,9 +117,10 @@ class Lister {
 Result<int> list(const LsArguments& arguments) {
   UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
   if (open->disk().session_block_count() > 0) {
-    note(fmt::format("{}: a session is open; what it changed is not in the layer yet "
-                     "(see unionfs-img diff)",
-                     arguments.upper));
+    note(
+        fmt::format("{}: a session is open; what it changed is not in the layer yet "
+                    "(see unionfs-img diff)",
+                    arguments.upper));
   }
   if (arguments.is_long && !arguments.as_json) {
     fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", "MARK", "INODE", "MODE", "SIZE", "OWN",

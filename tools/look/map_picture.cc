@@ -25,7 +25,9 @@ constexpr std::array<OwnerLook, kOwnerCount> kLooks = {{
     {"zero", "in neither: zeros", '.', "90", "#eceff1"},
 }};
 
-const OwnerLook& look_of(Owner owner) { return kLooks[static_cast<size_t>(owner)]; }
+const OwnerLook& look_of(Owner owner) {
+  return kLooks[static_cast<size_t>(owner)];
+}
 
 Owner owner_of(const Run& run, const StateArea& area) {
   switch (run.source) {
@@ -72,7 +74,9 @@ Owner largest(const Shares& shares) {
 // rest, the more of it the stronger.
 constexpr std::array<Owner, 2> kOnTop = {Owner::kUpper, Owner::kState};
 
-double share_of(const Shares& shares, Owner owner) { return shares[static_cast<size_t>(owner)]; }
+double share_of(const Shares& shares, Owner owner) {
+  return shares[static_cast<size_t>(owner)];
+}
 
 uint64_t bytes_of(const OwnerMap& map, Owner owner) {
   return map.block_counts[static_cast<size_t>(owner)] * map.block_size_bytes;
@@ -100,7 +104,9 @@ std::string xml_text(const std::string& text) {
 
 }  // namespace
 
-const char* owner_name(Owner owner) { return look_of(owner).name; }
+const char* owner_name(Owner owner) {
+  return look_of(owner).name;
+}
 
 bool has_place(Owner owner) {
   return owner == Owner::kLower || owner == Owner::kUpper || owner == Owner::kState;
@@ -132,8 +138,7 @@ OwnerMap make_owner_map(const MergedView& view, const StateArea& area) {
 std::string terminal_picture(const OwnerMap& map) {
   constexpr size_t kColumns = 64;
   constexpr size_t kMaxRows = 16;
-  const size_t rows =
-      std::clamp<size_t>(divide_round_up(map.block_count, kColumns), 1, kMaxRows);
+  const size_t rows = std::clamp<size_t>(divide_round_up(map.block_count, kColumns), 1, kMaxRows);
   const std::vector<Shares> cells = shares_of_cells(map, rows * kColumns);
   std::string picture;
   for (size_t row = 0; row < rows; ++row) {
@@ -152,9 +157,9 @@ std::string terminal_picture(const OwnerMap& map) {
   }
   for (size_t i = 0; i < kOwnerCount; ++i) {
     const OwnerLook& look = kLooks[i];
-    picture += fmt::format("  \033[{}m{}\033[0m {:<12} {:>12}  {}\n", look.terminal_colour,
-                           look.letter, look.name,
-                           human_size(bytes_of(map, static_cast<Owner>(i))), look.meaning);
+    picture +=
+        fmt::format("  \033[{}m{}\033[0m {:<12} {:>12}  {}\n", look.terminal_colour, look.letter,
+                    look.name, human_size(bytes_of(map, static_cast<Owner>(i))), look.meaning);
   }
   return picture;
 }
@@ -166,8 +171,7 @@ std::string svg_picture(const OwnerMap& map) {
   constexpr size_t kLeftPixels = 90;
   constexpr size_t kTopPixels = 70;
   constexpr size_t kLegendLinePixels = 20;
-  const size_t rows =
-      std::clamp<size_t>(divide_round_up(map.block_count, kColumns), 1, kMaxRows);
+  const size_t rows = std::clamp<size_t>(divide_round_up(map.block_count, kColumns), 1, kMaxRows);
   const std::vector<Shares> cells = shares_of_cells(map, rows * kColumns);
   const size_t legend_top = kTopPixels + rows * kCellPixels + 30;
   const size_t width = kLeftPixels + kColumns * kCellPixels + 30;
@@ -181,10 +185,10 @@ std::string svg_picture(const OwnerMap& map) {
       width, height);
   svg += fmt::format("<text x=\"20\" y=\"28\" font-size=\"16\">{} over {}</text>\n",
                      xml_text(printable(map.upper_name)), xml_text(printable(map.lower_name)));
-  svg += fmt::format(
-      "<text x=\"20\" y=\"50\" fill=\"#555\">merged image of {}, a cell is {}</text>\n",
-      human_size(map.block_count * map.block_size_bytes),
-      human_size(map.block_count * map.block_size_bytes / (rows * kColumns)));
+  svg +=
+      fmt::format("<text x=\"20\" y=\"50\" fill=\"#555\">merged image of {}, a cell is {}</text>\n",
+                  human_size(map.block_count * map.block_size_bytes),
+                  human_size(map.block_count * map.block_size_bytes / (rows * kColumns)));
   for (size_t row = 0; row < rows; ++row) {
     const size_t y = kTopPixels + row * kCellPixels;
     if (row % 8 == 0) {
@@ -203,8 +207,8 @@ std::string svg_picture(const OwnerMap& map) {
         svg += fmt::format(
             "<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\" "
             "fill-opacity=\"{:.2f}\"/>\n",
-            look_of(owner).name, x, y, kCellPixels - 1, kCellPixels - 1,
-            look_of(owner).svg_colour, opacity);
+            look_of(owner).name, x, y, kCellPixels - 1, kCellPixels - 1, look_of(owner).svg_colour,
+            opacity);
       };
       cell(largest(rest), 1);
       for (const Owner top : kOnTop) {

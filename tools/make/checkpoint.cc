@@ -35,9 +35,10 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
   UNIONFS_ASSIGN(const auto overlay, Overlay::prepare(std::move(options)));
   UNIONFS_TRY(overlay->open(false));
   if (const Result<void> proven = overlay->disk().check_proven(); !proven) {
-    note(fmt::format("{}: {}; it becomes a layer all the same, if nothing is found against it "
-                     "(--fsck has it checked first)",
-                     arguments.upper, proven.error().message));
+    note(
+        fmt::format("{}: {}; it becomes a layer all the same, if nothing is found against it "
+                    "(--fsck has it checked first)",
+                    arguments.upper, proven.error().message));
   }
   const auto figures = overlay->checkpoint(false);
   UNIONFS_TRY(overlay->close());

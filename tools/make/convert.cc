@@ -92,8 +92,8 @@ Result<int> convert(const ConvertArguments& arguments) {
                                        std::as_writable_bytes(std::span(&raw, 1))));
   const bool is_clean = (raw.s_state & ext2::kStateValid) != 0;
   if (!is_clean) {
-    note(fmt::format("{}: the file system was not cleanly unmounted; run e2fsck",
-                     arguments.output));
+    note(
+        fmt::format("{}: the file system was not cleanly unmounted; run e2fsck", arguments.output));
   }
   if (arguments.as_json) {
     print_json(Json{{"output", arguments.output},

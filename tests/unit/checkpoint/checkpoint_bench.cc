@@ -234,13 +234,13 @@ CheckpointImages::CheckpointImages(uint32_t block_size_bytes)
   disk = open_disk(lower_, *upper);
   before_ = read_all(*disk);
   write_differences(
-      *disk, changed_by_debugfs(
-                 *disk, {"rm /new/large", "write @/larger /new/larger", "mkdir /etc/more",
-                         "write @/small /etc/more/small", "rm /link", "mknod /link c 1 3",
-                         "ln /hello /new/hello", "set_inode_field /hello links_count 3",
-                         "set_inode_field /new/small mtime 20200101", "rm /new/link",
-                         "punch /etc/deep/deeper/large 100 150", "unlink /etc/middle",
-                         "set_inode_field /new/pipe uid 77"}));
+      *disk,
+      changed_by_debugfs(*disk, {"rm /new/large", "write @/larger /new/larger", "mkdir /etc/more",
+                                 "write @/small /etc/more/small", "rm /link", "mknod /link c 1 3",
+                                 "ln /hello /new/hello", "set_inode_field /hello links_count 3",
+                                 "set_inode_field /new/small mtime 20200101", "rm /new/link",
+                                 "punch /etc/deep/deeper/large 100 150", "unlink /etc/middle",
+                                 "set_inode_field /new/pipe uid 77"}));
   expect_success(disk->close());
   session_ = read_all(*disk);
   disk.reset();

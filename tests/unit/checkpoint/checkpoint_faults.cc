@@ -226,8 +226,7 @@ TEST_CASE("Checkpoint: a second one has nothing to do", "[checkpoint]") {
   CHECK((content_of(images, shown(images.lower(), *upper)) == Content::kLayer));
 }
 
-TEST_CASE("Checkpoint: a journal that is not home yet shows the layer to readers",
-          "[checkpoint]") {
+TEST_CASE("Checkpoint: a journal that is not home yet shows the layer to readers", "[checkpoint]") {
   const CheckpointImages& images = CheckpointImages::of(1024);
   int pending = 0;
   for (uint64_t number = 1;; ++number) {
@@ -273,10 +272,12 @@ TEST_CASE("Checkpoint: a damaged journal is refused, not replayed", "[checkpoint
       pending = upper->clone();
     }
   }
-  const StateArea area = value_of(read_state_header(
-      *pending, *value_of(state_offset_of("upper.img", pending->get<ext2::Superblock>(
-                                                           ext2::kSuperblockOffsetBytes)))))
-                             .area;
+  const StateArea area =
+      value_of(read_state_header(
+                   *pending,
+                   *value_of(state_offset_of(
+                       "upper.img", pending->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes)))))
+          .area;
   REQUIRE(area.journal.length > 0);
   std::mt19937_64 random(test_seed("a damaged journal"));
   for (int i = 0; i < 100; ++i) {
@@ -285,8 +286,8 @@ TEST_CASE("Checkpoint: a damaged journal is refused, not replayed", "[checkpoint
     const auto upper = pending->clone();
     upper->put(offset, static_cast<uint8_t>(upper->get<uint8_t>(offset) ^ (1U << random() % 8)));
     const std::vector<std::byte> raw = raw_bytes(*upper);
-    const auto disk = Disk::load(images.lower().volume, *images.lower().file, *upper, kBootId,
-                                 quiet_log());
+    const auto disk =
+        Disk::load(images.lower().volume, *images.lower().file, *upper, kBootId, quiet_log());
     CHECK((expect_error(disk, {"journal"}) == ErrorKind::kCorrupt));
     CHECK(raw_bytes(*upper) == raw);
   }

@@ -72,7 +72,8 @@ void hostile_round(const CheckpointImages& images, uint64_t seed, HostileFigures
     return;
   }
   ++figures.accepted;
-  const std::string differing = difference(facts_of(session), facts_of(shown(images.lower(), *upper)));
+  const std::string differing =
+      difference(facts_of(session), facts_of(shown(images.lower(), *upper)));
   CHECK(differing == "");
   // What was accepted can be gone on with.
   auto next = open_disk(images.lower(), *upper);
@@ -136,8 +137,7 @@ ext2::DirectoryEntry& entry_of(MemoryImage& image, const Volume& volume,
                                const InodeRecord& directory, const std::string& name) {
   const auto entry = value_of(find_name(volume, directory, name));
   REQUIRE(entry);
-  return image.edit<ext2::DirectoryEntry>(volume.layout().offset_of(entry->block) +
-                                          entry->offset);
+  return image.edit<ext2::DirectoryEntry>(volume.layout().offset_of(entry->block) + entry->offset);
 }
 
 }  // namespace
@@ -192,8 +192,7 @@ TEST_CASE("Checkpoint: refuses a pointer outside the image", "[checkpoint][hosti
       {"inode", "outside"});
 }
 
-TEST_CASE("Checkpoint: refuses directories that only contain each other",
-          "[checkpoint][hostile]") {
+TEST_CASE("Checkpoint: refuses directories that only contain each other", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
         // /etc/deep/deeper gets /etc's place inside itself: etc <- deeper <- deep <- etc.
@@ -243,8 +242,7 @@ TEST_CASE("Checkpoint: refuses metadata that is marked free", "[checkpoint][host
       {"group 2", "metadata is marked free"});
 }
 
-TEST_CASE("Checkpoint: refuses a freed block that an unchanged file has",
-          "[checkpoint][hostile]") {
+TEST_CASE("Checkpoint: refuses a freed block that an unchanged file has", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
         const BlockNumber block = inode_at(volume, {"etc", "middle"}).pointer(3);

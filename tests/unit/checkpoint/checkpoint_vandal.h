@@ -54,7 +54,7 @@ class Vandal {
   std::vector<Group> groups_;
   std::vector<uint32_t> used_;
   std::vector<uint32_t> directories_;
-  std::vector<uint64_t> entries_;   // offsets
+  std::vector<uint64_t> entries_;  // offsets
   std::vector<uint64_t> blocks_;
   std::vector<uint64_t> indirect_;
   std::vector<uint64_t> names_;

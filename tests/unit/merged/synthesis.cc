@@ -8,8 +8,8 @@
 
 #include "fsparse/bitmap.h"
 #include "fsparse/directory.h"
-#include "overlay/upper/layer_create.h"
 #include "overlay/host/posix_file.h"
+#include "overlay/upper/layer_create.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 using namespace unionfs;

@@ -31,8 +31,7 @@ struct FaultyDisk {
 
   Session& session() { return disk->session(); }
   bool is_stamped() const {
-    const auto stamp =
-        upper->get<upper_format::Stamp>(disk->state_area().stamp_offset());
+    const auto stamp = upper->get<upper_format::Stamp>(disk->state_area().stamp_offset());
     return stamp.magic == upper_format::kStampMagic;
   }
   // The content after a restart of the server, in this boot or another.
@@ -394,8 +393,7 @@ TEST_CASE("Disk: loading and reading write nothing", "[disk]") {
   }
 }
 
-TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the next",
-          "[disk]") {
+TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the next", "[disk]") {
   const BenchImages& images = BenchImages::of(kBlock);
   const auto upper = images.upper();
   const uint64_t offset = offset_of("lower data");

@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <random>
 
+#include "tests/unit/session/session_bench.h"
 #include "tests/unit/support/power_loss_file.h"
 #include "tests/unit/support/sector_model.h"
-#include "tests/unit/session/session_bench.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
@@ -237,8 +237,8 @@ class Round {
     if (const Result<void> read = disk->read(0, content); !read) {
       return note_error(read.error());
     }
-    complaint_ = is_power_loss ? model_.judge_after_power_loss(content)
-                               : model_.judge_after_death(content);
+    complaint_ =
+        is_power_loss ? model_.judge_after_power_loss(content) : model_.judge_after_death(content);
     if (is_power_loss) {
       model_.adopt_after_power_loss(content);
     } else {
@@ -319,8 +319,8 @@ TEST_CASE("Power loss: across pages of the bitmap", "[power_loss]") {
 
 TEST_CASE("Power loss: a missing sync is found", "[power_loss]") {
   const Arena arena = make_arena(1024);
-  for (const Flaw flaw : {Flaw::kNoSyncBeforeBits, Flaw::kNoSyncAfterBits,
-                          Flaw::kFlushDoesNothing, Flaw::kLiveBitsAfterPower}) {
+  for (const Flaw flaw : {Flaw::kNoSyncBeforeBits, Flaw::kNoSyncAfterBits, Flaw::kFlushDoesNothing,
+                          Flaw::kLiveBitsAfterPower}) {
     INFO("flaw " << static_cast<int>(flaw));
     const auto complaint = find_flaw(arena, 1, 400, flaw);
     CHECK_THAT(complaint.value_or("not found"), Catch::Contains("after a power loss"));
@@ -380,12 +380,18 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
   const uint64_t super = images.place("superblock").value() * 1024;
   const uint64_t own = images.place("own").value() * 1024;
   const std::vector<Step> steps = {
-      {Step::kWrite, data + 100, 300},       {Step::kWrite, super, 512},
-      {Step::kFlush},                        {Step::kWrite, data + 600, 424},
-      {Step::kWrite, translated + 512, 512}, {Step::kTrim, data, 1024},
-      {Step::kWrite, own, 700},              {Step::kFlush},
-      {Step::kZero, data + 1024, 1024},      {Step::kWrite, data + 1536, 512},
-      {Step::kWrite, data + 1600, 100},      {Step::kFlush},
+      {Step::kWrite, data + 100, 300},
+      {Step::kWrite, super, 512},
+      {Step::kFlush},
+      {Step::kWrite, data + 600, 424},
+      {Step::kWrite, translated + 512, 512},
+      {Step::kTrim, data, 1024},
+      {Step::kWrite, own, 700},
+      {Step::kFlush},
+      {Step::kZero, data + 1024, 1024},
+      {Step::kWrite, data + 1536, 512},
+      {Step::kWrite, data + 1600, 100},
+      {Step::kFlush},
       {Step::kWrite, data + 1024, 512},
   };
   const uint64_t begin = PowerLossFile(images.upper()).change_count();
@@ -394,8 +400,8 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
   for (uint64_t crash = begin + 1; !is_over; ++crash) {
     PowerLossFile file(images.upper());
     SectorModel model(images.merged());
-    const auto disk = value_of(Disk::load(images.lower().volume, *images.lower().file, file,
-                                          kBootId, quiet_log()));
+    const auto disk = value_of(
+        Disk::load(images.lower().volume, *images.lower().file, file, kBootId, quiet_log()));
     expect_success(disk->open(false));
     file.crash_after(crash);
     tell(*disk, file, steps, model);
@@ -408,16 +414,15 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
       const auto next = load_disk(images.lower(), *left, kNextBootId);
       expect_success(next->open(true));
       const auto complaint = model.judge_after_power_loss(read_all(*next));
-      INFO("crash at change " << crash << ", outcome " << count << ": "
-                              << complaint.value_or(""));
+      INFO("crash at change " << crash << ", outcome " << count << ": " << complaint.value_or(""));
       REQUIRE_FALSE(complaint);
       ++outcomes;
       REQUIRE(++count < 3000);
     } while (chooser.next());
 
     file.restart();
-    const auto next = value_of(Disk::load(images.lower().volume, *images.lower().file, file,
-                                          kBootId, quiet_log()));
+    const auto next = value_of(
+        Disk::load(images.lower().volume, *images.lower().file, file, kBootId, quiet_log()));
     expect_success(next->open(true));
     const auto complaint = model.judge_after_death(read_all(*next));
     INFO("crash at change " << crash << ": " << complaint.value_or(""));

@@ -20,8 +20,12 @@ struct Shape {
 };
 
 constexpr Shape kShapes[] = {
-    {"whole", 0, 256},     {"head", 0, 100},           {"tail", 77, 256},
-    {"middle", 60, 61},    {"across both ends", -130, 300}, {"five blocks", -512, 768},
+    {"whole", 0, 256},
+    {"head", 0, 100},
+    {"tail", 77, 256},
+    {"middle", 60, 61},
+    {"across both ends", -130, 300},
+    {"five blocks", -512, 768},
     {"unaligned", -500, 700},
 };
 
@@ -212,7 +216,8 @@ TEST_CASE("Session: a trim beside metadata leaves the layer whole", "[session]")
   SessionBench bench(1024);
   const Geometry& geometry = bench.disk().geometry();
   for (const FixedRange& range : geometry.fixed_ranges()) {
-    if (range.kind == FixedKind::kBoot || range.blocks.end.value() >= geometry.merged().block_count) {
+    if (range.kind == FixedKind::kBoot ||
+        range.blocks.end.value() >= geometry.merged().block_count) {
       continue;
     }
     for (const BlockNumber beside : {range.blocks.begin - 1, range.blocks.end}) {

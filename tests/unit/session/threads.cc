@@ -6,8 +6,8 @@
 #include <random>
 #include <thread>
 
-#include "tests/unit/support/power_loss_file.h"
 #include "tests/unit/session/session_bench.h"
+#include "tests/unit/support/power_loss_file.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
@@ -32,8 +32,8 @@ std::vector<BlockRange> shared_blocks(const BenchImages& images, uint64_t image_
   std::vector<BlockRange> ranges;
   for (const Place& place : images.places()) {
     const uint64_t begin = place.block.value() > 3 ? place.block.value() - 3 : 0;
-    ranges.push_back({BlockNumber(begin),
-                      BlockNumber(std::min(place.block.value() + 5, image_blocks))});
+    ranges.push_back(
+        {BlockNumber(begin), BlockNumber(std::min(place.block.value() + 5, image_blocks))});
   }
   return ranges;
 }
@@ -54,8 +54,8 @@ class Worker {
     }
     // Blocks of its own, to trim whole; they share host blocks with those of
     // the others.  Far from the shared ones: in the last appended group.
-    const BlockRange last = geometry.merged().blocks_of(
-        GroupNumber(geometry.merged().group_count() - 1));
+    const BlockRange last =
+        geometry.merged().blocks_of(GroupNumber(geometry.merged().group_count() - 1));
     for (uint64_t i = 0; i < 8; ++i) {
       const BlockNumber block = last.begin + 100 + i * kThreads + number;
       add(images.merged(), block.value() * block_size_, block_size_, true);
@@ -94,12 +94,11 @@ class Worker {
     bool is_touched = false;
   };
 
-  void add(const std::vector<std::byte>& merged, uint64_t offset, uint64_t length,
-           bool is_block) {
+  void add(const std::vector<std::byte>& merged, uint64_t offset, uint64_t length, bool is_block) {
     const auto at = merged.begin() + static_cast<ptrdiff_t>(offset);
-    const auto known =
-        std::find_if(pieces_.begin(), pieces_.end(),
-                     [offset](const Piece& piece) { return piece.offset == offset; });
+    const auto known = std::find_if(pieces_.begin(), pieces_.end(), [offset](const Piece& piece) {
+      return piece.offset == offset;
+    });
     if (known == pieces_.end()) {
       pieces_.push_back({offset, {at, at + static_cast<ptrdiff_t>(length)}, is_block, false});
     }
@@ -118,8 +117,8 @@ class Worker {
 
   void change(Piece& piece) {
     const uint64_t from = random_() % piece.bytes.size();
-    const uint64_t length =
-        random_() % 2 == 0 ? piece.bytes.size() - from : 1 + random_() % (piece.bytes.size() - from);
+    const uint64_t length = random_() % 2 == 0 ? piece.bytes.size() - from
+                                               : 1 + random_() % (piece.bytes.size() - from);
     const uint64_t kind = random_() % 6;
     Session& session = disk_.session();
     if (kind == 0 && piece.is_block) {

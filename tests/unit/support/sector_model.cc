@@ -10,7 +10,9 @@
 namespace unionfs::testing {
 namespace {
 
-uint64_t hash_of(ConstByteSpan bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+uint64_t hash_of(ConstByteSpan bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 bool has(const std::vector<uint64_t>& values, uint64_t value) {
   return std::find(values.begin(), values.end(), value) != values.end();

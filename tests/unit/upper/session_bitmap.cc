@@ -50,8 +50,7 @@ TEST_CASE("Session bitmap: runs against a model", "[session_bitmap]") {
     const auto run = bitmap->run_at(BlockNumber(begin), BlockNumber(end));
     const auto first = model.begin() + static_cast<ptrdiff_t>(begin);
     const auto wanted = std::find(first, model.begin() + static_cast<ptrdiff_t>(end), !*first);
-    return run.is_set == *first &&
-           run.end.value() == static_cast<uint64_t>(wanted - model.begin());
+    return run.is_set == *first && run.end.value() == static_cast<uint64_t>(wanted - model.begin());
   };
   CHECK(check_run(0, kBlocks));
   for (int i = 0; i < 200; ++i) {

@@ -123,9 +123,20 @@ Outcome try_upper(const Lower& lower, MemoryFile& upper) {
 }
 
 constexpr uint64_t kExtremes[] = {
-    0,          1,          2,          4095,       4096,           65536,
-    0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, uint64_t{1} << 32, uint64_t{1} << 63,
-    UINT64_MAX - 4095, UINT64_MAX,
+    0,
+    1,
+    2,
+    4095,
+    4096,
+    65536,
+    0x7fffffff,
+    0x80000000,
+    0xfffffffe,
+    0xffffffff,
+    uint64_t{1} << 32,
+    uint64_t{1} << 63,
+    UINT64_MAX - 4095,
+    UINT64_MAX,
 };
 
 // Sets every aligned piece of 4 and of 8 bytes of `bytes` to each extreme.
@@ -135,8 +146,7 @@ void for_each_extreme(std::vector<std::byte> bytes,
   for (size_t at = 0; at + 4 <= good.size(); at += 4) {
     for (const uint64_t extreme : kExtremes) {
       for (const size_t width : {size_t{4}, size_t{8}}) {
-        if (at % width == 0 && at + width <= good.size() &&
-            (width == 8 || extreme <= UINT32_MAX)) {
+        if (at % width == 0 && at + width <= good.size() && (width == 8 || extreme <= UINT32_MAX)) {
           const Le64 value = extreme;
           std::memcpy(&bytes[at], &value, width);
           if (bytes != good) {
@@ -177,25 +187,51 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
   const uint64_t size = subject.upper->size_bytes();
   const BadHeader cases[] = {
       {"version", [](format::Header& h) { h.version = 2U; }, {"version 2"}},
-      {"state_offset", [](format::Header& h) { h.state_offset = h.state_offset + 4096; }, {"lies at"}},
+      {"state_offset",
+       [](format::Header& h) { h.state_offset = h.state_offset + 4096; },
+       {"lies at"}},
       {"block count", [](format::Header& h) { h.merged_block_count = 0U; }, {"0 blocks"}},
       {"block count", [](format::Header& h) { h.merged_block_count = UINT32_MAX; }, {"4294967295"}},
       {"block size", [](format::Header& h) { h.block_size_bytes = 0U; }, {"of 0 bytes"}},
       {"block size", [](format::Header& h) { h.block_size_bytes = 4096U; }, {"of 4096 bytes"}},
-      {"durable bitmap", [](format::Header& h) { h.durable_bitmap.offset = uint64_t{0}; }, {"durable bitmap"}},
-      {"durable bitmap", [](format::Header& h) { h.durable_bitmap.length = uint64_t{0}; }, {"bitmap"}},
+      {"durable bitmap",
+       [](format::Header& h) { h.durable_bitmap.offset = uint64_t{0}; },
+       {"durable bitmap"}},
+      {"durable bitmap",
+       [](format::Header& h) { h.durable_bitmap.length = uint64_t{0}; },
+       {"bitmap"}},
       {"live bitmap", [size](format::Header& h) { h.live_bitmap.offset = size; }, {"live bitmap"}},
-      {"live bitmap", [](format::Header& h) { h.live_bitmap.offset = h.live_bitmap.offset + 1; }, {"live bitmap"}},
-      {"live bitmap", [](format::Header& h) { h.live_bitmap.length = uint64_t{8192}; }, {"fixed blocks"}},
-      {"fixed blocks", [](format::Header& h) { h.fixed_blocks.length = UINT64_MAX; }, {"fixed blocks"}},
-      {"layer tables", [](format::Header& h) { h.layer_tables.length = uint64_t{0}; }, {"layer tables"}},
-      {"layer tables", [](format::Header& h) { h.layer_tables.length = uint64_t{63}; }, {"layer tables"}},
-      {"layer tables", [](format::Header& h) { h.layer_tables.offset = h.layer_tables.offset - 4096; }, {"layer tables"}},
-      {"translated", [](format::Header& h) { h.translated_blocks.length = uint64_t{0}; }, {"translated"}},
-      {"translated", [](format::Header& h) { h.translated_blocks.offset = UINT64_MAX - 4095; }, {"translated"}},
+      {"live bitmap",
+       [](format::Header& h) { h.live_bitmap.offset = h.live_bitmap.offset + 1; },
+       {"live bitmap"}},
+      {"live bitmap",
+       [](format::Header& h) { h.live_bitmap.length = uint64_t{8192}; },
+       {"fixed blocks"}},
+      {"fixed blocks",
+       [](format::Header& h) { h.fixed_blocks.length = UINT64_MAX; },
+       {"fixed blocks"}},
+      {"layer tables",
+       [](format::Header& h) { h.layer_tables.length = uint64_t{0}; },
+       {"layer tables"}},
+      {"layer tables",
+       [](format::Header& h) { h.layer_tables.length = uint64_t{63}; },
+       {"layer tables"}},
+      {"layer tables",
+       [](format::Header& h) { h.layer_tables.offset = h.layer_tables.offset - 4096; },
+       {"layer tables"}},
+      {"translated",
+       [](format::Header& h) { h.translated_blocks.length = uint64_t{0}; },
+       {"translated"}},
+      {"translated",
+       [](format::Header& h) { h.translated_blocks.offset = UINT64_MAX - 4095; },
+       {"translated"}},
       {"overlap", [](format::Header& h) { h.live_bitmap = h.durable_bitmap; }, {"bitmap"}},
-      {"overlap", [](format::Header& h) { h.fixed_blocks.offset = h.live_bitmap.offset; }, {"fixed blocks"}},
-      {"lower", [](format::Header& h) { h.lower.s_blocks_count = 7U; }, {"another lower", "7 blocks"}},
+      {"overlap",
+       [](format::Header& h) { h.fixed_blocks.offset = h.live_bitmap.offset; },
+       {"fixed blocks"}},
+      {"lower",
+       [](format::Header& h) { h.lower.s_blocks_count = 7U; },
+       {"another lower", "7 blocks"}},
   };
   for (const BadHeader& bad : cases) {
     INFO(bad.name);
@@ -203,8 +239,8 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
     format::Header header = header_of(*upper);
     bad.change(header);
     put_header(*upper, header);
-    const auto disk = Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId,
-                                 quiet_log());
+    const auto disk =
+        Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log());
     CHECK_FALSE(disk);
     if (!disk) {
       CHECK_THAT(disk.error().message, Catch::Contains("upper.img"));
@@ -258,7 +294,8 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
       {"block 0", [](LayerTables& t) { t.translated[0].block = BlockNumber(0); }},
       {"block beyond", [=](LayerTables& t) { t.translated.back().block = BlockNumber(blocks); }},
       {"block twice", [](LayerTables& t) { t.translated.push_back(t.translated.back()); }},
-      {"not own", [](LayerTables& t) { t.translated.back().block = t.translated.back().block + 1; }},
+      {"not own",
+       [](LayerTables& t) { t.translated.back().block = t.translated.back().block + 1; }},
       {"owner 0", [](LayerTables& t) { t.translated[0].inode = InodeNumber(0); }},
       {"owner beyond", [=](LayerTables& t) { t.translated[0].inode = InodeNumber(inodes); }},
       {"kind 0", [](LayerTables& t) { t.translated[0].kind = TranslatedKind{0}; }},
@@ -266,7 +303,8 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
       {"level 4", [](LayerTables& t) { t.translated[0].level = 4; }},
       {"kept inode 0", [](LayerTables& t) { t.kept_inodes[0].inode = InodeNumber(0); }},
       {"kept inode beyond", [=](LayerTables& t) { t.kept_inodes[1].inode = InodeNumber(inodes); }},
-      {"kept inodes descend", [](LayerTables& t) { std::swap(t.kept_inodes[0], t.kept_inodes[1]); }},
+      {"kept inodes descend",
+       [](LayerTables& t) { std::swap(t.kept_inodes[0], t.kept_inodes[1]); }},
       {"kept links", [](LayerTables& t) { t.kept_inodes[0].links_count = 65536; }},
       {"kept xattr 0", [](LayerTables& t) { t.kept_xattrs[0].block = BlockNumber(0); }},
       {"kept xattr beyond", [=](LayerTables& t) { t.kept_xattrs[0].block = BlockNumber(blocks); }},
@@ -274,12 +312,19 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
       {"free blocks", [](LayerTables& t) { t.counters[0].free_blocks_count = 100000; }},
       {"free inodes", [](LayerTables& t) { t.counters[0].free_inodes_count = 100000; }},
       {"directories", [](LayerTables& t) { t.counters[0].used_dirs_count = 100000; }},
-      {"whiteout beyond", [=](LayerTables& t) { t.block_whiteouts.push_back({BlockNumber(blocks), BlockNumber(blocks + 1)}); }},
-      {"whiteout to beyond", [=](LayerTables& t) { t.block_whiteouts.back().end = BlockNumber(blocks + 1); }},
-      {"whiteouts overlap", [](LayerTables& t) { t.block_whiteouts.push_back(t.block_whiteouts.back()); }},
-      {"whiteout of none", [](LayerTables& t) { t.block_whiteouts[0].end = t.block_whiteouts[0].begin; }},
+      {"whiteout beyond",
+       [=](LayerTables& t) {
+         t.block_whiteouts.push_back({BlockNumber(blocks), BlockNumber(blocks + 1)});
+       }},
+      {"whiteout to beyond",
+       [=](LayerTables& t) { t.block_whiteouts.back().end = BlockNumber(blocks + 1); }},
+      {"whiteouts overlap",
+       [](LayerTables& t) { t.block_whiteouts.push_back(t.block_whiteouts.back()); }},
+      {"whiteout of none",
+       [](LayerTables& t) { t.block_whiteouts[0].end = t.block_whiteouts[0].begin; }},
       {"inode whiteout 0", [](LayerTables& t) { t.inode_whiteouts[0] = InodeNumber(0); }},
-      {"inode whiteout beyond", [=](LayerTables& t) { t.inode_whiteouts.push_back(InodeNumber(inodes)); }},
+      {"inode whiteout beyond",
+       [=](LayerTables& t) { t.inode_whiteouts.push_back(InodeNumber(inodes)); }},
   };
   for (const BadTables& bad : cases) {
     INFO(bad.name);
@@ -290,14 +335,13 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
     format::Header header = header_of(*upper);
     header.layer_tables.length = bytes.size();
     header.translated_blocks.length = tables.translated.size() * kBlock;
-    expect_success(upper->resize(
-        std::max<uint64_t>(upper->size_bytes(),
-                           header.translated_blocks.offset + header.translated_blocks.length)));
+    expect_success(upper->resize(std::max<uint64_t>(
+        upper->size_bytes(), header.translated_blocks.offset + header.translated_blocks.length)));
     put_header(*upper, header);
     put_tables(*upper, bytes);
-    CHECK(expect_error(Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId,
-                                  quiet_log()),
-                       {"upper.img: state area"}) == ErrorKind::kCorrupt);
+    CHECK(expect_error(
+              Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log()),
+              {"upper.img: state area"}) == ErrorKind::kCorrupt);
   }
 }
 
@@ -341,8 +385,7 @@ TEST_CASE("State area: tables that claim a sparse terabyte cost no memory", "[st
   CHECK(image.read_bytes < kMebibyte);
 }
 
-TEST_CASE("State area: a damaged header falls back to the other, then is refused",
-          "[state_area]") {
+TEST_CASE("State area: a damaged header falls back to the other, then is refused", "[state_area]") {
   const Subject& subject = Subject::get();
   const auto upper = subject.upper->clone();
   { const auto disk = open_disk(subject.lower, *upper); }  // writes the second header
@@ -351,17 +394,17 @@ TEST_CASE("State area: a damaged header falls back to the other, then is refused
   CHECK(try_upper(subject.lower, *upper) == Outcome::kRead);
   upper->bytes(state + 200, 1)[0] ^= std::byte{1};
   upper->bytes(state + 4096 + 200, 1)[0] ^= std::byte{1};
-  CHECK(expect_error(Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId,
-                                quiet_log()),
-                     {"upper.img", "neither header"}) == ErrorKind::kCorrupt);
+  CHECK(expect_error(
+            Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log()),
+            {"upper.img", "neither header"}) == ErrorKind::kCorrupt);
 }
 
 TEST_CASE("State area: a mark that leads astray", "[state_area]") {
   const Subject& subject = Subject::get();
   const uint64_t right = state_offset(*subject.upper);
-  for (const uint64_t wrong : {uint64_t{0}, uint64_t{1}, uint64_t{4096}, right - 4096, right + 4096,
-                               right + 1, subject.upper->size_bytes(), UINT64_MAX,
-                               UINT64_MAX - 4095}) {
+  for (const uint64_t wrong :
+       {uint64_t{0}, uint64_t{1}, uint64_t{4096}, right - 4096, right + 4096, right + 1,
+        subject.upper->size_bytes(), UINT64_MAX, UINT64_MAX - 4095}) {
     INFO(wrong);
     const auto upper = subject.upper->clone();
     auto superblock = upper->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
@@ -396,13 +439,12 @@ TEST_CASE("State area: another lower is refused by both identities", "[state_are
                       "deadbeef-0000-1111-2222-333344445555"}) == ErrorKind::kInvalid);
   // One byte of a counter in a descriptor is another lower, too.
   Lower changed(small_image(kBlock));
-  const uint64_t descriptor = changed.layout().offset_of(
-      changed.layout().primary_descriptor_block(0));
+  const uint64_t descriptor =
+      changed.layout().offset_of(changed.layout().primary_descriptor_block(0));
   changed.file->bytes(descriptor + offsetof(ext2::GroupDescriptor, bg_reserved), 1)[0] ^=
       std::byte{1};
-  CHECK(expect_error(
-            Disk::load(changed.volume, *changed.file, *upper, kBootId, quiet_log()),
-            {"another lower", "upper.img", "lower.img"}) == ErrorKind::kInvalid);
+  CHECK(expect_error(Disk::load(changed.volume, *changed.file, *upper, kBootId, quiet_log()),
+                     {"another lower", "upper.img", "lower.img"}) == ErrorKind::kInvalid);
 }
 
 TEST_CASE("State area: an upper cut short is refused wherever it ends", "[state_area]") {
