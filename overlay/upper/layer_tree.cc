@@ -16,11 +16,11 @@ Result<std::vector<NamedEntry>> sorted_entries(const Volume& volume, const Inode
 }
 
 Result<void> walk_layer(const Volume& upper, const LayerTreeVisitor& visitor) {
-  struct Level {
+  struct Entered {
     LayerDirectory directory;
     size_t next = 0;
   };
-  std::vector<Level> levels;
+  std::vector<Entered> levels;
   std::set<InodeNumber> seen;
   const auto enter = [&](InodeNumber inode, std::string path) -> Result<void> {
     if (!seen.insert(inode).second) {
@@ -34,7 +34,7 @@ Result<void> walk_layer(const Volume& upper, const LayerTreeVisitor& visitor) {
   };
   UNIONFS_TRY(enter(InodeNumber(ext2::kRootInode), ""));
   while (!levels.empty()) {
-    Level& level = levels.back();
+    Entered& level = levels.back();
     if (level.next == level.directory.entries.size()) {
       levels.pop_back();
       continue;
