@@ -44,8 +44,8 @@ Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) 
 
 }  // namespace
 
-Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const File& lower_file, File& upper,
-                                         std::string boot_id, LogSink log) {
+Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const ReadableFile& lower_file,
+                                         WritableFile& upper, std::string boot_id, LogSink log) {
   std::unique_ptr<Disk> disk(
       new Disk(lower, lower_file, upper, std::move(boot_id), std::move(log)));
   UNIONFS_TRY(disk->load_layer());
@@ -92,7 +92,7 @@ Result<void> Disk::open(bool read_only) {
 
 Result<void> Disk::show_to_readers() {
   if (has_journal()) {
-    reading_bitmap_ = SessionBitmap::make_empty(*stage_, bitmap_size_bytes(*geometry_));
+    reading_bitmap_ = SessionBitmap::make_empty(bitmap_size_bytes(*geometry_));
     view_->set_bitmap(reading_bitmap_.get());
     return {};
   }

@@ -27,8 +27,8 @@ class Disk {
   // Checks the upper against the lower without writing a byte.  `lower_file`
   // is what `lower` was opened from; these and `upper` outlive the disk.
   // `boot_id` tells this boot of the host from any other.
-  static Result<std::unique_ptr<Disk>> load(const Volume& lower, const File& lower_file,
-                                            File& upper, std::string boot_id, LogSink log);
+  static Result<std::unique_ptr<Disk>> load(const Volume& lower, const ReadableFile& lower_file,
+                                            WritableFile& upper, std::string boot_id, LogSink log);
 
   const Geometry& geometry() const { return *geometry_; }
   const StateArea& state_area() const { return area_; }
@@ -75,7 +75,8 @@ class Disk {
   Result<std::unique_ptr<NextLayer>> next_layer();
 
  private:
-  Disk(const Volume& lower, const File& lower_file, File& upper, std::string boot_id, LogSink log)
+  Disk(const Volume& lower, const ReadableFile& lower_file, WritableFile& upper,
+       std::string boot_id, LogSink log)
       : lower_(lower),
         lower_file_(lower_file),
         upper_file_(upper),
@@ -90,8 +91,8 @@ class Disk {
   Result<void> try_to_begin();
 
   const Volume& lower_;
-  const File& lower_file_;
-  File& upper_file_;
+  const ReadableFile& lower_file_;
+  WritableFile& upper_file_;
   std::string boot_id_;
   LogSink log_;
   BatchReader reader_;

@@ -47,7 +47,7 @@ Result<void> apply_tree(Disk& disk, const ImportParts& parts) {
 
 }  // namespace
 
-Result<void> import_upper(File& upper, const ImportParts& parts) {
+Result<void> import_upper(WritableFile& upper, const ImportParts& parts) {
   UNIONFS_TRY(create_layer(upper, parts.lower, parts.geometry));
   UNIONFS_ASSIGN(const bool is_empty, parts.tree.is_empty());
   if (is_empty) {

@@ -13,7 +13,7 @@ namespace unionfs {
 
 struct ImportParts {
   const Volume& lower;
-  const File& lower_file;
+  const ReadableFile& lower_file;
   const ForeignTree& tree;
   const Geometry& geometry;  // of the merged image
   std::string boot_id;
@@ -23,7 +23,7 @@ struct ImportParts {
 
 // Makes `upper`, which is new and empty, the layer over the lower that the
 // foreign upper means.  After an error it is of no use.
-Result<void> import_upper(File& upper, const ImportParts& parts);
+Result<void> import_upper(WritableFile& upper, const ImportParts& parts);
 
 }  // namespace unionfs
 

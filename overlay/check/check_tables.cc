@@ -85,8 +85,7 @@ Result<void> LayerCheck::check_merged() {
   UNIONFS_ASSIGN(const Layer layer, Layer::load(from_.upper, from_.geometry, from_.tables));
   BatchReader reader([](const std::string&) {});
   const Synthesis synthesis(from_.lower, from_.upper, from_.geometry, layer);
-  const auto bitmap = SessionBitmap::make_empty(const_cast<File&>(from_.upper_file),
-                                                bitmap_size_bytes(from_.geometry));
+  const auto bitmap = SessionBitmap::make_empty(bitmap_size_bytes(from_.geometry));
   MergedView view(synthesis, from_.lower_file, from_.upper_file, from_.area, reader);
   view.set_bitmap(bitmap.get());
   const ViewImage image("merged image", view);

@@ -11,13 +11,14 @@
 namespace unionfs {
 
 Result<std::unique_ptr<CheckedUpper>> CheckedUpper::load(const Volume& lower,
-                                                         const File& lower_file, File& upper) {
+                                                         const ReadableFile& lower_file,
+                                                         const ReadableFile& upper) {
   std::unique_ptr<CheckedUpper> checked(new CheckedUpper(lower, lower_file));
   UNIONFS_TRY(checked->open(upper));
   return checked;
 }
 
-Result<void> CheckedUpper::open(File& upper) {
+Result<void> CheckedUpper::open(const ReadableFile& upper) {
   UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
   stage_ = std::move(state.stage);
   journal_area_ = state.journal_area;
@@ -47,7 +48,7 @@ namespace {
 
 class Repairer {
  public:
-  Repairer(const CheckedUpper& checked, const LayerCheck& found, File& upper)
+  Repairer(const CheckedUpper& checked, const LayerCheck& found, WritableFile& upper)
       : from_(checked.sources()),
         found_(found),
         layout_(checked.geometry().merged()),
@@ -125,7 +126,7 @@ class Repairer {
     UNIONFS_ASSIGN(const Layer layer, Layer::load(upper, from_.geometry, tables_));
     BatchReader reader([](const std::string&) {});
     const Synthesis synthesis(from_.lower, upper, from_.geometry, layer);
-    const auto bitmap = SessionBitmap::make_empty(stage_, bitmap_size_bytes(from_.geometry));
+    const auto bitmap = SessionBitmap::make_empty(bitmap_size_bytes(from_.geometry));
     MergedView view(synthesis, from_.lower_file, stage_, from_.area, reader);
     view.set_bitmap(bitmap.get());
     const ViewImage image("merged image", view);
@@ -163,7 +164,7 @@ class Repairer {
     next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes), bytes.size()};
     next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
                               tables_.translated.size() * layout_.block_size_bytes};
-    UNIONFS_TRY(stage_.resize(std::max(next.end(), stage_.size_bytes())));
+    stage_.resize(std::max(next.end(), stage_.size_bytes()));
     UNIONFS_TRY(stage_.write(next.layer_tables.offset, bytes));
     const JournalPlan plan{stage_,
                            {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
@@ -178,14 +179,15 @@ class Repairer {
   const CheckSources from_;
   const LayerCheck& found_;
   const Layout& layout_;
-  File& upper_;
+  WritableFile& upper_;
   StagedFile stage_;
   LayerTables tables_;
 };
 
 }  // namespace
 
-Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found, File& upper) {
+Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found,
+                          WritableFile& upper) {
   return Repairer(checked, found, upper).repair();
 }
 

@@ -16,8 +16,9 @@ namespace unionfs {
 class CheckedUpper {
  public:
   // `upper` outlives it.  A journal that is pending counts as home.
-  static Result<std::unique_ptr<CheckedUpper>> load(const Volume& lower, const File& lower_file,
-                                                    File& upper);
+  static Result<std::unique_ptr<CheckedUpper>> load(const Volume& lower,
+                                                    const ReadableFile& lower_file,
+                                                    const ReadableFile& upper);
 
   CheckSources sources() const {
     return {lower_, lower_file_, *volume_, *file_, *geometry_, tables_, area_};
@@ -29,14 +30,14 @@ class CheckedUpper {
   const StateArea& journal_area() const { return journal_area_; }
 
  private:
-  CheckedUpper(const Volume& lower, const File& lower_file)
+  CheckedUpper(const Volume& lower, const ReadableFile& lower_file)
       : lower_(lower), lower_file_(lower_file) {}
-  Result<void> open(File& upper);
+  Result<void> open(const ReadableFile& upper);
 
   const Volume& lower_;
-  const File& lower_file_;
+  const ReadableFile& lower_file_;
   std::unique_ptr<StagedFile> stage_;
-  const File* file_ = nullptr;
+  const ReadableFile* file_ = nullptr;
   StateArea area_;
   StateArea journal_area_;
   std::optional<Geometry> geometry_;
@@ -46,7 +47,8 @@ class CheckedUpper {
 
 // Rebuilds what can be derived from the layer's inodes and directories, and
 // writes it in one piece.  No session may be open.
-Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found, File& upper);
+Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found,
+                          WritableFile& upper);
 
 }  // namespace unionfs
 

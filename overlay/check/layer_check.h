@@ -25,9 +25,9 @@ namespace unionfs {
 
 struct CheckSources {
   const Volume& lower;
-  const File& lower_file;
+  const ReadableFile& lower_file;
   const Volume& upper;
-  const File& upper_file;
+  const ReadableFile& upper_file;
   const Geometry& geometry;
   const LayerTables& tables;
   const StateArea& area;

@@ -16,9 +16,9 @@ namespace unionfs {
 // writable and nobody else reads or writes the merged image.
 struct CheckpointParts {
   const Volume& lower;
-  const File& lower_file;
+  const ReadableFile& lower_file;
   const Volume& upper;
-  File& upper_file;
+  WritableFile& upper_file;
   const Geometry& geometry;
   const Layer& layer;
   const MergedView& view;  // with the session

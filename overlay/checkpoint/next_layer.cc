@@ -34,11 +34,11 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
 
 }  // namespace
 
-LayerView::LayerView(const CheckpointParts& parts, File& upper_file, const Volume& upper,
-                     const Layer& layer)
+LayerView::LayerView(const CheckpointParts& parts, const ReadableFile& upper_file,
+                     const Volume& upper, const Layer& layer)
     : reader_([](const std::string&) {}),
       synthesis_(parts.lower, upper, parts.geometry, layer),
-      bitmap_(SessionBitmap::make_empty(upper_file, bitmap_size_bytes(parts.geometry))),
+      bitmap_(SessionBitmap::make_empty(bitmap_size_bytes(parts.geometry))),
       view_(synthesis_, parts.lower_file, upper_file, parts.area, reader_) {
   view_.set_bitmap(bitmap_.get());
 }
@@ -65,7 +65,7 @@ Result<void> NextLayer::make(const CheckpointParts& parts) {
 
   const std::vector<std::byte> tables = encode_layer_tables(builder.tables());
   area_ = next_area(parts.area, merged_layout, tables.size(), builder.tables().translated.size());
-  UNIONFS_TRY(stage_.resize(std::max(area_.end(), stage_.size_bytes())));
+  stage_.resize(std::max(area_.end(), stage_.size_bytes()));
   punches_ = punches_of(parts.area, merged_layout, builder.dead());
   figures_ = builder.figures();
 

@@ -20,7 +20,7 @@ namespace unionfs {
 // view is; refers to what it is made of.
 class LayerView {
  public:
-  LayerView(const CheckpointParts& parts, File& upper_file, const Volume& upper,
+  LayerView(const CheckpointParts& parts, const ReadableFile& upper_file, const Volume& upper,
             const Layer& layer);
 
   const MergedView& view() const { return view_; }

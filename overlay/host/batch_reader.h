@@ -21,7 +21,7 @@ namespace unionfs {
 using LogSink = std::function<void(const std::string&)>;
 
 struct ReadRange {
-  const File* file = nullptr;
+  const ReadableFile* file = nullptr;
   uint64_t offset = 0;
   ByteSpan buffer;
 };

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The one seam to the host: everything the overlay does to a file goes through
-// here, so memory, faulty and crash-recording files can stand in for it.
+// The seam to the bytes of lowers and uppers.  The overlay reads and changes
+// their files through these interfaces alone, so that memory, faulty and
+// crash-recording files can stand in for the host's.
+//
+// Offsets and lengths are in bytes.  An error names the file.  Whoever takes a
+// file by reference keeps the reference, and does not own the file: it must
+// outlive the one who took it.
 #ifndef UNIONFS_OVERLAY_HOST_FILE_H
 #define UNIONFS_OVERLAY_HOST_FILE_H
 
@@ -12,47 +17,82 @@
 
 namespace unionfs {
 
-// Memory that shows a part of a file and outlives the process that wrote it:
-// stores are seen by whoever opens the file next, but reach the disk only when
-// the host writes them back.  Unmapped when destroyed.
-class MappedRegion {
- public:
-  virtual ~MappedRegion() = default;
-  virtual ByteSpan bytes() = 0;
-};
-
 // A stretch of a file that is all hole or all data.
 struct FileExtent {
   bool is_hole = false;
   uint64_t end = 0;  // offset of its first byte past the end
 };
 
-// Thread-safe: any number of threads may call any of the methods at once;
-// overlapping writes leave either's bytes, per sector.
-class File : public Image {
+// A file whose bytes can be read, and perhaps changed by somebody else
+// meanwhile.  The methods that have a body here are about speed: the body is
+// right for every file, and a file that knows better overrides it.
+//
+// Safe for concurrent use by multiple threads.
+class ReadableFile : public Image {
  public:
-  // Reads the longest prefix that needs no waiting for a disk; returns its
-  // length in bytes, 0 when nothing is at hand or the file cannot tell.
-  virtual size_t read_cached(uint64_t offset, ByteSpan buffer) const = 0;
-  // For batched reads; -1 when the file is not one of the host's.
-  virtual int descriptor() const = 0;
-  // The extent that holds `offset` (< size); all data when the file cannot tell.
-  virtual FileExtent extent_at(uint64_t offset) const = 0;
-  // Tells the host that this range will be read soon.
-  virtual void prefetch(uint64_t offset, uint64_t length) const = 0;
+  // Reads the longest prefix of `buffer` that needs no waiting for a disk or a
+  // network.  Returns its length, 0 when nothing is at hand.  Never fails: an
+  // error shows when the rest is read.
+  virtual size_t read_cached(uint64_t /*offset*/, ByteSpan /*buffer*/) const { return 0; }
+  // The descriptor by which a BatchReader reads the file, or -1 if it has none.
+  // The file keeps it, and closes it when it is destroyed.
+  virtual int descriptor() const { return -1; }
+  // The extent that holds `offset`, which is below the size.  A file that cannot
+  // tell is all data.
+  virtual FileExtent extent_at(uint64_t /*offset*/) const { return {false, size_bytes()}; }
+  // Says that the range will be read soon.  Returns at once.
+  virtual void prefetch(uint64_t /*offset*/, uint64_t /*length*/) const {}
+};
 
+// Something that takes bytes at offsets: a file, or changes that are not made
+// yet.
+class ByteSink {
+ public:
   virtual Result<void> write(uint64_t offset, ConstByteSpan bytes) = 0;
+
+ protected:
+  ~ByteSink() = default;
+};
+
+// Memory that shows a part of a file.  What is stored there is seen at once by
+// whoever reads the file, and outlives the process; it reaches the disk when
+// the host writes it back, or with a sync.
+//
+// The region is unmapped when it is destroyed, which must be before the file is
+// made shorter or destroyed.
+class MappedRegion {
+ public:
+  virtual ~MappedRegion() = default;
+  // Safe for concurrent use by multiple threads, but the bytes are plain memory:
+  // those who share them must order their loads and stores.
+  virtual ByteSpan bytes() = 0;
+};
+
+// A file whose bytes, space and size can be changed.  Ranges must lie inside the
+// file.
+//
+// Safe for concurrent use by multiple threads, but for resize(), which must not
+// run beside any other method.  Where two writes overlap, each sector of the
+// file has the bytes of the one or of the other.
+class WritableFile : public ReadableFile, public ByteSink {
+ public:
+  // A reader sees the bytes when the call returns.  After an error the range may
+  // hold a part of them.
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override = 0;
   // Makes the range read as zeros.  punch() gives its space back, zero_range()
-  // keeps it allocated.  kSystem with EOPNOTSUPP when the host cannot.
+  // keeps or takes space for it.  kSystem with EOPNOTSUPP, and no byte changed,
+  // when the host cannot do it.
   virtual Result<void> punch(uint64_t offset, uint64_t length) = 0;
   virtual Result<void> zero_range(uint64_t offset, uint64_t length) = 0;
-  // Reserves space, so that a later write into the range cannot fail for want
-  // of it.  Does not change what it reads as.
+  // Takes space for the range, so that a later write into it cannot fail for
+  // want of it.  What the range reads as stays.
   virtual Result<void> allocate(uint64_t offset, uint64_t length) = 0;
+  // Bytes that the file gains read as zeros.
   virtual Result<void> resize(uint64_t size_bytes) = 0;
-  // Everything written before the call survives power loss after it returns.
+  // What was written before the call survives a power loss after it returns.
+  // After an error nobody can say what does.
   virtual Result<void> sync() = 0;
-  // Shows [offset, offset + length) as memory; both multiples of 4096.
+  // Shows [offset, offset + length) as memory; both are multiples of 4096.
   virtual Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) = 0;
 };
 

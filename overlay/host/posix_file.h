@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// File over a file descriptor of the host.
+// A WritableFile over a file descriptor of the host.
 #ifndef UNIONFS_OVERLAY_HOST_POSIX_FILE_H
 #define UNIONFS_OVERLAY_HOST_POSIX_FILE_H
 
@@ -21,7 +21,7 @@ Result<void> check_directory_of(const std::string& path);
 // The path of the file itself, where `path` leads through symlinks.
 Result<std::string> real_path_of(const std::string& path);
 
-class PosixFile final : public File {
+class PosixFile final : public WritableFile {
  public:
   // Opens the file and takes the lock (flock, which survives a fork).  It must
   // be a regular file or, with kShared, a block device.  Fails at once when

@@ -50,9 +50,4 @@ Result<void> StagedFile::write(uint64_t offset, ConstByteSpan bytes) {
   return {};
 }
 
-Result<void> StagedFile::resize(uint64_t size_bytes) {
-  size_bytes_ = size_bytes;
-  return {};
-}
-
 }  // namespace unionfs

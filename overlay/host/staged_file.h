@@ -14,14 +14,17 @@
 
 namespace unionfs {
 
-// Pages of the base file that have been replaced.  Reading is thread-safe while
-// nothing is staged.  Refers to the base, which must outlive it.
-class StagedFile final : public File {
+// Holds the pages of a file that are replaced, in memory, and reads the others
+// from the file, which must outlive it.  Never writes to the file.
+//
+// Safe for concurrent reading by multiple threads while no thread calls write()
+// or resize().
+class StagedFile final : public ReadableFile, public ByteSink {
  public:
-  // Granule of replacement; offsets and lengths of write() need not follow it.
+  // Granule of replacement.  Offsets and lengths of write() need not follow it.
   static constexpr uint64_t kPageBytes = 1024;
 
-  explicit StagedFile(const File& base) : base_(base), size_bytes_(base.size_bytes()) {}
+  explicit StagedFile(const ReadableFile& base) : base_(base), size_bytes_(base.size_bytes()) {}
 
   // Replaced pages by offset, ascending.
   const std::map<uint64_t, std::vector<std::byte>>& pages() const { return pages_; }
@@ -29,24 +32,16 @@ class StagedFile final : public File {
   const std::string& name() const override { return base_.name(); }
   uint64_t size_bytes() const override { return size_bytes_; }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
-  size_t read_cached(uint64_t, ByteSpan) const override { return 0; }
-  int descriptor() const override { return -1; }
-  FileExtent extent_at(uint64_t) const override { return {false, size_bytes_}; }
-  void prefetch(uint64_t, uint64_t) const override {}
+
+  // Replaces the bytes; fails only when the rest of a page cannot be read.
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
-  Result<void> resize(uint64_t size_bytes) override;
-  // A stage holds bytes, nothing else.
-  Result<void> punch(uint64_t, uint64_t) override { return refused(); }
-  Result<void> zero_range(uint64_t, uint64_t) override { return refused(); }
-  Result<void> allocate(uint64_t, uint64_t) override { return refused(); }
-  Result<void> sync() override { return refused(); }
-  Result<std::unique_ptr<MappedRegion>> map(uint64_t, uint64_t) override { return refused(); }
+  // Past the end of the file the stage reads as zeros.
+  void resize(uint64_t size_bytes) { size_bytes_ = size_bytes; }
 
  private:
-  static Failure refused() { return invalid("a staged file cannot do this"); }
   Result<void> read_base(uint64_t offset, ByteSpan buffer) const;
 
-  const File& base_;
+  const ReadableFile& base_;
   uint64_t size_bytes_;
   std::map<uint64_t, std::vector<std::byte>> pages_;
 };

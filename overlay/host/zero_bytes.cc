@@ -16,7 +16,7 @@ bool is_missing(const Result<void>& result) {
 
 }  // namespace
 
-Result<void> zero_bytes(File& file, uint64_t offset, uint64_t length, ZeroWay way) {
+Result<void> zero_bytes(WritableFile& file, uint64_t offset, uint64_t length, ZeroWay way) {
   if (length == 0) {
     return {};
   }

@@ -17,7 +17,7 @@ enum class ZeroWay {
 };
 
 // Tries the way asked for, then the next ones when the host has not got it.
-Result<void> zero_bytes(File& file, uint64_t offset, uint64_t length, ZeroWay way);
+Result<void> zero_bytes(WritableFile& file, uint64_t offset, uint64_t length, ZeroWay way);
 
 }  // namespace unionfs
 

@@ -7,8 +7,8 @@
 
 namespace unionfs {
 
-MergedView::MergedView(const Synthesis& synthesis, const File& lower, const File& upper,
-                       const StateArea& area, BatchReader& reader)
+MergedView::MergedView(const Synthesis& synthesis, const ReadableFile& lower,
+                       const ReadableFile& upper, const StateArea& area, BatchReader& reader)
     : synthesis_(synthesis),
       geometry_(synthesis.geometry()),
       layer_(synthesis.layer()),
@@ -169,7 +169,7 @@ Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
       std::memset(piece.data(), 0, length);
     } else if (run.source == Source::kLower || run.source == Source::kUpper) {
       // What is at hand is copied now; the rest goes out in one batch.
-      const File& file = run.source == Source::kLower ? lower_ : upper_;
+      const ReadableFile& file = run.source == Source::kLower ? lower_ : upper_;
       const uint64_t file_offset = run.offset + skip;
       const size_t got = file.read_cached(file_offset, piece);
       if (got < length) {

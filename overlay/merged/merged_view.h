@@ -49,7 +49,7 @@ struct Home {
 // Thread-safe.  Takes no lock and allocates nothing for a read.
 class MergedView {
  public:
-  MergedView(const Synthesis& synthesis, const File& lower, const File& upper,
+  MergedView(const Synthesis& synthesis, const ReadableFile& lower, const ReadableFile& upper,
              const StateArea& area, BatchReader& reader);
 
   // The bitmap must outlive the view; a later call replaces it by one that
@@ -84,14 +84,14 @@ class MergedView {
   const SessionBitmap& bitmap() const { return *bitmap_.load(std::memory_order_acquire); }
   // Splits a run of a file by its holes.
   template <typename Visitor>
-  bool visit_file_extents(const File& file, uint64_t file_offset, uint64_t offset, uint64_t length,
-                          Visitor& visitor) const;
+  bool visit_file_extents(const ReadableFile& file, uint64_t file_offset, uint64_t offset,
+                          uint64_t length, Visitor& visitor) const;
 
   const Synthesis& synthesis_;
   const Geometry& geometry_;
   const Layer& layer_;
-  const File& lower_;
-  const File& upper_;
+  const ReadableFile& lower_;
+  const ReadableFile& upper_;
   const StateArea& area_;
   BatchReader& reader_;
   const uint32_t block_size_;
@@ -100,7 +100,7 @@ class MergedView {
 };
 
 template <typename Visitor>
-bool MergedView::visit_file_extents(const File& file, uint64_t file_offset, uint64_t offset,
+bool MergedView::visit_file_extents(const ReadableFile& file, uint64_t file_offset, uint64_t offset,
                                     uint64_t length, Visitor& visitor) const {
   while (length > 0) {
     const FileExtent extent = file.extent_at(file_offset);

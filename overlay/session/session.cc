@@ -22,8 +22,8 @@ struct Session::Change {
   }
 };
 
-Session::Session(File& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
-                 std::function<void()> on_sync_failure, LogSink log)
+Session::Session(WritableFile& upper, const StateArea& area, MergedView& view,
+                 SessionBitmap& bitmap, std::function<void()> on_sync_failure, LogSink log)
     : upper_(upper),
       view_(view),
       bitmap_(bitmap),

@@ -44,7 +44,7 @@ class Session {
   // they lie; all outlive the session.  `on_sync_failure` is called once, when
   // a sync has failed: what was not flushed may be lost, so what is live must
   // not be believed any more.
-  Session(File& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
+  Session(WritableFile& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
           std::function<void()> on_sync_failure, LogSink log);
   ~Session();
 
@@ -97,7 +97,7 @@ class Session {
   static constexpr uint64_t kBlocksPerStripe = 64;
   static constexpr uint64_t kHostBlockBytes = 4096;
 
-  File& upper_;
+  WritableFile& upper_;
   MergedView& view_;
   SessionBitmap& bitmap_;
   std::function<void()> on_sync_failure_;

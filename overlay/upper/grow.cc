@@ -82,7 +82,7 @@ Result<void> grow_layer(const GrowParts& parts, const Geometry& larger) {
   next.lower = parts.area.lower;
 
   StagedFile stage(parts.upper_file);
-  UNIONFS_TRY(stage.resize(next.end()));
+  stage.resize(next.end());
   UNIONFS_TRY(write_layer_groups(
       stage, larger, with_more_groups(parts.layer.own_blocks(), group_count, larger_count),
       with_more_groups(parts.layer.own_inodes(), group_count, larger_count),

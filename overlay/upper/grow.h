@@ -15,7 +15,7 @@ namespace unionfs {
 
 struct GrowParts {
   const Volume& upper;       // as it is
-  File& upper_file;          // writable
+  WritableFile& upper_file;  // writable
   const Geometry& geometry;  // as it is
   const Layer& layer;
   StateArea& area;  // without a journal; the session must be empty

@@ -31,7 +31,7 @@ std::vector<FileRange> runs_of(const StagedFile& stage) {
 // Writes one structure after another, hashing them.
 class Writer {
  public:
-  Writer(File& file, uint64_t offset) : file_(file), offset_(offset) {}
+  Writer(WritableFile& file, uint64_t offset) : file_(file), offset_(offset) {}
 
   Result<void> append(ConstByteSpan bytes) {
     hash_.add(bytes);
@@ -43,7 +43,7 @@ class Writer {
   uint64_t offset() const { return offset_; }
 
  private:
-  File& file_;
+  WritableFile& file_;
   uint64_t offset_;
   Hash hash_;
 };
@@ -54,7 +54,7 @@ class Reader {
   using OnRun = std::function<Result<void>(uint64_t offset, ConstByteSpan bytes)>;
   using OnPunch = std::function<Result<void>(FileRange range)>;
 
-  Reader(const File& upper, const StateArea& area) : upper_(upper), area_(area) {}
+  Reader(const ReadableFile& upper, const StateArea& area) : upper_(upper), area_(area) {}
 
   Result<format::JournalHead> check() {
     if (area_.journal.length < sizeof(format::JournalHead)) {
@@ -117,14 +117,14 @@ class Reader {
     return FileRange{raw.offset, raw.length};
   }
 
-  const File& upper_;
+  const ReadableFile& upper_;
   const StateArea& area_;
   format::JournalHead head_ = {};
 };
 
 // The state area moves: one sector leads to the new one, which knows the journal
 // too, before the old one is overwritten.
-Result<void> move_mark(File& upper, Reader& reader) {
+Result<void> move_mark(WritableFile& upper, Reader& reader) {
   constexpr uint64_t kPlace = ext2::kSuperblockOffsetBytes;
   UNIONFS_TRY(reader.visit(
       [](FileRange) -> Result<void> { return {}; },
@@ -137,7 +137,7 @@ Result<void> move_mark(File& upper, Reader& reader) {
   return upper.sync();
 }
 
-Result<FileRange> write_at_end(File& upper, const JournalPlan& plan) {
+Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
   const std::vector<FileRange> runs = runs_of(plan.stage);
   uint64_t length = sizeof(format::JournalHead) +
                     (runs.size() + plan.punches.size()) * sizeof(format::JournalRun);
@@ -181,7 +181,7 @@ Result<FileRange> write_at_end(File& upper, const JournalPlan& plan) {
 
 }  // namespace
 
-Result<FileRange> write_journal(File& upper, const JournalPlan& plan) {
+Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan) {
   const uint64_t size_bytes = upper.size_bytes();
   Result<FileRange> journal = write_at_end(upper, plan);
   if (!journal) {
@@ -191,14 +191,14 @@ Result<FileRange> write_journal(File& upper, const JournalPlan& plan) {
   return journal;
 }
 
-Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
+Result<void> commit_journal(WritableFile& upper, StateArea& area, const Geometry& geometry,
                             const FileRange& journal) {
   area.journal = journal;
   UNIONFS_TRY(write_state_header(upper, area, geometry));
   return upper.sync();
 }
 
-Result<void> replay_journal(File& upper, const StateArea& area) {
+Result<void> replay_journal(WritableFile& upper, const StateArea& area) {
   Reader reader(upper, area);
   UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
   if (head.header.state_offset != area.offset) {
@@ -215,7 +215,7 @@ Result<void> replay_journal(File& upper, const StateArea& area) {
   return upper.resize(head.file_size);
 }
 
-Result<void> finish_journal(File& upper, const StateArea& area) {
+Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
   // What goes home lies where the session is; that may be lost only when the journal
   // counts in its stead. Both are written again, for after a failed sync the host
   // takes what it has for durable.
@@ -230,7 +230,7 @@ Result<void> finish_journal(File& upper, const StateArea& area) {
   return replay_journal(upper, area);
 }
 
-Result<void> stage_journal(StagedFile& stage, const File& upper, const StateArea& area) {
+Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area) {
   Reader reader(upper, area);
   UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
   // What would be punched means nothing to the new layer, so it may stay.

@@ -26,22 +26,22 @@ struct JournalPlan {
 };
 
 // Writes the journal past everything that counts before or after, and syncs.
-Result<FileRange> write_journal(File& upper, const JournalPlan& plan);
+Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan);
 // Commits it by a header, durably.  `area` is the one that counts so far; it
 // gains the journal.
-Result<void> commit_journal(File& upper, StateArea& area, const Geometry& geometry,
+Result<void> commit_journal(WritableFile& upper, StateArea& area, const Geometry& geometry,
                             const FileRange& journal);
 
 // Brings a journal home and retires it, whose commit and mark are durable; may be
 // repeated after a crash at any point.  The upper's header must be read anew afterwards.
-Result<void> replay_journal(File& upper, const StateArea& area);
+Result<void> replay_journal(WritableFile& upper, const StateArea& area);
 // The same for a journal that was found: its commit may have been seen in the host's
 // cache alone.
-Result<void> finish_journal(File& upper, const StateArea& area);
+Result<void> finish_journal(WritableFile& upper, const StateArea& area);
 
 // Puts the committed journal on a stage, header and all, for those who may not
 // write.
-Result<void> stage_journal(StagedFile& stage, const File& upper, const StateArea& area);
+Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area);
 
 }  // namespace unionfs
 

@@ -18,7 +18,7 @@ constexpr InodeNumber kRoot(ext2::kRootInode);
 
 class LayerCreator {
  public:
-  LayerCreator(File& upper, const Volume& lower, const Geometry& geometry)
+  LayerCreator(WritableFile& upper, const Volume& lower, const Geometry& geometry)
       : upper_(upper),
         lower_(lower),
         geometry_(geometry),
@@ -176,7 +176,7 @@ class LayerCreator {
     return write_state_header(upper_, area_, geometry_);
   }
 
-  File& upper_;
+  WritableFile& upper_;
   const Volume& lower_;
   const Geometry& geometry_;
   GroupBits own_blocks_;
@@ -187,7 +187,7 @@ class LayerCreator {
 
 }  // namespace
 
-Result<void> create_layer(File& upper, const Volume& lower, const Geometry& geometry) {
+Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry) {
   return LayerCreator(upper, lower, geometry).create();
 }
 

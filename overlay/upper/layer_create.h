@@ -15,7 +15,7 @@ namespace unionfs {
 // `upper` is a new, empty file.  Nothing is synced: the caller publishes it.
 // Costs two bitmap blocks a group and the blocks of the root directory.
 // Same lower and geometry, same bytes.
-Result<void> create_layer(File& upper, const Volume& lower, const Geometry& geometry);
+Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry);
 
 }  // namespace unionfs
 

@@ -66,7 +66,7 @@ namespace {
 
 // In appended groups, and mostly below too, the inode bitmap follows the block
 // bitmap and one write does for both.
-Result<void> write_bitmaps(File& upper, const Layout& merged, const Group& places,
+Result<void> write_bitmaps(ByteSink& upper, const Layout& merged, const Group& places,
                            LayerBitmaps& made) {
   if (places.inode_bitmap == places.block_bitmap + 1) {
     made.blocks.insert(made.blocks.end(), made.inodes.begin(), made.inodes.end());
@@ -76,7 +76,7 @@ Result<void> write_bitmaps(File& upper, const Layout& merged, const Group& place
   return upper.write(merged.offset_of(places.inode_bitmap), made.inodes);
 }
 
-Result<void> write_copies(File& upper, const Layout& merged, ConstByteSpan descriptors,
+Result<void> write_copies(ByteSink& upper, const Layout& merged, ConstByteSpan descriptors,
                           ext2::Superblock superblock) {
   for (uint32_t number = 0; number < merged.group_count(); ++number) {
     const GroupNumber group(number);
@@ -99,8 +99,8 @@ Result<void> write_copies(File& upper, const Layout& merged, ConstByteSpan descr
 
 }  // namespace
 
-Result<void> write_layer_groups(File& upper, const Geometry& geometry, const GroupBits& own_blocks,
-                                const GroupBits& own_inodes,
+Result<void> write_layer_groups(ByteSink& upper, const Geometry& geometry,
+                                const GroupBits& own_blocks, const GroupBits& own_inodes,
                                 const std::function<uint32_t(GroupNumber)>& used_dirs_count,
                                 ext2::Superblock superblock) {
   const Layout& merged = geometry.merged();

@@ -27,8 +27,8 @@ LayerBitmaps make_layer_bitmaps(const Geometry& geometry, GroupNumber group,
 
 // Writes the bitmaps of all groups, and the descriptors and superblocks that
 // count them, each with its copies.  `superblock` has everything but counters.
-Result<void> write_layer_groups(File& upper, const Geometry& geometry, const GroupBits& own_blocks,
-                                const GroupBits& own_inodes,
+Result<void> write_layer_groups(ByteSink& upper, const Geometry& geometry,
+                                const GroupBits& own_blocks, const GroupBits& own_inodes,
                                 const std::function<uint32_t(GroupNumber)>& used_dirs_count,
                                 ext2::Superblock superblock);
 

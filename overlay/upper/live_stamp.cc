@@ -32,13 +32,14 @@ Result<std::string> read_boot_id() {
   return boot_id;
 }
 
-Result<bool> is_live_current(const File& upper, const StateArea& area, const std::string& boot_id) {
+Result<bool> is_live_current(const ReadableFile& upper, const StateArea& area,
+                             const std::string& boot_id) {
   UNIONFS_ASSIGN(const Stamp found, read_structure<Stamp>(upper, area.stamp_offset()));
   const Stamp wanted = make_stamp(area.session_number, boot_id);
   return std::memcmp(&found, &wanted, sizeof(found)) == 0;
 }
 
-Result<std::unique_ptr<LiveStamp>> LiveStamp::map(File& upper, const StateArea& area) {
+Result<std::unique_ptr<LiveStamp>> LiveStamp::map(WritableFile& upper, const StateArea& area) {
   // The page is reserved first, all of the host's blocks in it, or a store could find the
   // disk full.
   using Page = std::array<std::byte, upper_format::kPageBytes>;

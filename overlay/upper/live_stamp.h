@@ -18,12 +18,13 @@ namespace unionfs {
 Result<std::string> read_boot_id();
 
 // Whether the upper carries the stamp of this boot and session.
-Result<bool> is_live_current(const File& upper, const StateArea& area, const std::string& boot_id);
+Result<bool> is_live_current(const ReadableFile& upper, const StateArea& area,
+                             const std::string& boot_id);
 
 // The stamp in a writable upper, as shared memory.  Thread-safe.
 class LiveStamp {
  public:
-  static Result<std::unique_ptr<LiveStamp>> map(File& upper, const StateArea& area);
+  static Result<std::unique_ptr<LiveStamp>> map(WritableFile& upper, const StateArea& area);
 
   void write(uint64_t session_number, const std::string& boot_id);
   // Nobody believes the live bitmap from now on.

@@ -25,30 +25,32 @@ bool is_zero(ConstByteSpan bytes) {
 
 }  // namespace
 
-SessionBitmap::SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region)
+SessionBitmap::SessionBitmap(WritableFile* upper, FileRange durable,
+                             std::unique_ptr<MappedRegion> region)
     : upper_(upper),
       durable_(durable),
       region_(std::move(region)),
       words_(region_ ? reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data()) : nullptr),
       states_(durable.length / kPageBytes) {}
 
-std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(File& upper, uint64_t size_bytes) {
-  return std::unique_ptr<SessionBitmap>(new SessionBitmap(upper, {0, size_bytes}, nullptr));
+std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(uint64_t size_bytes) {
+  return std::unique_ptr<SessionBitmap>(new SessionBitmap(nullptr, {0, size_bytes}, nullptr));
 }
 
-Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(File& upper,
+Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(WritableFile& upper,
                                                                        FileRange source) {
   UNIONFS_ASSIGN(auto region, upper.map(source.offset, source.length));
-  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(upper, source, std::move(region)));
+  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(nullptr, source, std::move(region)));
   UNIONFS_TRY(bitmap->find_touched(upper, source, kTouched));
   return bitmap;
 }
 
-Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_writing(File& upper, FileRange live,
+Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_writing(WritableFile& upper,
+                                                                       FileRange live,
                                                                        FileRange durable,
                                                                        bool live_is_current) {
   UNIONFS_ASSIGN(auto region, upper.map(live.offset, live.length));
-  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(upper, durable, std::move(region)));
+  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(&upper, durable, std::move(region)));
   bitmap->live_ = live;
   if (!live_is_current) {
     UNIONFS_TRY(bitmap->copy_from_durable(live));
@@ -59,21 +61,21 @@ Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_writing(File& upp
 }
 
 Result<void> SessionBitmap::copy_from_durable(FileRange live) {
-  UNIONFS_TRY(zero_bytes(upper_, live.offset, live.length, ZeroWay::kPunch));
+  UNIONFS_TRY(zero_bytes(*upper_, live.offset, live.length, ZeroWay::kPunch));
   std::vector<std::byte> page(kPageBytes);
   uint64_t offset = durable_.offset;
   while (offset < durable_.end()) {
-    const FileExtent extent = upper_.extent_at(offset);
+    const FileExtent extent = upper_->extent_at(offset);
     const uint64_t end = std::min(std::max(extent.end, offset + 1), durable_.end());
     if (extent.is_hole) {
       offset = end;
       continue;
     }
     for (offset -= (offset - durable_.offset) % kPageBytes; offset < end; offset += kPageBytes) {
-      UNIONFS_TRY(upper_.read(offset, page));
+      UNIONFS_TRY(upper_->read(offset, page));
       if (!is_zero(page)) {
         const uint64_t place = live.offset + (offset - durable_.offset);
-        UNIONFS_TRY(upper_.write(place, page));
+        UNIONFS_TRY(upper_->write(place, page));
       }
     }
   }
@@ -81,7 +83,8 @@ Result<void> SessionBitmap::copy_from_durable(FileRange live) {
 }
 
 // Holes are skipped without a look, so the cost follows what was written.
-Result<void> SessionBitmap::find_touched(const File& upper, FileRange section, uint32_t state) {
+Result<void> SessionBitmap::find_touched(const ReadableFile& upper, FileRange section,
+                                         uint32_t state) {
   const ConstByteSpan bytes = region_->bytes();
   uint64_t offset = section.offset;
   while (offset < section.end()) {
@@ -167,7 +170,7 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
       // Zeros over a hole: takes the space now, on every host, and leaves no
       // unwritten extents to be converted under a sync.
       UNIONFS_TRY(
-          zero_bytes(upper_, section.offset + page * kPageBytes, kPageBytes, ZeroWay::kWrite));
+          zero_bytes(*upper_, section.offset + page * kPageBytes, kPageBytes, ZeroWay::kWrite));
     }
     touched_pages_.fetch_add(1, std::memory_order_release);
     states_[page].fetch_or(kTouched, std::memory_order_release);
@@ -197,7 +200,7 @@ std::vector<SessionBitmap::DirtyPage> SessionBitmap::take_dirty() {
 
 Result<void> SessionBitmap::write_durable(const std::vector<DirtyPage>& pages) {
   for (const DirtyPage& page : pages) {
-    UNIONFS_TRY(upper_.write(durable_.offset + page.index * kPageBytes, page.bytes));
+    UNIONFS_TRY(upper_->write(durable_.offset + page.index * kPageBytes, page.bytes));
   }
   return {};
 }

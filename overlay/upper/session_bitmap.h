@@ -25,14 +25,15 @@ namespace unionfs {
 class SessionBitmap {
  public:
   // No bit is set, nor ever will be.
-  static std::unique_ptr<SessionBitmap> make_empty(File& upper, uint64_t size_bytes);
+  static std::unique_ptr<SessionBitmap> make_empty(uint64_t size_bytes);
   // For reading only: bits as of now are those of `source`, whichever of the
   // two sections that is; nothing is ever written.
-  static Result<std::unique_ptr<SessionBitmap>> open_for_reading(File& upper, FileRange source);
+  static Result<std::unique_ptr<SessionBitmap>> open_for_reading(WritableFile& upper,
+                                                                 FileRange source);
   // For writing.  The live section is believed (`live_is_current`), or made
   // anew from the durable one.
-  static Result<std::unique_ptr<SessionBitmap>> open_for_writing(File& upper, FileRange live,
-                                                                 FileRange durable,
+  static Result<std::unique_ptr<SessionBitmap>> open_for_writing(WritableFile& upper,
+                                                                 FileRange live, FileRange durable,
                                                                  bool live_is_current);
 
   bool test(BlockNumber block) const { return (load_word(block) >> (block.value() % 64) & 1) != 0; }
@@ -72,7 +73,7 @@ class SessionBitmap {
   // Bits, and from kSetter on the number of threads that are setting bits.
   enum PageState : uint32_t { kUntouched = 0, kTouched = 1, kDirty = 2, kSetter = 4 };
 
-  SessionBitmap(File& upper, FileRange durable, std::unique_ptr<MappedRegion> region);
+  SessionBitmap(WritableFile* upper, FileRange durable, std::unique_ptr<MappedRegion> region);
 
   static uint64_t page_of(BlockNumber block) { return block.value() / kBlocksPerPage; }
   bool is_touched(uint64_t page) const {
@@ -84,12 +85,12 @@ class SessionBitmap {
   }
   std::atomic<uint64_t>& word(BlockNumber block) const { return words_[block.value() / 64]; }
 
-  Result<void> find_touched(const File& upper, FileRange section, uint32_t state);
+  Result<void> find_touched(const ReadableFile& upper, FileRange section, uint32_t state);
   Result<void> copy_from_durable(FileRange live);
 
   static constexpr uint64_t kBlocksPerPage = upper_format::kPageBytes * 8;
 
-  File& upper_;
+  WritableFile* upper_;  // nullptr where no bit will ever be set
   FileRange live_;
   FileRange durable_;
   std::unique_ptr<MappedRegion> region_;

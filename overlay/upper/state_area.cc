@@ -31,7 +31,8 @@ struct NamedSection {
 };
 
 // Sections lie one behind the other; `least` is where the next may begin.
-Result<void> check_section(const File& upper, const NamedSection& section, uint64_t& least) {
+Result<void> check_section(const ReadableFile& upper, const NamedSection& section,
+                           uint64_t& least) {
   const FileRange& range = section.range;
   if (range.offset % format::kPageBytes != 0 || range.offset < least ||
       range.offset > upper.size_bytes() || range.length > upper.size_bytes() - range.offset) {
@@ -49,7 +50,7 @@ bool is_valid(const format::Header& header) {
 }
 
 // The valid slot with the higher generation.
-Result<format::Header> newest_header(const File& upper, uint64_t state_offset) {
+Result<format::Header> newest_header(const ReadableFile& upper, uint64_t state_offset) {
   std::optional<format::Header> newest;
   for (uint32_t slot = 0; slot < format::kHeaderSlots; ++slot) {
     UNIONFS_ASSIGN(const auto header,
@@ -134,7 +135,7 @@ StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
   return area;
 }
 
-Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset) {
+Result<StateHeader> read_state_header(const ReadableFile& upper, uint64_t state_offset) {
   if (state_offset % format::kPageBytes != 0 || state_offset > upper.size_bytes() ||
       upper.size_bytes() - state_offset < format::kSectionsOffset) {
     return corrupt("{}: is cut short: its state area belongs at offset {}, but it is {} bytes long",
@@ -231,7 +232,7 @@ format::Header encode_header(const StateArea& area, const Geometry& geometry) {
   return raw;
 }
 
-Result<void> write_header(File& upper, format::Header raw, uint64_t generation) {
+Result<void> write_header(ByteSink& upper, format::Header raw, uint64_t generation) {
   raw.generation = generation;
   raw.checksum = checksum_of(raw);
   const uint64_t slot = generation % format::kHeaderSlots;
@@ -239,7 +240,7 @@ Result<void> write_header(File& upper, format::Header raw, uint64_t generation) 
                      std::as_bytes(std::span(&raw, 1)));
 }
 
-Result<void> write_state_header(File& upper, StateArea& area, const Geometry& geometry) {
+Result<void> write_state_header(WritableFile& upper, StateArea& area, const Geometry& geometry) {
   ++area.generation;
   return write_header(upper, encode_header(area, geometry), area.generation);
 }

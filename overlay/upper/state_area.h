@@ -66,7 +66,7 @@ struct StateHeader {
   uint64_t merged_block_count = 0;
   uint32_t block_size_bytes = 0;
 };
-Result<StateHeader> read_state_header(const File& upper, uint64_t state_offset);
+Result<StateHeader> read_state_header(const ReadableFile& upper, uint64_t state_offset);
 // Checks what the header says of the merged image against the layer's
 // superblock: the two are written together.
 Result<void> check_merged_size(const std::string& name, const StateHeader& header,
@@ -78,9 +78,9 @@ Result<void> check_sections(const std::string& name, const StateHeader& header,
 upper_format::Header encode_header(const StateArea& area, const Geometry& geometry);
 // Writes a header with the next generation into the slot that does not count;
 // the caller syncs.
-Result<void> write_header(File& upper, upper_format::Header raw, uint64_t generation);
+Result<void> write_header(ByteSink& upper, upper_format::Header raw, uint64_t generation);
 // Both for this area, whose generation is raised.
-Result<void> write_state_header(File& upper, StateArea& area, const Geometry& geometry);
+Result<void> write_state_header(WritableFile& upper, StateArea& area, const Geometry& geometry);
 
 // What a lower is recognized by.
 Result<upper_format::LowerIdentity> identity_of(const Volume& lower);

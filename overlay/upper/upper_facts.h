@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "overlay/host/posix_file.h"
+#include "overlay/host/file.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
@@ -33,7 +33,7 @@ struct UpperFacts {
   uint64_t written_blocks = 0;
 };
 
-Result<UpperFacts> read_upper_facts(PosixFile& upper);
+Result<UpperFacts> read_upper_facts(WritableFile& upper);
 
 }  // namespace unionfs
 

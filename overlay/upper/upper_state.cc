@@ -6,14 +6,14 @@
 namespace unionfs {
 namespace {
 
-Result<StateHeader> header_of(const File& upper, const Superblock& superblock) {
+Result<StateHeader> header_of(const ReadableFile& upper, const Superblock& superblock) {
   UNIONFS_ASSIGN(const uint64_t offset, required_state_offset_of(upper.name(), superblock.raw()));
   return read_state_header(upper, offset);
 }
 
 }  // namespace
 
-Result<UpperState> read_upper_state(const File& upper) {
+Result<UpperState> read_upper_state(const ReadableFile& upper) {
   UpperState state;
   state.file = &upper;
   UNIONFS_ASSIGN(Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));

@@ -14,17 +14,17 @@ namespace unionfs {
 
 // Refers to the upper it was read from, which must outlive it.
 struct UpperState {
-  const File* file = nullptr;         // the upper, or `stage`
-  std::unique_ptr<StagedFile> stage;  // with a journal: the upper as it will be
-  StateArea journal_area;             // with a journal: the area that has it
-  StateHeader header;                 // of `file`; its sizes are the superblock's
+  const ReadableFile* file = nullptr;  // the upper, or `stage`
+  std::unique_ptr<StagedFile> stage;   // with a journal: the upper as it will be
+  StateArea journal_area;              // with a journal: the area that has it
+  StateHeader header;                  // of `file`; its sizes are the superblock's
 
   bool has_journal() const { return stage != nullptr; }
 };
 
 // Without a byte written.  kCorrupt where one of them is not as it must be, or
 // where there is no mark.
-Result<UpperState> read_upper_state(const File& upper);
+Result<UpperState> read_upper_state(const ReadableFile& upper);
 
 }  // namespace unionfs
 

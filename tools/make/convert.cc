@@ -18,7 +18,7 @@ constexpr uint64_t kCopyBytes = 1024 * 1024;
 
 class Copier {
  public:
-  Copier(const MergedView& view, File& output)
+  Copier(const MergedView& view, WritableFile& output)
       : view_(view), output_(output), progress_(output.name(), view.size_bytes()) {
     buffer_.resize(kCopyBytes);
   }
@@ -75,7 +75,7 @@ class Copier {
   }
 
   const MergedView& view_;
-  File& output_;
+  WritableFile& output_;
   Progress progress_;
   std::vector<std::byte> buffer_;
 };

@@ -197,7 +197,7 @@ Result<CheckpointFigures> checkpoint(std::unique_ptr<Disk> disk) {
   return disk->checkpoint(false, is_cancelled);
 }
 
-std::vector<std::byte> shown(const Lower& lower, File& upper, const std::string& boot_id) {
+std::vector<std::byte> shown(const Lower& lower, WritableFile& upper, const std::string& boot_id) {
   std::unique_ptr<Disk> disk = load_disk(lower, upper, boot_id);
   if (disk->has_journal()) {
     expect_success(disk->finish_checkpoint());

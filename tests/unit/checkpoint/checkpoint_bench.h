@@ -60,7 +60,8 @@ class CheckpointImages {
 };
 
 // What an upper shows to one that opens it now, finishing a checkpoint first.
-std::vector<std::byte> shown(const Lower& lower, File& upper, const std::string& boot_id = kBootId);
+std::vector<std::byte> shown(const Lower& lower, WritableFile& upper,
+                             const std::string& boot_id = kBootId);
 
 }  // namespace unionfs::testing
 

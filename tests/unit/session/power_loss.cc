@@ -29,7 +29,7 @@ enum class Flaw {
 // Drops the syncs that the flaw says.
 class FlawedFile final : public ForwardingFile {
  public:
-  FlawedFile(File& file, Flaw flaw, FileRange durable)
+  FlawedFile(WritableFile& file, Flaw flaw, FileRange durable)
       : ForwardingFile(file), flaw_(flaw), durable_(durable) {}
 
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
@@ -103,7 +103,7 @@ class Round {
   }
 
  private:
-  std::unique_ptr<Disk> load(File& file) {
+  std::unique_ptr<Disk> load(WritableFile& file) {
     auto disk = Disk::load(arena_.lower.volume, *arena_.lower.file, file, boot_id(), quiet_log());
     if (!disk) {
       note_error(disk.error());

@@ -47,10 +47,10 @@ std::unique_ptr<MemoryFile> make_upper(const Lower& lower, uint64_t size_bytes);
 // A log that drops what it is told.
 LogSink quiet_log();
 
-std::unique_ptr<Disk> load_disk(const Lower& lower, File& upper,
+std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper,
                                 const std::string& boot_id = kBootId);
 // Loaded and open for writing.
-std::unique_ptr<Disk> open_disk(const Lower& lower, File& upper,
+std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper,
                                 const std::string& boot_id = kBootId);
 
 // Makes D-blocks of the upper the layer's own, plain data, with bytes of the

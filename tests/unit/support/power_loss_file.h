@@ -57,8 +57,8 @@ class EveryChooser final : public Chooser {
 // was perhaps written back, perhaps not, in any of its sectors.  A sync keeps
 // what was written before it began.  Sizes and space do not get lost.
 //
-// Thread-safe as a File; one request at a time.
-class PowerLossFile final : public File {
+// Safe for concurrent use by multiple threads, which wait for one another.
+class PowerLossFile final : public WritableFile {
  public:
   static constexpr uint64_t kSectorBytes = 512;
 
@@ -82,10 +82,7 @@ class PowerLossFile final : public File {
   const std::string& name() const override { return file_->name(); }
   uint64_t size_bytes() const override { return file_->size_bytes(); }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
-  size_t read_cached(uint64_t, ByteSpan) const override { return 0; }
-  int descriptor() const override { return -1; }
   FileExtent extent_at(uint64_t offset) const override { return file_->extent_at(offset); }
-  void prefetch(uint64_t, uint64_t) const override {}
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
   Result<void> punch(uint64_t offset, uint64_t length) override;
   Result<void> zero_range(uint64_t offset, uint64_t length) override;

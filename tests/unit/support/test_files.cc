@@ -150,8 +150,6 @@ size_t MemoryFile::read_cached(uint64_t offset, ByteSpan buffer) const {
   return at_hand;
 }
 
-void MemoryFile::prefetch(uint64_t, uint64_t) const {}
-
 bool MemoryFile::take_page(uint64_t page, PageState state) {
   uint8_t before = states_[page].load(std::memory_order_relaxed);
   while (before < state) {

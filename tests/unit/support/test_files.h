@@ -53,7 +53,7 @@ struct HostAbilities {
 // Bytes are copied by relaxed atomic words: overlapping requests are no data
 // race, and no request orders memory for another one, so that a thread
 // sanitizer sees every order that the code under test forgets to make.
-class MemoryFile final : public File {
+class MemoryFile final : public WritableFile {
  public:
   static constexpr uint64_t kPageBytes = 4096;
 
@@ -70,9 +70,7 @@ class MemoryFile final : public File {
   uint64_t size_bytes() const override { return size_bytes_.load(std::memory_order_relaxed); }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
-  int descriptor() const override { return -1; }
   FileExtent extent_at(uint64_t offset) const override;
-  void prefetch(uint64_t offset, uint64_t length) const override;
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
   Result<void> punch(uint64_t offset, uint64_t length) override;
   Result<void> zero_range(uint64_t offset, uint64_t length) override;
@@ -147,9 +145,9 @@ class MemoryFile final : public File {
 };
 
 // A file that passes everything on.
-class ForwardingFile : public File {
+class ForwardingFile : public WritableFile {
  public:
-  explicit ForwardingFile(File& file) : file_(file) {}
+  explicit ForwardingFile(WritableFile& file) : file_(file) {}
 
   const std::string& name() const override { return file_.name(); }
   uint64_t size_bytes() const override { return file_.size_bytes(); }
@@ -181,7 +179,7 @@ class ForwardingFile : public File {
   }
 
  protected:
-  File& file_;
+  WritableFile& file_;
 };
 
 // Fails chosen operations.

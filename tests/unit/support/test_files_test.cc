@@ -16,7 +16,7 @@ std::vector<std::byte> filled(size_t count, uint8_t value) {
   return std::vector<std::byte>(count, std::byte{value});
 }
 
-uint8_t byte_at(const File& file, uint64_t offset) {
+uint8_t byte_at(const ReadableFile& file, uint64_t offset) {
   std::array<std::byte, 1> byte;
   expect_success(file.read(offset, byte));
   return static_cast<uint8_t>(byte[0]);

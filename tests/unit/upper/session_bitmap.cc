@@ -29,7 +29,7 @@ std::unique_ptr<MemoryFile> make_file() {
   return file;
 }
 
-std::unique_ptr<SessionBitmap> open_bitmap(File& file, bool live_is_current = false) {
+std::unique_ptr<SessionBitmap> open_bitmap(WritableFile& file, bool live_is_current = false) {
   return value_of(SessionBitmap::open_for_writing(file, kLive, kDurable, live_is_current));
 }
 
