@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "overlay/host/log.h"
 #include "overlay/overlay.h"
 
 namespace unionfs {

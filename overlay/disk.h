@@ -14,6 +14,7 @@
 
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/next_layer.h"
+#include "overlay/host/log.h"
 #include "overlay/session/session.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/live_stamp.h"

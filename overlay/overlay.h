@@ -13,6 +13,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
+#include "overlay/host/log.h"
 #include "overlay/host/posix_file.h"
 
 namespace unionfs {

@@ -8,6 +8,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
+#include "overlay/host/log.h"
 
 namespace unionfs {
 

@@ -6,19 +6,15 @@
 #define UNIONFS_OVERLAY_HOST_BATCH_READER_H
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "overlay/host/file.h"
+#include "overlay/host/log.h"
 
 namespace unionfs {
-
-// Told once about what the user should know but need not act on; thread-safe.
-using LogSink = std::function<void(const std::string&)>;
 
 struct ReadRange {
   const ReadableFile* file = nullptr;

@@ -26,6 +26,7 @@
 #include <mutex>
 #include <thread>
 
+#include "overlay/host/log.h"
 #include "overlay/merged/merged_view.h"
 #include "overlay/upper/session_bitmap.h"
 

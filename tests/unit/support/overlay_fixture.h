@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "overlay/disk.h"
+#include "overlay/host/log.h"
 #include "tests/unit/support/expect.h"
 #include "tests/unit/support/real_image.h"
 #include "tests/unit/support/test_files.h"
