@@ -1,191 +1,204 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/disk.h"
 
-#include "overlay/upper/grow.h"
+#include "overlay/checkpoint/grow.h"
 
 namespace unionfs {
-namespace {
 
 using upper_format::kFlagInUse;
 using upper_format::kFlagUnproven;
 
-// The upper's ext2 part must have the merged geometry, to the last descriptor:
-// one numbering for lower, upper and merged.
-Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) {
-  const Layout& merged = geometry.merged();
-  const Layout& found = upper.layout();
-  if (found.block_size_bytes != merged.block_size_bytes ||
-      found.block_count != merged.block_count ||
-      found.blocks_per_group != merged.blocks_per_group ||
-      found.inodes_per_group != merged.inodes_per_group ||
-      found.inode_size_bytes != merged.inode_size_bytes ||
-      found.has_meta_groups != merged.has_meta_groups ||
-      found.first_meta_group != merged.first_meta_group) {
-    return corrupt(
-        "{}: superblock: its geometry ({} blocks of {} bytes, {} and {} a group) is not "
-        "the merged image's ({} blocks of {} bytes, {} and {} a group)",
-        upper.name(), found.block_count, found.block_size_bytes, found.blocks_per_group,
-        found.inodes_per_group, merged.block_count, merged.block_size_bytes,
-        merged.blocks_per_group, merged.inodes_per_group);
-  }
-  for (uint32_t number = 0; number < merged.group_count(); ++number) {
-    const Group& wanted = geometry.groups()[number];
-    const Group& group = upper.group(GroupNumber(number));
-    if (group.block_bitmap != wanted.block_bitmap || group.inode_bitmap != wanted.inode_bitmap ||
-        group.inode_table != wanted.inode_table) {
-      return corrupt(
-          "{}: group {}: its bitmaps and inode table are not where the merged image "
-          "has them",
-          upper.name(), number);
-    }
-  }
-  return {};
+// What somebody wrote earlier, for who may not write.
+struct Disk::Reading {
+  Reading(const LayerOverLower& layer, std::unique_ptr<SessionBitmap> written)
+      : bitmap(std::move(written)), view(layer, bitmap.get()) {}
+
+  const std::unique_ptr<SessionBitmap> bitmap;
+  const MergedView view;
+};
+
+// A session and what it stands on.
+struct Disk::Writing {
+  Writing(const LayerOverLower& layer, std::unique_ptr<SessionBitmap> written,
+          std::unique_ptr<LiveStamp> its_stamp)
+      : bitmap(std::move(written)), view(layer, bitmap.get()), stamp(std::move(its_stamp)) {}
+
+  const std::unique_ptr<SessionBitmap> bitmap;
+  const MergedView view;
+  const std::unique_ptr<LiveStamp> stamp;
+  ext2::Superblock first_superblock = {};  // merged, when the session began
+  std::unique_ptr<Session> session;
+};
+
+Result<std::unique_ptr<Disk>> Disk::load(const Below& below, WritableFile& upper,
+                                         std::string boot_id, LogSink log) {
+  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(below, upper, log));
+  return std::unique_ptr<Disk>(
+      new Disk(std::move(layer), upper, std::move(boot_id), std::move(log)));
 }
 
-}  // namespace
+Disk::Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id,
+           LogSink log)
+    : layer_(std::move(layer)),
+      upper_file_(upper),
+      boot_id_(std::move(boot_id)),
+      log_(std::move(log)),
+      area_(layer_->area()),
+      view_(&layer_->view()) {}
 
-Result<std::unique_ptr<Disk>> Disk::load(const Volume& lower, const ReadableFile& lower_file,
-                                         WritableFile& upper, std::string boot_id, LogSink log) {
-  std::unique_ptr<Disk> disk(
-      new Disk(lower, lower_file, upper, std::move(boot_id), std::move(log)));
-  UNIONFS_TRY(disk->load_layer());
-  return disk;
-}
+Disk::~Disk() = default;
 
-Result<void> Disk::load_layer() {
-  const std::string& name = upper_file_.name();
-  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper_file_));
-  stage_ = std::move(state.stage);
-  journal_area_ = state.journal_area;
-  const StateHeader& header = state.header;
-  area_ = header.area;
-  UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
-  if (!is_same_lower(area_.lower, identity)) {
-    return invalid("{}: belongs to another lower ({}), not to {} ({})", name, describe(area_.lower),
-                   lower_.name(), describe(identity));
-  }
-  UNIONFS_ASSIGN(geometry_,
-                 Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
-  UNIONFS_TRY(check_sections(name, header, *geometry_));
-  UNIONFS_ASSIGN(upper_, Volume::open(*state.file, SuperblockUse::kUpper));
-  UNIONFS_TRY(check_same_geometry(*upper_, *geometry_));
-  UNIONFS_ASSIGN(LayerTables tables,
-                 read_layer_tables(*state.file, area_.layer_tables, geometry_->merged()));
-  if (tables.translated.size() * geometry_->merged().block_size_bytes !=
-      area_.translated_blocks.length) {
-    return corrupt("{}: state area: {} translated blocks, but {} bytes for them", name,
-                   tables.translated.size(), area_.translated_blocks.length);
-  }
-  UNIONFS_ASSIGN(layer_, Layer::load(*upper_, *geometry_, std::move(tables)));
-  synthesis_.emplace(lower_, *upper_, *geometry_, *layer_);
-  view_.emplace(*synthesis_, lower_file_, *state.file, area_, reader_);
-  return {};
-}
+// ---- clients -------------------------------------------------------------------
 
 Result<void> Disk::open(bool read_only) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (begun_session_.load() != nullptr || (read_only && reading_bitmap_ != nullptr)) {
+  if (writing_ != nullptr || (read_only && reading_ != nullptr)) {
     return {};
   }
   return read_only ? show_to_readers() : begin_session();
 }
 
 Result<void> Disk::show_to_readers() {
+  std::unique_ptr<SessionBitmap> bitmap;
   if (has_journal()) {
-    reading_bitmap_ = SessionBitmap::make_empty(bitmap_size_bytes(*geometry_));
-    view_->set_bitmap(reading_bitmap_.get());
-    return {};
+    bitmap = SessionBitmap::make_empty(bitmap_size_bytes(geometry()));
+  } else {
+    UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
+    UNIONFS_ASSIGN(bitmap, SessionBitmap::open_for_reading(
+                               upper_file_, live ? area_.live_bitmap : area_.durable_bitmap));
   }
-  UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
-  UNIONFS_ASSIGN(reading_bitmap_,
-                 SessionBitmap::open_for_reading(upper_file_,
-                                                 live ? area_.live_bitmap : area_.durable_bitmap));
-  view_->set_bitmap(reading_bitmap_.get());
+  reading_ = std::make_unique<Reading>(*layer_, std::move(bitmap));
+  view_.store(&reading_->view, std::memory_order_release);
   return {};
 }
 
-// It has begun when begun_session_ is set; whatever fails before, the next client
-// tries all of it anew.
+// It has begun when writing_ is set; whatever fails before, the next client tries all of
+// it anew, and who only reads goes on as before.
 Result<void> Disk::begin_session() {
   const uint32_t flags = area_.flags;
-  Result<void> begun = try_to_begin();
-  if (!begun) {
+  Result<std::unique_ptr<Writing>> prepared = prepare_session();
+  if (!prepared) {
     area_.flags = flags;
+    return Failure(std::move(prepared).error());
   }
-  return begun;
+  writing_ = std::move(*prepared);
+  writing_->session->start();
+  writing_->stamp->write(area_.session_number, boot_id_);
+  view_.store(&writing_->view, std::memory_order_release);
+  session_.store(writing_->session.get(), std::memory_order_release);
+  return {};
 }
 
-Result<void> Disk::try_to_begin() {
-  session_.reset();
+Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
   UNIONFS_ASSIGN(const bool live, is_live_current(upper_file_, area_, boot_id_));
-  UNIONFS_ASSIGN(stamp_, LiveStamp::map(upper_file_, area_));
+  UNIONFS_ASSIGN(auto stamp, LiveStamp::map(upper_file_, area_));
   if (!live) {
     // While the live bitmap is made anew it must not pass for a current one.
-    stamp_->clear();
+    stamp->clear();
   }
   UNIONFS_ASSIGN(auto bitmap, SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
                                                               area_.durable_bitmap, live));
-  view_->set_bitmap(bitmap.get());
-  writing_bitmap_ = std::move(bitmap);
-  if (!live && (area_.flags & kFlagInUse) != 0 && !writing_bitmap_->is_empty()) {
+  auto writing = std::make_unique<Writing>(*layer_, std::move(bitmap), std::move(stamp));
+  if (!live && (area_.flags & kFlagInUse) != 0 && !writing->bitmap->is_empty()) {
     area_.flags |= kFlagUnproven;
   }
   area_.flags |= kFlagInUse;
-  UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
+  UNIONFS_TRY(write_state_header(upper_file_, area_, geometry()));
   if (Result<void> synced = upper_file_.sync(); !synced) {
     // The host may have dropped what the last server wrote and did not flush.
-    stamp_->clear();
-    return synced;
+    writing->stamp->clear();
+    return Failure(std::move(synced).error());
   }
   if (upper_file_.size_bytes() > area_.end()) {
     // The journal of a checkpoint that died before its commit.
     UNIONFS_TRY(upper_file_.resize(area_.end()));
   }
-  UNIONFS_ASSIGN(first_superblock_, read_superblock());
-  session_ = std::make_unique<Session>(
-      upper_file_, area_, *view_, *writing_bitmap_, [this] { stamp_->clear(); }, log_);
-  session_->start();
-  stamp_->write(area_.session_number, boot_id_);
-  begun_session_.store(session_.get(), std::memory_order_release);
-  return {};
-}
-
-Result<void> Disk::read(uint64_t offset, ByteSpan buffer) const {
-  const Session* session = begun_session_.load(std::memory_order_acquire);
-  return session != nullptr ? session->read(offset, buffer) : view_->read(offset, buffer);
-}
-
-Result<void> Disk::flush() {
-  Session* session = begun_session_.load(std::memory_order_acquire);
-  return session != nullptr ? session->flush() : Result<void>();
+  UNIONFS_TRY(writing->view.read(ext2::kSuperblockOffsetBytes,
+                                 std::as_writable_bytes(std::span(&writing->first_superblock, 1))));
+  writing->session = std::make_unique<Session>(
+      upper_file_, area_, writing->view, *writing->bitmap,
+      [stamp = writing->stamp.get()] { stamp->clear(); }, log_);
+  return writing;
 }
 
 Result<void> Disk::close() {
-  if (begun_session_.load() == nullptr) {
+  if (writing_ == nullptr) {
     return {};
   }
-  session_->stop();
-  UNIONFS_TRY(session_->flush());
+  Session& session = *writing_->session;
+  session.stop();
+  UNIONFS_TRY(session.flush());
   area_.flags &= ~kFlagInUse;
-  UNIONFS_TRY(write_state_header(upper_file_, area_, *geometry_));
-  return session_->sync();
+  UNIONFS_TRY(write_state_header(upper_file_, area_, geometry()));
+  return session.sync();
 }
 
-// ---- checkpoints -------------------------------------------------------------
+// ---- requests ------------------------------------------------------------------
+
+bool Disk::has_failed() const {
+  const Session* session = session_.load(std::memory_order_acquire);
+  return session != nullptr && session->has_failed();
+}
+
+Result<void> Disk::check_alive() const {
+  const Session* session = session_.load(std::memory_order_acquire);
+  return session != nullptr ? session->check_alive() : Result<void>();
+}
+
+Result<Session*> Disk::writing_session() const {
+  Session* session = session_.load(std::memory_order_acquire);
+  if (session == nullptr) {
+    return system_failure(EPERM, fmt::format("{}: no client may write", upper_file_.name()));
+  }
+  UNIONFS_TRY(session->check_alive());
+  return session;
+}
+
+Result<void> Disk::read(uint64_t offset, ByteSpan buffer) const {
+  UNIONFS_TRY(check_alive());
+  return view().read(offset, buffer);
+}
+
+Result<void> Disk::write(uint64_t offset, ConstByteSpan bytes) {
+  UNIONFS_ASSIGN(Session * session, writing_session());
+  return session->write(offset, bytes);
+}
+
+Result<void> Disk::zero(uint64_t offset, uint64_t length, ZeroOptions options) {
+  UNIONFS_ASSIGN(Session * session, writing_session());
+  return session->zero(offset, length, options);
+}
+
+Result<void> Disk::trim(uint64_t offset, uint64_t length) {
+  UNIONFS_ASSIGN(Session * session, writing_session());
+  return session->trim(offset, length);
+}
+
+Result<void> Disk::flush() {
+  UNIONFS_TRY(check_alive());
+  Session* session = session_.load(std::memory_order_acquire);
+  return session != nullptr ? session->flush() : Result<void>();
+}
+
+Result<void> Disk::prefetch(uint64_t offset, uint64_t length) const {
+  UNIONFS_TRY(check_alive());
+  view().prefetch(offset, length);
+  return {};
+}
+
+bool Disk::can_zero_fast(bool may_trim) const {
+  const Session* session = session_.load(std::memory_order_acquire);
+  return session != nullptr && session->can_zero_fast(may_trim);
+}
+
+// ---- checkpoints ---------------------------------------------------------------
 
 bool Disk::has_session() const {
-  return begun_session_.load() != nullptr && !writing_bitmap_->is_empty();
+  return writing_ != nullptr && !writing_->bitmap->is_empty();
 }
 
 Result<void> Disk::grow(const Geometry& larger) {
-  return grow_layer({*upper_, upper_file_, *geometry_, *layer_, area_}, larger);
-}
-
-Result<ext2::Superblock> Disk::read_superblock() const {
-  ext2::Superblock raw;
-  UNIONFS_TRY(
-      view_->read(ext2::kSuperblockOffsetBytes, std::as_writable_bytes(std::span(&raw, 1))));
-  return raw;
+  return grow_layer(*layer_, upper_file_, area_, larger);
 }
 
 // After a power loss the valid flag may be newer than what it speaks for, until
@@ -194,10 +207,12 @@ Result<void> Disk::check_proven() const {
   if ((area_.flags & kFlagUnproven) == 0) {
     return {};
   }
-  UNIONFS_ASSIGN(const ext2::Superblock now, read_superblock());
-  const bool was_valid = (first_superblock_.s_state & ext2::kStateValid) != 0;
-  if (now.s_lastcheck != first_superblock_.s_lastcheck || !was_valid ||
-      now.s_mtime != first_superblock_.s_mtime) {
+  ext2::Superblock now;
+  UNIONFS_TRY(
+      view().read(ext2::kSuperblockOffsetBytes, std::as_writable_bytes(std::span(&now, 1))));
+  const ext2::Superblock& first = writing_->first_superblock;
+  const bool was_valid = (first.s_state & ext2::kStateValid) != 0;
+  if (now.s_lastcheck != first.s_lastcheck || !was_valid || now.s_mtime != first.s_mtime) {
     return {};
   }
   return unsupported(
@@ -209,18 +224,16 @@ Result<CheckpointFigures> Disk::checkpoint(bool by_itself, const std::atomic<boo
   if (by_itself) {
     UNIONFS_TRY(check_proven());
   }
-  return make_checkpoint({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
-                          *writing_bitmap_, area_, is_cancelled});
+  return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled);
 }
 
 uint64_t Disk::session_block_count() const {
-  return reading_bitmap_->count_set(BlockNumber(geometry_->merged().block_count));
+  return reading_->bitmap->count_set(BlockNumber(geometry().merged().block_count));
 }
 
 Result<std::unique_ptr<NextLayer>> Disk::next_layer() {
   static const std::atomic<bool> is_cancelled{false};
-  return NextLayer::build({lower_, lower_file_, *upper_, upper_file_, *geometry_, *layer_, *view_,
-                           *reading_bitmap_, area_, is_cancelled});
+  return NextLayer::build(*layer_, area_, *reading_->bitmap, is_cancelled);
 }
 
 }  // namespace unionfs

@@ -1,61 +1,88 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A lower and an existing upper as one disk, whatever files they are.  The
-// data's way is MergedView (reads) and Session (writes); this class loads the
-// layer and decides, at the first client, whether a session is begun.
+// A served disk: a layer over what is below it, plus the session of its clients.
+// The seven requests of a client come in here; reads go through MergedView,
+// changes through Session.
 #ifndef UNIONFS_OVERLAY_DISK_H
 #define UNIONFS_OVERLAY_DISK_H
 
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/next_layer.h"
-#include "overlay/host/log.h"
+#include "overlay/merged/layer_over_lower.h"
 #include "overlay/session/session.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/live_stamp.h"
-#include "overlay/upper/upper_state.h"
 
 namespace unionfs {
 
-// open(), read(), flush() and close() are thread-safe; session() is after open(false).
+// open(), close() and the requests are thread-safe.
 class Disk {
  public:
-  // Checks the upper against the lower without writing a byte.  `lower_file`
-  // is what `lower` was opened from; these and `upper` outlive the disk.
-  // `boot_id` tells this boot of the host from any other.
-  static Result<std::unique_ptr<Disk>> load(const Volume& lower, const ReadableFile& lower_file,
-                                            WritableFile& upper, std::string boot_id, LogSink log);
+  // Checks the upper against what is below it without writing a byte; both outlive the
+  // disk.  `boot_id` tells this boot of the host from any other.
+  static Result<std::unique_ptr<Disk>> load(const Below& below, WritableFile& upper,
+                                            std::string boot_id, LogSink log);
+  ~Disk();
 
-  const Geometry& geometry() const { return *geometry_; }
+  // The layer as of the last checkpoint.
+  const LayerOverLower& layer() const { return *layer_; }
+  const Geometry& geometry() const { return layer_->geometry(); }
+  // The state area as it is now.
   const StateArea& state_area() const { return area_; }
-  const Layer& layer() const { return *layer_; }
-  const MergedView& view() const { return *view_; }
-  // The upper's ext2 part: the layer as of the last checkpoint.
-  const Volume& upper() const { return *upper_; }
 
   // For each client.  The first that may write begins the session: the upper
   // must be writable by then.
   Result<void> open(bool read_only);
-  // Reads the merged image; fails after a failed sync.
+
+  // ---- requests ----
+  //
+  // Any offset and length inside the image.  After a failed sync each of them fails until
+  // the disk is loaded anew: kSystem with EIO.  Those that change something need a client
+  // that may write, or fail with EPERM.
+
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
-  Session& session() { return *session_; }
-  // Of what clients wrote so far; where none may write there is nothing to do.
+  Result<void> write(uint64_t offset, ConstByteSpan bytes);
+  // See Session.
+  Result<void> zero(uint64_t offset, uint64_t length, ZeroOptions options);
+  Result<void> trim(uint64_t offset, uint64_t length);
+  // What was answered before the call survives a power loss after it.  Where no client may
+  // write there is nothing to do.
   Result<void> flush();
+  // Calls visitor(offset, length, is_hole) -> bool for ascending, adjacent stretches from
+  // `offset` on until the range is covered or it returns false.
+  template <typename Visitor>
+  Result<void> for_each_extent(uint64_t offset, uint64_t length, Visitor&& visitor) const {
+    UNIONFS_TRY(check_alive());
+    view().for_each_extent(offset, length, std::forward<Visitor>(visitor));
+    return {};
+  }
+  // Tells the host what will be read soon.
+  Result<void> prefetch(uint64_t offset, uint64_t length) const;
+
+  // Whether zero() with must_be_fast can succeed.
+  bool can_zero_fast(bool may_trim) const;
+
+  // The merged image with what clients wrote.  Not for requests: a failed sync does not
+  // show here.
+  const MergedView& view() const { return *view_.load(std::memory_order_acquire); }
+
+  // ---- between clients ----
+
   // Whether a sync has failed, so that every request does.
-  bool has_failed() const { return session_ != nullptr && session_->has_failed(); }
+  bool has_failed() const;
   // Flushes, ends the session's threads, and notes that the end was orderly.  No
   // client may be left, and none may come; after an error the disk must be loaded anew.
   Result<void> close();
 
   // Whether a checkpoint was committed but not brought home.  Such a disk can
   // only be read; finish_checkpoint() mends that.
-  bool has_journal() const { return stage_ != nullptr; }
-  Result<void> finish_checkpoint() { return finish_journal(upper_file_, journal_area_); }
+  bool has_journal() const { return layer_->has_journal(); }
+  Result<void> finish_checkpoint() { return finish_journal(upper_file_, layer_->journal_area()); }
   // Whether there is anything that checkpoint() could turn into a layer; false
   // unless open(false) was called.
   bool has_session() const;
@@ -76,43 +103,29 @@ class Disk {
   Result<std::unique_ptr<NextLayer>> next_layer();
 
  private:
-  Disk(const Volume& lower, const ReadableFile& lower_file, WritableFile& upper,
-       std::string boot_id, LogSink log)
-      : lower_(lower),
-        lower_file_(lower_file),
-        upper_file_(upper),
-        boot_id_(std::move(boot_id)),
-        log_(log),
-        reader_(std::move(log)) {}
+  struct Reading;
+  struct Writing;
 
-  Result<void> load_layer();
-  Result<ext2::Superblock> read_superblock() const;
+  Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id,
+       LogSink log);
+
+  Result<void> check_alive() const;
+  Result<Session*> writing_session() const;
   Result<void> show_to_readers();
   Result<void> begin_session();
-  Result<void> try_to_begin();
+  Result<std::unique_ptr<Writing>> prepare_session();
 
-  const Volume& lower_;
-  const ReadableFile& lower_file_;
+  const std::unique_ptr<LayerOverLower> layer_;
   WritableFile& upper_file_;
-  std::string boot_id_;
-  LogSink log_;
-  BatchReader reader_;
+  const std::string boot_id_;
+  const LogSink log_;
   StateArea area_;
-  StateArea journal_area_;             // with a journal: the area that has it
-  std::unique_ptr<StagedFile> stage_;  // with a journal: the upper as it will be
-  std::optional<Volume> upper_;
-  std::optional<Geometry> geometry_;
-  std::optional<Layer> layer_;
-  std::optional<Synthesis> synthesis_;
-  std::optional<MergedView> view_;
 
-  std::mutex open_mutex_;  // guards what follows while clients come
-  std::unique_ptr<SessionBitmap> reading_bitmap_;
-  std::unique_ptr<SessionBitmap> writing_bitmap_;
-  std::unique_ptr<LiveStamp> stamp_;
-  std::unique_ptr<Session> session_;
-  ext2::Superblock first_superblock_ = {};        // merged, when the session was opened
-  std::atomic<Session*> begun_session_{nullptr};  // session_, once it may be used
+  std::mutex open_mutex_;             // guards what follows while clients come
+  std::unique_ptr<Reading> reading_;  // for clients that only read, until there is a session
+  std::unique_ptr<Writing> writing_;
+  std::atomic<const MergedView*> view_;     // what requests read through
+  std::atomic<Session*> session_{nullptr};  // once it has begun
 };
 
 }  // namespace unionfs

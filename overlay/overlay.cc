@@ -16,7 +16,7 @@ Result<std::unique_ptr<Overlay>> Overlay::prepare(OverlayOptions options) {
 
 Result<void> Overlay::open_lower() {
   UNIONFS_ASSIGN(lower_file_, PosixFile::open(options_.lower_path, FileLock::kShared));
-  UNIONFS_ASSIGN(lower_, Volume::open(*lower_file_, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(lower_, LowerImage::open(*lower_file_));
   return {};
 }
 
@@ -44,7 +44,7 @@ Result<void> Overlay::open_upper() {
   const uint64_t wanted =
       options_.size_bytes.value_or(Geometry::default_size_bytes(lower_->layout()));
   // Also proves that the lower can be grown, before a client comes.
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(*lower_, wanted));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
   size_bytes_ = geometry.size_bytes();
   return {};
 }
@@ -57,9 +57,9 @@ Result<void> Overlay::open_foreign() {
   if (options_.size_bytes) {
     wanted = *options_.size_bytes;
   } else {
-    UNIONFS_ASSIGN(wanted, foreign_merged_size(*lower_, *foreign_));
+    UNIONFS_ASSIGN(wanted, foreign_merged_size(lower_->volume(), *foreign_));
   }
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(*lower_, wanted));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
   size_bytes_ = geometry.size_bytes();
   return {};
 }
@@ -68,8 +68,7 @@ Result<void> Overlay::open_foreign() {
 Result<void> Overlay::load_disk() {
   disk_.reset();
   larger_.reset();
-  UNIONFS_ASSIGN(auto disk,
-                 Disk::load(*lower_, *lower_file_, *upper_file_, boot_id_, options_.log));
+  UNIONFS_ASSIGN(auto disk, Disk::load(*lower_, *upper_file_, boot_id_, options_.log));
   UNIONFS_ASSIGN(larger_, larger_than(*disk));
   size_bytes_ = larger_ ? larger_->size_bytes() : disk->geometry().size_bytes();
   disk_ = std::move(disk);
@@ -100,7 +99,7 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
         "session into a layer first: unionfs-img checkpoint",
         upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
-  UNIONFS_ASSIGN(Geometry larger, Geometry::grow(*lower_, wanted.size_bytes()));
+  UNIONFS_ASSIGN(Geometry larger, Geometry::grow(lower_->volume(), wanted.size_bytes()));
   return std::optional<Geometry>(std::move(larger));
 }
 
@@ -125,14 +124,14 @@ Result<void> Overlay::create_upper_file(bool read_only) {
 }
 
 Result<void> Overlay::create_upper(bool read_only) {
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(*lower_, size_bytes_));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
   UNIONFS_TRY(create_upper_file(read_only));
   if (!foreign_) {
-    UNIONFS_TRY(create_layer(*upper_file_, *lower_, geometry));
+    UNIONFS_TRY(create_layer(*upper_file_, lower_->volume(), geometry));
     return upper_file_->publish();
   }
-  UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *lower_file_, *foreign_, geometry, boot_id_,
-                                          options_.log, options_.progress}));
+  UNIONFS_TRY(import_upper(
+      *upper_file_, {*lower_, *foreign_, geometry, boot_id_, options_.log, options_.progress}));
   if (!read_only) {
     Result<void> published = upper_file_->publish_over(*foreign_file_);
     if (upper_file_->is_published()) {

@@ -15,6 +15,7 @@
 #include "overlay/disk.h"
 #include "overlay/host/log.h"
 #include "overlay/host/posix_file.h"
+#include "overlay/merged/lower_image.h"
 
 namespace unionfs {
 
@@ -65,7 +66,7 @@ class Overlay {
   std::string boot_id_;
   uint64_t size_bytes_ = 0;
   std::unique_ptr<PosixFile> lower_file_;
-  std::optional<Volume> lower_;
+  std::unique_ptr<LowerImage> lower_;
 
   std::mutex open_mutex_;                  // guards what follows while clients come
   std::unique_ptr<PosixFile> upper_file_;  // nullptr until there is one

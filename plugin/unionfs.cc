@@ -254,8 +254,8 @@ Result<void> flush_if(bool wanted) {
 
 int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->disk().session().write(
-        offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count)));
+    UNIONFS_TRY(
+        overlay->disk().write(offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count)));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
 }
@@ -263,19 +263,19 @@ int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, u
 int unionfs_zero(void*, uint32_t count, uint64_t offset, uint32_t flags) {
   const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
                                   (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
-  if (zero.must_be_fast && !overlay->disk().session().can_zero_fast(zero.may_trim)) {
+  if (zero.must_be_fast && !overlay->disk().can_zero_fast(zero.may_trim)) {
     nbdkit_set_error(ENOTSUP);  // an answer, not a fault
     return -1;
   }
   return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->disk().session().zero(offset, count, zero));
+    UNIONFS_TRY(overlay->disk().zero(offset, count, zero));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
 }
 
 int unionfs_trim(void*, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->disk().session().trim(offset, count));
+    UNIONFS_TRY(overlay->disk().trim(offset, count));
     return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
   });
 }
@@ -292,12 +292,12 @@ int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
   return guarded([&]() -> Result<void> {
     bool failed = false;
     int left = kMaxExtents;
-    overlay->disk().view().for_each_extent(
+    UNIONFS_TRY(overlay->disk().for_each_extent(
         offset, count, [&](uint64_t start, uint64_t length, bool is_hole) {
           const uint32_t type = is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0;
           failed = nbdkit_add_extent(extents, start, length, type) == -1;
           return !failed && --left > 0 && (flags & NBDKIT_FLAG_REQ_ONE) == 0;
-        });
+        }));
     if (failed) {
       return unionfs::system_failure(errno, "cannot list extents");
     }
@@ -306,10 +306,7 @@ int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
 }
 
 int unionfs_cache(void*, uint32_t count, uint64_t offset, uint32_t) {
-  return guarded([&]() -> Result<void> {
-    overlay->disk().view().prefetch(offset, count);
-    return {};
-  });
+  return guarded([&] { return overlay->disk().prefetch(offset, count); });
 }
 
 nbdkit_plugin make_plugin() {

@@ -12,7 +12,7 @@
 
 #include "fsparse/inode.h"
 #include "overlay/geometry/number_sets.h"
-#include "overlay/upper/layer.h"
+#include "overlay/merged/merged_image.h"
 #include "overlay/upper/layer_tree.h"
 
 namespace unionfs {
@@ -35,21 +35,14 @@ struct Change {
                                       // deleted: the file is still there under another name
 };
 
-// The layer to compare by.
-struct DiffSources {
-  const Volume& lower;
-  const Volume& upper;
-  const Volume& merged;
-  const Layer& layer;
-};
-
 class DiffTree {
  public:
-  explicit DiffTree(const DiffSources& sources)
-      : from_(sources),
-        used_below_(sources.lower),
-        inode_whiteouts_(sources.merged.layout(), sources.layer.inode_whiteouts()),
-        block_whiteouts_(sources.merged.layout(), sources.layer.block_whiteouts()) {}
+  // Compares the layer's merged image, `merged`, with what is below the layer.  Both outlive it.
+  DiffTree(const LayerOverLower& layer, const Volume& merged)
+      : from_{layer.below().volume(), layer.upper(), merged},
+        used_below_(from_.lower),
+        inode_whiteouts_(merged.layout(), layer.layer().inode_whiteouts()),
+        block_whiteouts_(merged.layout(), layer.layer().block_whiteouts()) {}
 
   // All changes by path.
   Result<std::vector<Change>> compare();
@@ -89,7 +82,13 @@ class DiffTree {
   Result<std::string> lower_path(InodeNumber directory);
   Result<const std::map<std::string, InodeNumber>*> lower_names(InodeNumber directory);
 
-  const DiffSources from_;
+  struct Images {
+    const Volume& lower;
+    const Volume& upper;
+    const Volume& merged;
+  };
+
+  const Images from_;
   UsedNumbers used_below_;
   const InodeSet inode_whiteouts_;
   const BlockSet block_whiteouts_;

@@ -228,7 +228,7 @@ Result<void> DirectoryEditor::write() {
     if (i >= numbers_.size()) {
       UNIONFS_TRY(files_.append_block(directory_, i, blocks_[i].bytes));
     } else if (blocks_[i].is_changed) {
-      UNIONFS_TRY(files_.session().write(files_.layout().offset_of(numbers_[i]), blocks_[i].bytes));
+      UNIONFS_TRY(files_.disk().write(files_.layout().offset_of(numbers_[i]), blocks_[i].bytes));
     }
   }
   if (blocks_.size() < numbers_.size()) {

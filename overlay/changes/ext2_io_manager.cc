@@ -16,7 +16,7 @@ static_assert(std::is_same_v<Ext2FileSystem*, ext2_filsys> && std::is_same_v<Ext
 struct MergedExt2::Channel {
   struct_io_channel handle = {};
   struct_io_manager manager = {};
-  Session* session = nullptr;
+  Disk* disk = nullptr;
   uint64_t size_bytes = 0;
   std::optional<Error> first_error;  // libext2fs carries only a number on
   std::vector<std::byte> scratch;
@@ -86,8 +86,8 @@ errcode_t read_blocks64(io_channel handle, unsigned long long block, int count, 
   if (!is_inside(channel, range)) {
     return EXT2_ET_SHORT_READ;
   }
-  return keep(channel, channel.session->read(
-                           range.offset, ByteSpan(static_cast<std::byte*>(data), range.length)));
+  return keep(channel, channel.disk->read(range.offset,
+                                          ByteSpan(static_cast<std::byte*>(data), range.length)));
 }
 
 errcode_t read_blocks(io_channel handle, unsigned long block, int count, void* data) {
@@ -101,7 +101,7 @@ errcode_t write_range(Channel& channel, ByteRange range, const void* data) {
     return EXT2_ET_SHORT_WRITE;
   }
   channel.scratch.resize(range.length);
-  if (const errcode_t code = keep(channel, channel.session->read(range.offset, channel.scratch));
+  if (const errcode_t code = keep(channel, channel.disk->read(range.offset, channel.scratch));
       code != 0) {
     return code;
   }
@@ -109,7 +109,7 @@ errcode_t write_range(Channel& channel, ByteRange range, const void* data) {
     return 0;
   }
   return keep(channel,
-              channel.session->write(
+              channel.disk->write(
                   range.offset, ConstByteSpan(static_cast<const std::byte*>(data), range.length)));
 }
 
@@ -162,11 +162,10 @@ MergedExt2::~MergedExt2() {
   }
 }
 
-Result<std::unique_ptr<MergedExt2>> MergedExt2::open(Session& session, uint64_t size_bytes,
-                                                     uint32_t now) {
+Result<std::unique_ptr<MergedExt2>> MergedExt2::open(Disk& disk, uint32_t now) {
   std::unique_ptr<MergedExt2> merged(new MergedExt2);
-  merged->channel_->session = &session;
-  merged->channel_->size_bytes = size_bytes;
+  merged->channel_->disk = &disk;
+  merged->channel_->size_bytes = disk.geometry().size_bytes();
   opening_channel = merged->channel_.get();
   // The kernel, too, writes only the first superblock and descriptors.
   const errcode_t code =

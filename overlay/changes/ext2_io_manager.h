@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The merged image as libext2fs sees it: an io_manager over a session, and the
+// The merged image as libext2fs sees it: an io_manager over a disk, and the
 // file system opened through it.  What libext2fs changes becomes part of the
-// session, as if a client had written it.
+// disk's session, as if a client had written it.
 #ifndef UNIONFS_OVERLAY_CHANGES_EXT2_IO_MANAGER_H
 #define UNIONFS_OVERLAY_CHANGES_EXT2_IO_MANAGER_H
 
 #include <memory>
 #include <string>
 
-#include "overlay/session/session.h"
+#include "overlay/disk.h"
 
 // libext2fs's header gives names of fields to the preprocessor, so it is
 // included only where its functions are called, behind all others.
@@ -23,11 +23,10 @@ using Ext2Code = long;                      // errcode_t
 // One user, one thread.
 class MergedExt2 {
  public:
-  // Opens the merged image for writing, its bitmaps read.  The session must be
-  // open and outlive this.  `now` is what libext2fs takes for the time of day,
+  // Opens the merged image for writing, its bitmaps read.  The disk must be
+  // open for writing and outlive this.  `now` is what libext2fs takes for the time of day,
   // so that the same input gives the same bytes.
-  static Result<std::unique_ptr<MergedExt2>> open(Session& session, uint64_t size_bytes,
-                                                  uint32_t now);
+  static Result<std::unique_ptr<MergedExt2>> open(Disk& disk, uint32_t now);
   ~MergedExt2();
   MergedExt2(const MergedExt2&) = delete;
   MergedExt2& operator=(const MergedExt2&) = delete;

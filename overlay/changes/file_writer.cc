@@ -101,8 +101,8 @@ class BlockMapWriter {
   Result<void> leave(size_t depth) {
     while (way_.size() > depth) {
       const Indirect& last = way_.back();
-      UNIONFS_TRY(files_.session().write(files_.layout().offset_of(last.block),
-                                         std::as_bytes(std::span(last.pointers))));
+      UNIONFS_TRY(files_.disk().write(files_.layout().offset_of(last.block),
+                                      std::as_bytes(std::span(last.pointers))));
       way_.pop_back();
     }
     return {};
@@ -171,7 +171,7 @@ class DataWriter {
     if (count == 0) {
       return {};
     }
-    return files_.session().write(
+    return files_.disk().write(
         files_.layout().offset_of(block),
         ConstByteSpan(bytes_).subspan(first * block_size_, count * block_size_));
   }

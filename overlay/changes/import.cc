@@ -35,11 +35,11 @@ class ProgressLine {
 // The time of what the import itself changes: no file's, so that of the upper.
 uint32_t time_of(const ImportParts& parts) {
   return std::max({parts.tree.volume().superblock().raw().s_wtime.value(),
-                   parts.lower.superblock().raw().s_wtime.value(), uint32_t{1}});
+                   parts.below.volume().superblock().raw().s_wtime.value(), uint32_t{1}});
 }
 
 Result<void> apply_tree(Disk& disk, const ImportParts& parts) {
-  UNIONFS_ASSIGN(const auto files, MergedFiles::open(disk.session(), disk.view(), time_of(parts)));
+  UNIONFS_ASSIGN(const auto files, MergedFiles::open(disk, time_of(parts)));
   TreeApplier applier(parts.tree, *files, ProgressLine(parts));
   UNIONFS_TRY(applier.apply());
   return files->close();
@@ -48,13 +48,12 @@ Result<void> apply_tree(Disk& disk, const ImportParts& parts) {
 }  // namespace
 
 Result<void> import_upper(WritableFile& upper, const ImportParts& parts) {
-  UNIONFS_TRY(create_layer(upper, parts.lower, parts.geometry));
+  UNIONFS_TRY(create_layer(upper, parts.below.volume(), parts.geometry));
   UNIONFS_ASSIGN(const bool is_empty, parts.tree.is_empty());
   if (is_empty) {
     return {};
   }
-  UNIONFS_ASSIGN(const auto disk,
-                 Disk::load(parts.lower, parts.lower_file, upper, parts.boot_id, parts.log));
+  UNIONFS_ASSIGN(const auto disk, Disk::load(parts.below, upper, parts.boot_id, parts.log));
   UNIONFS_TRY(disk->open(false));
   Result<void> applied = apply_tree(*disk, parts);
   UNIONFS_TRY(disk->close());

@@ -13,8 +13,7 @@
 namespace unionfs {
 
 struct ImportParts {
-  const Volume& lower;
-  const ReadableFile& lower_file;
+  const Below& below;
   const ForeignTree& tree;
   const Geometry& geometry;  // of the merged image
   std::string boot_id;

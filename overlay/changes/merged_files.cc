@@ -40,11 +40,10 @@ int keep_name(char* name, char*, size_t, void* names) {
 
 }  // namespace
 
-Result<std::unique_ptr<MergedFiles>> MergedFiles::open(Session& session, const MergedView& view,
-                                                       uint32_t now) {
-  std::unique_ptr<MergedFiles> files(new MergedFiles(session, view));
+Result<std::unique_ptr<MergedFiles>> MergedFiles::open(Disk& disk, uint32_t now) {
+  std::unique_ptr<MergedFiles> files(new MergedFiles(disk));
   UNIONFS_ASSIGN(files->volume_, Volume::open(files->image_, SuperblockUse::kMerged));
-  UNIONFS_ASSIGN(files->ext2_, MergedExt2::open(session, view.size_bytes(), now));
+  UNIONFS_ASSIGN(files->ext2_, MergedExt2::open(disk, now));
   return files;
 }
 
@@ -84,7 +83,7 @@ Result<InodeRecord> MergedFiles::read_inode(InodeNumber number) const {
 Result<void> MergedFiles::write_inode(const InodeRecord& record) {
   // libext2fs keeps some inodes, and the block it read last.
   ext2fs_flush_icache(ext2_->get());
-  return session_.write(inode_offset(layout(), volume_->groups(), record.number()), record.bytes());
+  return disk_.write(inode_offset(layout(), volume_->groups(), record.number()), record.bytes());
 }
 
 Result<void> MergedFiles::drop_link(InodeNumber inode) {
@@ -162,7 +161,7 @@ Result<void> MergedFiles::append_block(InodeNumber directory, uint64_t index, Co
   UNIONFS_TRY(ext2_->check(ext2fs_bmap2(ext2_->get(), directory.value(), nullptr, nullptr,
                                         BMAP_ALLOC, index, nullptr, &block),
                            fmt::format("inode {}: a block more", directory)));
-  UNIONFS_TRY(session_.write(layout().offset_of(BlockNumber(block)), bytes));
+  UNIONFS_TRY(disk_.write(layout().offset_of(BlockNumber(block)), bytes));
   UNIONFS_ASSIGN(InodeRecord record, read_inode(directory));
   record.raw().i_size = static_cast<uint32_t>((index + 1) * layout().block_size_bytes);
   return write_inode(record);

@@ -14,23 +14,22 @@
 #include "fsparse/volume.h"
 #include "fsparse/xattr.h"
 #include "overlay/changes/ext2_io_manager.h"
-#include "overlay/merged/view_image.h"
-#include "overlay/session/session.h"
+#include "overlay/disk.h"
+#include "overlay/merged/merged_image.h"
 
 namespace unionfs {
 
 // One user, one thread.
 class MergedFiles {
  public:
-  // The session must be open and outlive this, as must the view it goes with.
+  // The disk must be open for writing and outlive this.
   // `now`: see MergedExt2::open().
-  static Result<std::unique_ptr<MergedFiles>> open(Session& session, const MergedView& view,
-                                                   uint32_t now);
+  static Result<std::unique_ptr<MergedFiles>> open(Disk& disk, uint32_t now);
 
   // The merged image as it is now, but for counters, bitmaps and features.
   const Volume& volume() const { return *volume_; }
   const Layout& layout() const { return volume_->layout(); }
-  Session& session() { return session_; }
+  Disk& disk() { return disk_; }
 
   // ---- inodes
   bool is_inode_used(InodeNumber inode) const;
@@ -67,16 +66,15 @@ class MergedFiles {
   Result<void> close() { return ext2_->close(); }
 
  private:
-  MergedFiles(Session& session, const MergedView& view)
-      : session_(session), image_("merged image", view) {}
+  explicit MergedFiles(Disk& disk) : disk_(disk), image_("merged image", disk.view()) {}
 
   void need_attributes();
   Result<void> free_inode(InodeRecord& record);
   Result<void> free_blocks(const InodeRecord& record);
   Result<void> free_attribute_block(const InodeRecord& record);
 
-  Session& session_;
-  ViewImage image_;
+  Disk& disk_;
+  MergedFile image_;
   std::optional<Volume> volume_;
   std::unique_ptr<MergedExt2> ext2_;
 };

@@ -2,7 +2,7 @@
 //
 // What the state area says: whiteouts, kept counts, counters.
 #include "overlay/check/layer_check.h"
-#include "overlay/merged/view_image.h"
+#include "overlay/merged/merged_image.h"
 #include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
@@ -82,14 +82,10 @@ Result<void> LayerCheck::check_freed_below() {
 // ---- the merged image ----------------------------------------------------------
 
 Result<void> LayerCheck::check_merged() {
-  UNIONFS_ASSIGN(const Layer layer, Layer::load(from_.upper, from_.geometry, from_.tables));
-  BatchReader reader([](const std::string&) {});
-  const Synthesis synthesis(from_.lower, from_.upper, from_.geometry, layer);
-  const auto bitmap = SessionBitmap::make_empty(bitmap_size_bytes(from_.geometry));
-  MergedView view(synthesis, from_.lower_file, from_.upper_file, from_.area, reader);
-  view.set_bitmap(bitmap.get());
-  const ViewImage image("merged image", view);
-  UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
+  UNIONFS_ASSIGN(const auto over_lower, LayerOverLower::load(from_.below, from_.upper_file, {}));
+  UNIONFS_ASSIGN(const auto image, MergedImage::open("merged image", over_lower->view()));
+  const Layer& layer = over_lower->layer();
+  const Volume& merged = image->volume();
 
   for (const KeptInode& kept : from_.tables.kept_inodes) {
     if (!own_inodes_.test(kept.inode)) {

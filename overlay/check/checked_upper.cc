@@ -4,42 +4,15 @@
 #include <algorithm>
 #include <cstring>
 
-#include "overlay/merged/view_image.h"
+#include "overlay/merged/merged_image.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
 
-Result<std::unique_ptr<CheckedUpper>> CheckedUpper::load(const Volume& lower,
-                                                         const ReadableFile& lower_file,
-                                                         const ReadableFile& upper) {
-  std::unique_ptr<CheckedUpper> checked(new CheckedUpper(lower, lower_file));
-  UNIONFS_TRY(checked->open(upper));
-  return checked;
-}
-
-Result<void> CheckedUpper::open(const ReadableFile& upper) {
-  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
-  stage_ = std::move(state.stage);
-  journal_area_ = state.journal_area;
-  file_ = state.file;
-  const StateHeader& header = state.header;
-  area_ = header.area;
-  UNIONFS_ASSIGN(const auto identity, identity_of(lower_));
-  if (!is_same_lower(area_.lower, identity)) {
-    return invalid("{}: belongs to another lower ({}), not to {} ({})", upper.name(),
-                   describe(area_.lower), lower_.name(), describe(identity));
-  }
-  UNIONFS_ASSIGN(geometry_,
-                 Geometry::grow(lower_, header.merged_block_count * header.block_size_bytes));
-  UNIONFS_TRY(check_sections(upper.name(), header, *geometry_));
-  UNIONFS_ASSIGN(volume_, Volume::open(*file_, SuperblockUse::kUpper));
-  if (volume_->layout().block_count != geometry_->merged().block_count ||
-      volume_->layout().inodes_per_group != geometry_->merged().inodes_per_group) {
-    return corrupt("{}: superblock: its geometry is not the merged image's", upper.name());
-  }
-  UNIONFS_ASSIGN(tables_, read_layer_tables(*file_, area_.layer_tables, geometry_->merged()));
-  return {};
+CheckSources check_sources(const Below& below, const OpenedUpper& opened) {
+  return {below,         below.volume(), opened.volume, *opened.file, *opened.geometry,
+          opened.tables, opened.area};
 }
 
 // ---- repair --------------------------------------------------------------------
@@ -48,13 +21,15 @@ namespace {
 
 class Repairer {
  public:
-  Repairer(const CheckedUpper& checked, const LayerCheck& found, WritableFile& upper)
-      : from_(checked.sources()),
+  Repairer(const Below& below, const OpenedUpper& opened, const LayerCheck& found,
+           WritableFile& upper)
+      : from_(check_sources(below, opened)),
+        shared_geometry_(opened.geometry),
         found_(found),
-        layout_(checked.geometry().merged()),
+        layout_(from_.geometry.merged()),
         upper_(upper),
         stage_(upper),
-        tables_(checked.tables()) {}
+        tables_(opened.tables) {}
 
   Result<void> repair() {
     UNIONFS_TRY(stage_groups());
@@ -122,15 +97,14 @@ class Repairer {
 
   // From the merged image that the mended layer gives.
   Result<void> derive_merged() {
-    UNIONFS_ASSIGN(const Volume upper, Volume::open(stage_, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(const Layer layer, Layer::load(upper, from_.geometry, tables_));
-    BatchReader reader([](const std::string&) {});
-    const Synthesis synthesis(from_.lower, upper, from_.geometry, layer);
-    const auto bitmap = SessionBitmap::make_empty(bitmap_size_bytes(from_.geometry));
-    MergedView view(synthesis, from_.lower_file, stage_, from_.area, reader);
-    view.set_bitmap(bitmap.get());
-    const ViewImage image("merged image", view);
-    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
+    UNIONFS_ASSIGN(Volume mended, Volume::open(stage_, SuperblockUse::kUpper));
+    OpenedUpper opened{&stage_,          nullptr,           {},     from_.area,
+                       shared_geometry_, std::move(mended), tables_};
+    opened.area.translated_blocks.length = tables_.translated.size() * layout_.block_size_bytes;
+    UNIONFS_ASSIGN(const auto layer, LayerOverLower::make(from_.below, std::move(opened), {}));
+    UNIONFS_ASSIGN(const auto image, MergedImage::open("merged image", layer->view()));
+    const Volume& upper = layer->upper();
+    const Volume& merged = image->volume();
 
     UNIONFS_ASSIGN(const auto inodes, found_.merged_inodes(merged));
     for (const KeptInode& kept : inodes) {
@@ -177,6 +151,7 @@ class Repairer {
   }
 
   const CheckSources from_;
+  const std::shared_ptr<const Geometry> shared_geometry_;
   const LayerCheck& found_;
   const Layout& layout_;
   WritableFile& upper_;
@@ -186,9 +161,9 @@ class Repairer {
 
 }  // namespace
 
-Result<void> repair_upper(const CheckedUpper& checked, const LayerCheck& found,
+Result<void> repair_upper(const Below& below, const OpenedUpper& opened, const LayerCheck& found,
                           WritableFile& upper) {
-  return Repairer(checked, found, upper).repair();
+  return Repairer(below, opened, found, upper).repair();
 }
 
 }  // namespace unionfs

@@ -18,14 +18,15 @@
 #include "fsparse/block_map.h"
 #include "fsparse/directory.h"
 #include "overlay/geometry/number_sets.h"
+#include "overlay/merged/below.h"
 #include "overlay/upper/layer.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
 
 struct CheckSources {
-  const Volume& lower;
-  const ReadableFile& lower_file;
+  const Below& below;
+  const Volume& lower;  // its volume
   const Volume& upper;
   const ReadableFile& upper_file;
   const Geometry& geometry;

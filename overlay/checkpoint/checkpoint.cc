@@ -6,12 +6,13 @@
 
 namespace unionfs {
 
-Result<CheckpointFigures> make_checkpoint(const CheckpointParts& parts) {
-  UNIONFS_ASSIGN(const auto next, NextLayer::build(parts));
-  UNIONFS_ASSIGN(const FileRange journal,
-                 write_journal(parts.upper_file, next->plan(parts.geometry)));
-  UNIONFS_TRY(commit_journal(parts.upper_file, parts.area, parts.geometry, journal));
-  if (Result<void> home = replay_journal(parts.upper_file, parts.area); !home) {
+Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
+                                          StateArea& area, const SessionBitmap& written,
+                                          const std::atomic<bool>& is_cancelled) {
+  UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled));
+  UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan()));
+  UNIONFS_TRY(commit_journal(upper, area, layer.geometry(), journal));
+  if (Result<void> home = replay_journal(upper, area); !home) {
     Error error = std::move(home).error();
     error.message += " (the new layer is committed; the next opening brings it home)";
     return Failure(std::move(error));

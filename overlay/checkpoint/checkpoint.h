@@ -8,31 +8,23 @@
 
 #include "overlay/checkpoint/layer_builder.h"
 #include "overlay/host/file.h"
+#include "overlay/merged/layer_over_lower.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
 
-// The parts of an opened disk whose session is to become a layer.  The upper is
-// writable and nobody else reads or writes the merged image.
-struct CheckpointParts {
-  const Volume& lower;
-  const ReadableFile& lower_file;
-  const Volume& upper;
-  WritableFile& upper_file;
-  const Geometry& geometry;
-  const Layer& layer;
-  const MergedView& view;  // with the session
-  const SessionBitmap& bitmap;
-  StateArea& area;
-  const std::atomic<bool>& is_cancelled;
-};
-
+// `layer` is what the session lies over, `written` the session's blocks; `upper` and `area`
+// are the file and its state area as they are now.  Nobody else reads or writes the merged
+// image meanwhile.
+//
 // `is_cancelled` is looked at until the commit; then the error is ECANCELED.
 // An error that comes before the commit leaves the session as it was, and says
 // why it cannot become a layer.  After one that comes later `area` has a
 // journal, and the next opening finishes the work.  In either case, and after
 // success, the disk must be loaded anew.
-Result<CheckpointFigures> make_checkpoint(const CheckpointParts& parts);
+Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
+                                          StateArea& area, const SessionBitmap& written,
+                                          const std::atomic<bool>& is_cancelled);
 
 }  // namespace unionfs
 

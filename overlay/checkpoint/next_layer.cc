@@ -34,55 +34,49 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
 
 }  // namespace
 
-LayerView::LayerView(const CheckpointParts& parts, const ReadableFile& upper_file,
-                     const Volume& upper, const Layer& layer)
-    : reader_([](const std::string&) {}),
-      synthesis_(parts.lower, upper, parts.geometry, layer),
-      bitmap_(SessionBitmap::make_empty(bitmap_size_bytes(parts.geometry))),
-      view_(synthesis_, parts.lower_file, upper_file, parts.area, reader_) {
-  view_.set_bitmap(bitmap_.get());
-}
-
-Result<std::unique_ptr<NextLayer>> NextLayer::build(const CheckpointParts& parts) {
-  std::unique_ptr<NextLayer> next(new NextLayer(parts));
-  UNIONFS_TRY(next->make(parts));
+Result<std::unique_ptr<NextLayer>> NextLayer::build(const LayerOverLower& old,
+                                                    const StateArea& area,
+                                                    const SessionBitmap& written,
+                                                    const std::atomic<bool>& is_cancelled) {
+  std::unique_ptr<NextLayer> next(new NextLayer(old));
+  UNIONFS_TRY(next->make(old, area, written, is_cancelled));
   return next;
 }
 
-Result<void> NextLayer::make(const CheckpointParts& parts) {
-  const Layout& merged_layout = parts.geometry.merged();
-  const ViewImage merged_image("merged image", parts.view);
-  UNIONFS_ASSIGN(const Volume merged, Volume::open(merged_image, SuperblockUse::kMerged));
-  const LayerView before_view(parts, parts.upper_file, parts.upper, parts.layer);
-  const ViewImage before_image("merged image", before_view.view());
-  UNIONFS_ASSIGN(const Volume before, Volume::open(before_image, SuperblockUse::kMerged));
+Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
+                             const SessionBitmap& written, const std::atomic<bool>& is_cancelled) {
+  const Layout& layout = old.geometry().merged();
+  const MergedView session_view(old, &written);
+  UNIONFS_ASSIGN(const auto session, MergedImage::open("merged image", session_view));
+  UNIONFS_ASSIGN(const auto before, MergedImage::open("merged image", old.view()));
 
   const LayerBuilder::Sources sources{
-      parts.lower, parts.upper,  before,         merged,      before_view.view(),
-      parts.view,  parts.bitmap, parts.geometry, parts.layer, parts.is_cancelled};
+      old.below().volume(), old.upper(), before->volume(), session->volume(), old.view(),
+      session_view,         written,     old.geometry(),   old.layer(),       is_cancelled};
   LayerBuilder builder(sources, stage_);
   UNIONFS_TRY(builder.build());
 
   const std::vector<std::byte> tables = encode_layer_tables(builder.tables());
-  area_ = next_area(parts.area, merged_layout, tables.size(), builder.tables().translated.size());
-  stage_.resize(std::max(area_.end(), stage_.size_bytes()));
-  punches_ = punches_of(parts.area, merged_layout, builder.dead());
+  const StateArea next = next_area(area, layout, tables.size(), builder.tables().translated.size());
+  stage_.resize(std::max(next.end(), stage_.size_bytes()));
+  punches_ = punches_of(area, layout, builder.dead());
   figures_ = builder.figures();
 
-  UNIONFS_TRY(stage_.write(area_.layer_tables.offset, tables));
-  UNIONFS_ASSIGN(upper_, Volume::open(stage_, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(LayerTables decoded,
-                 read_layer_tables(stage_, area_.layer_tables, parts.geometry.merged()));
-  UNIONFS_ASSIGN(layer_, Layer::load(*upper_, parts.geometry, std::move(decoded)));
-  view_.emplace(parts, stage_, *upper_, *layer_);
-  image_.emplace("new layer", view_->view());
-  UNIONFS_ASSIGN(merged_, Volume::open(*image_, SuperblockUse::kMerged));
-  return prove_same(merged, *merged_, parts.geometry, *layer_, builder.to_prove(),
-                    parts.is_cancelled);
+  // From here on it is opened as if it were written.
+  UNIONFS_TRY(stage_.write(next.layer_tables.offset, tables));
+  UNIONFS_ASSIGN(Volume upper, Volume::open(stage_, SuperblockUse::kUpper));
+  UNIONFS_ASSIGN(LayerTables decoded, read_layer_tables(stage_, next.layer_tables, layout));
+  OpenedUpper opened{&stage_,          nullptr,           {}, next, old.shared_geometry(),
+                     std::move(upper), std::move(decoded)};
+  UNIONFS_ASSIGN(layer_, LayerOverLower::make(old.below(), std::move(opened), {}));
+  UNIONFS_ASSIGN(merged_, MergedImage::open("new layer", layer_->view()));
+  return prove_same(session->volume(), merged_->volume(), old.geometry(), layer_->layer(),
+                    builder.to_prove(), is_cancelled);
 }
 
-JournalPlan NextLayer::plan(const Geometry& geometry) const {
-  return {stage_, punches_, area_.end(), encode_header(area_, geometry)};
+JournalPlan NextLayer::plan() const {
+  const StateArea& area = layer_->area();
+  return {stage_, punches_, area.end(), encode_header(area, layer_->geometry())};
 }
 
 }  // namespace unionfs

@@ -95,7 +95,7 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
   auto ring = std::make_unique<Ring>();
   const int error = ring->open();
   if (error != 0) {
-    if (has_rings_.exchange(false)) {
+    if (has_rings_.exchange(false) && log_) {
       log_(fmt::format("io_uring is refused ({}): reading with pread",
                        std::generic_category().message(error)));
     }

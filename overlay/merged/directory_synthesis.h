@@ -5,15 +5,16 @@
 #define UNIONFS_OVERLAY_MERGED_DIRECTORY_SYNTHESIS_H
 
 #include "fsparse/volume.h"
+#include "overlay/merged/below.h"
 #include "overlay/upper/layer.h"
 
 namespace unionfs {
 
 // `block` holds the layer's bytes and gets the merged ones: a fallthru takes
-// inode and type of the same name in the lower directory with the same inode
-// number, a whiteout becomes free space.  Index blocks of an htree directory
+// inode and type of the same name in the directory of the same inode number
+// below, a whiteout becomes free space.  Index blocks of an htree directory
 // hold no names and pass unchanged.  Thread-safe.
-Result<void> synthesize_directory_block(const Volume& lower, const Volume& upper,
+Result<void> synthesize_directory_block(const Below& below, const Volume& upper,
                                         const MergedFeatures& features,
                                         const TranslatedBlock& entry, ByteSpan block);
 

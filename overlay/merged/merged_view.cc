@@ -5,139 +5,111 @@
 #include <array>
 #include <cstring>
 
+#include "overlay/merged/layer_over_lower.h"
+
 namespace unionfs {
 
-MergedView::MergedView(const Synthesis& synthesis, const ReadableFile& lower,
-                       const ReadableFile& upper, const StateArea& area, BatchReader& reader)
-    : synthesis_(synthesis),
-      geometry_(synthesis.geometry()),
-      layer_(synthesis.layer()),
-      lower_(lower),
-      upper_(upper),
-      area_(area),
-      reader_(reader),
+MergedView::MergedView(const LayerOverLower& layer, const SessionBitmap* written)
+    : synthesis_(layer.synthesis()),
+      geometry_(layer.geometry()),
+      layer_(layer.layer()),
+      lower_(layer.below().file()),
+      upper_(layer.upper_file()),
+      reader_(layer.reader()),
+      bitmap_(written),
+      fixed_blocks_offset_(layer.area().fixed_blocks.offset),
+      translated_blocks_offset_(layer.area().translated_blocks.offset),
       block_size_(geometry_.merged().block_size_bytes),
       lower_end_(geometry_.lower().block_count) {}
 
-uint64_t MergedView::fixed_home(const FixedRange& range, BlockNumber block) const {
-  return area_.fixed_blocks.offset +
-         (range.first_rank + (block - range.blocks.begin)) * block_size_;
-}
-
-bool MergedView::is_own(BlockNumber block) const {
-  if (block.value() < geometry_.merged().first_data_block) {
-    return false;
+// The one place that knows where blocks go.
+Place MergedView::place_of(BlockNumber begin, BlockNumber end) const {
+  Place place;
+  if (const FixedRange* range = geometry_.fixed_at_or_after(begin)) {
+    if (range->blocks.contains(begin)) {
+      place.kind = Place::Kind::kFixed;
+      place.end = std::min(end, range->blocks.end);
+      place.home =
+          fixed_blocks_offset_ + (range->first_rank + (begin - range->blocks.begin)) * block_size_;
+      place.fixed = range;
+      return place;
+    }
+    end = std::min(end, range->blocks.begin);
   }
-  const GroupNumber group = geometry_.merged().group_of(block);
-  const uint64_t bit = block - geometry_.merged().blocks_of(group).begin;
-  return layer_.own_blocks().test(group, static_cast<uint32_t>(bit));
+  const Layout& merged = geometry_.merged();
+  const GroupNumber group = merged.group_of(begin);
+  place.end = std::min(end, merged.blocks_of(group).end);
+  place.home = begin.value() * block_size_;
+  if (!layer_.own_blocks().has_any(group)) {
+    return place;  // and so no translated ones
+  }
+  const auto& table = layer_.tables().translated;
+  const size_t index = layer_.translated_at_or_after(begin);
+  if (index < table.size() && table[index].block == begin) {
+    place.kind = Place::Kind::kTranslated;
+    place.end = begin + 1;
+    place.home = translated_blocks_offset_ + index * block_size_;
+    place.translated = index;
+  } else if (index < table.size()) {
+    place.end = std::min(place.end, table[index].block);
+  }
+  return place;
 }
 
 Run MergedView::run_at(BlockNumber begin, BlockNumber end) const {
-  const FixedRange* range = geometry_.fixed_at_or_after(begin);
-  if (range == nullptr) {
-    return data_run(begin, end);
+  const Place place = place_of(begin, end);
+  const SessionBitmap::BitRun written = written_at(begin, place.end);
+  if (!written.is_set) {
+    return unwritten_run(place, begin, written.end);
   }
-  if (range->blocks.contains(begin)) {
-    return fixed_run(*range, begin, std::min(end, range->blocks.end));
-  }
-  return data_run(begin, std::min(end, range->blocks.begin));
+  return {Source::kUpper, written.end, place.home, place};
 }
 
-Run MergedView::fixed_run(const FixedRange& range, BlockNumber begin, BlockNumber end) const {
-  const SessionBitmap::BitRun written = bitmap().run_at(begin, end);
-  end = written.end;
-  Run run;
-  run.end = end;
-  if (written.is_set) {
-    run.source = Source::kUpper;
-    run.offset = fixed_home(range, begin);
-    return run;
+Run MergedView::unwritten_run(const Place& place, BlockNumber begin, BlockNumber end) const {
+  switch (place.kind) {
+    case Place::Kind::kFixed:
+      if (place.fixed->kind == FixedKind::kInodeTable &&
+          synthesis_.has_plain_inode_table(place.fixed->group)) {
+        return below_run(place, begin, end);
+      }
+      return {Source::kSynthesizedFixed, begin + 1, 0, place};
+    case Place::Kind::kTranslated:
+      return {Source::kSynthesizedTranslated, begin + 1, 0, place};
+    case Place::Kind::kData:
+      break;
   }
-  if (range.kind == FixedKind::kInodeTable && synthesis_.has_plain_inode_table(range.group)) {
-    return below_run(begin, end);
-  }
-  run.source = Source::kSynthesizedFixed;
-  run.end = begin + 1;
-  run.fixed = &range;
-  return run;
+  return data_run(place, begin, end);
 }
 
-Run MergedView::below_run(BlockNumber begin, BlockNumber end) const {
-  Run run;
-  run.end = end;
+Run MergedView::below_run(const Place& place, BlockNumber begin, BlockNumber end) const {
   if (begin < lower_end_) {
-    run.source = Source::kLower;
-    run.end = std::min(end, lower_end_);
-    run.offset = begin.value() * block_size_;
+    return {Source::kLower, std::min(end, lower_end_), begin.value() * block_size_, place};
   }
-  return run;
+  return {Source::kZero, end, 0, place};
 }
 
-Run MergedView::data_run(BlockNumber begin, BlockNumber end) const {
-  const Layout& merged = geometry_.merged();
-  const GroupNumber group = merged.group_of(begin);
-  const BlockRange blocks = merged.blocks_of(group);
+Run MergedView::data_run(const Place& place, BlockNumber begin, BlockNumber end) const {
+  const GroupNumber group = geometry_.merged().group_of(begin);
+  const BlockRange blocks = geometry_.merged().blocks_of(group);
   end = std::min(end, blocks.end);
   const ConstByteSpan own = layer_.own_blocks().of(group);
-  if (!own.empty()) {
-    return own_run(begin, end, own, blocks.begin);
+  if (own.empty()) {
+    return below_run(place, begin, end);
   }
-  const SessionBitmap::BitRun written = bitmap().run_at(begin, end);
-  if (!written.is_set) {
-    return below_run(begin, written.end);
+  const BlockNumber first = blocks.begin;
+  if (!test_bit(own, begin - first)) {
+    return below_run(place, begin, first + find_set_bit(own, begin - first, end - first));
   }
-  Run run;
-  run.source = Source::kUpper;
-  run.end = written.end;
-  run.offset = begin.value() * block_size_;
-  return run;
+  return {Source::kUpper, first + find_clear_bit(own, begin - first, end - first), place.home,
+          place};
 }
 
-// In a group where the layer owns blocks; `first` is the group's first block.
-Run MergedView::own_run(BlockNumber begin, BlockNumber end, ConstByteSpan own,
-                        BlockNumber first) const {
-  const auto& table = layer_.tables().translated;
-  const size_t index = layer_.translated_at_or_after(begin);
-  Run run;
-  if (index < table.size() && table[index].block == begin) {
-    run.end = begin + 1;
-    run.translated = index;
-    run.source = bitmap().test(begin) ? Source::kUpper : Source::kSynthesizedTranslated;
-    run.offset = area_.translated_blocks.offset + index * block_size_;
-    return run;
+bool MergedView::is_home_unused(BlockNumber block) const {
+  const Place place = place_of(block, block + 1);
+  if (place.kind != Place::Kind::kData || written_at(block, block + 1).is_set) {
+    return false;
   }
-  if (index < table.size()) {
-    end = std::min(end, table[index].block);
-  }
-  const SessionBitmap::BitRun written = bitmap().run_at(begin, end);
-  end = written.end;
-  if (!written.is_set && !test_bit(own, begin - first)) {
-    return below_run(begin, first + find_set_bit(own, begin - first, end - first));
-  }
-  run.source = Source::kUpper;
-  run.offset = begin.value() * block_size_;
-  run.end = written.is_set ? end : first + find_clear_bit(own, begin - first, end - first);
-  return run;
-}
-
-Home MergedView::home_of(BlockNumber begin, BlockNumber end) const {
-  const FixedRange* range = geometry_.fixed_at_or_after(begin);
-  if (range != nullptr && range->blocks.contains(begin)) {
-    return {std::min(end, range->blocks.end), fixed_home(*range, begin), false};
-  }
-  if (range != nullptr) {
-    end = std::min(end, range->blocks.begin);
-  }
-  const auto& table = layer_.tables().translated;
-  size_t index = layer_.translated_at_or_after(begin);
-  if (index < table.size() && table[index].block == begin) {
-    return {begin + 1, area_.translated_blocks.offset + index * block_size_, false};
-  }
-  if (index < table.size()) {
-    end = std::min(end, table[index].block);
-  }
-  return {end, begin.value() * block_size_, true};
+  return data_run(place, block, block + 1).source != Source::kUpper;
 }
 
 Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t skip,
@@ -146,8 +118,8 @@ Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t sk
   const bool is_whole = out.size() == block_size_;
   const ByteSpan target = is_whole ? out : ByteSpan(scratch).first(block_size_);
   UNIONFS_TRY(run.source == Source::kSynthesizedFixed
-                  ? synthesis_.fixed_block(*run.fixed, block, target)
-                  : synthesis_.translated_block(run.translated, target));
+                  ? synthesis_.fixed_block(*run.place.fixed, block, target)
+                  : synthesis_.translated_block(run.place.translated, target));
   if (!is_whole) {
     std::memcpy(out.data(), scratch.data() + skip, out.size());
   }

@@ -3,17 +3,16 @@
 // The merged image as a client sees it: for every block, where its bytes come
 // from (reading) and where they go (writing).
 //
-//   reading b:  written in this session -> its home in the upper, raw
-//               F-block or translated   -> synthesized
-//               own                     -> upper, at the same offset
-//               inside the lower        -> lower, at the same offset
-//               else                    -> zeros
-//   home of b:  F-block -> state area, by rank;  translated -> state area, by
-//               index;  else -> upper, at the same offset
+//   block               its home, in the upper        read from, until it lies there
+//   F-block             state area, by rank           computed, or the level below
+//   translated          state area, by index          computed
+//   any other D-block   at the same offset            the upper if own, the level below
+//                                                     inside it, else zeros
+//
+// A block that the session wrote lies at home.
 #ifndef UNIONFS_OVERLAY_MERGED_MERGED_VIEW_H
 #define UNIONFS_OVERLAY_MERGED_MERGED_VIEW_H
 
-#include <atomic>
 #include <cstdint>
 
 #include "overlay/host/batch_reader.h"
@@ -22,12 +21,25 @@
 
 namespace unionfs {
 
+class LayerOverLower;
+
+// Blocks from the one asked for up to `end` whose homes follow one another.
+struct Place {
+  enum class Kind : uint8_t { kFixed, kTranslated, kData };
+
+  Kind kind = Kind::kData;
+  BlockNumber end;
+  uint64_t home = 0;                  // bytes, in the upper, of the first block
+  const FixedRange* fixed = nullptr;  // kFixed
+  size_t translated = 0;              // kTranslated: index of the layer's table
+};
+
 enum class Source : uint8_t {
   kZero,
-  kLower,                 // at `offset` of the lower
-  kUpper,                 // at `offset` of the upper
-  kSynthesizedFixed,      // one block of `fixed`
-  kSynthesizedTranslated  // one block, entry `translated` of the layer's table
+  kLower,                 // at `offset` of the level below
+  kUpper,                 // at `offset` of the upper: home
+  kSynthesizedFixed,      // one block of `place.fixed`
+  kSynthesizedTranslated  // one block, entry `place.translated` of the layer's table
 };
 
 // Blocks from the one asked for up to `end` that have one source.
@@ -35,34 +47,24 @@ struct Run {
   Source source = Source::kZero;
   BlockNumber end;
   uint64_t offset = 0;  // bytes, of the run's first block
-  const FixedRange* fixed = nullptr;
-  size_t translated = 0;
-};
-
-// Blocks from the one asked for up to `end` whose homes follow one another.
-struct Home {
-  BlockNumber end;
-  uint64_t offset = 0;   // bytes, in the upper, of the first block
-  bool is_data = false;  // a D-block that is not translated
+  Place place;          // of the first block; it reaches as far as the run, or further
 };
 
 // Thread-safe.  Takes no lock and allocates nothing for a read.
 class MergedView {
  public:
-  MergedView(const Synthesis& synthesis, const ReadableFile& lower, const ReadableFile& upper,
-             const StateArea& area, BatchReader& reader);
-
-  // The bitmap must outlive the view; a later call replaces it by one that
-  // says the same.
-  void set_bitmap(const SessionBitmap* bitmap) { bitmap_.store(bitmap, std::memory_order_release); }
+  // `written` has a bit for each block that the session wrote; nullptr: there is no
+  // session.  Both outlive the view.
+  MergedView(const LayerOverLower& layer, const SessionBitmap* written);
 
   uint64_t size_bytes() const { return geometry_.size_bytes(); }
   uint32_t block_size_bytes() const { return block_size_; }
 
   // begin < end <= s_blocks_count for all of these.
+  Place place_of(BlockNumber begin, BlockNumber end) const;
   Run run_at(BlockNumber begin, BlockNumber end) const;
-  Home home_of(BlockNumber begin, BlockNumber end) const;
-  bool is_own(BlockNumber block) const;
+  // Whether nobody uses the block's home: plain data, not own, and not written.
+  bool is_home_unused(BlockNumber block) const;
 
   // Any offset and length inside the image.
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
@@ -75,13 +77,13 @@ class MergedView {
   void for_each_extent(uint64_t offset, uint64_t length, Visitor&& visitor) const;
 
  private:
-  Run fixed_run(const FixedRange& range, BlockNumber begin, BlockNumber end) const;
-  Run data_run(BlockNumber begin, BlockNumber end) const;
-  Run own_run(BlockNumber begin, BlockNumber end, ConstByteSpan own, BlockNumber first) const;
-  Run below_run(BlockNumber begin, BlockNumber end) const;
+  Run unwritten_run(const Place& place, BlockNumber begin, BlockNumber end) const;
+  Run below_run(const Place& place, BlockNumber begin, BlockNumber end) const;
+  Run data_run(const Place& place, BlockNumber begin, BlockNumber end) const;
+  SessionBitmap::BitRun written_at(BlockNumber begin, BlockNumber end) const {
+    return bitmap_ != nullptr ? bitmap_->run_at(begin, end) : SessionBitmap::BitRun{false, end};
+  }
   Result<void> synthesize(const Run& run, BlockNumber block, size_t skip, ByteSpan out) const;
-  uint64_t fixed_home(const FixedRange& range, BlockNumber block) const;
-  const SessionBitmap& bitmap() const { return *bitmap_.load(std::memory_order_acquire); }
   // Splits a run of a file by its holes.
   template <typename Visitor>
   bool visit_file_extents(const ReadableFile& file, uint64_t file_offset, uint64_t offset,
@@ -92,11 +94,12 @@ class MergedView {
   const Layer& layer_;
   const ReadableFile& lower_;
   const ReadableFile& upper_;
-  const StateArea& area_;
   BatchReader& reader_;
+  const SessionBitmap* const bitmap_;
+  const uint64_t fixed_blocks_offset_;       // in the upper
+  const uint64_t translated_blocks_offset_;  // in the upper
   const uint32_t block_size_;
   const BlockNumber lower_end_;
-  std::atomic<const SessionBitmap*> bitmap_{nullptr};
 };
 
 template <typename Visitor>

@@ -2,34 +2,19 @@
 #include "overlay/merged/synthesis.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
-#include "fsparse/bitmap.h"
-#include "fsparse/block_map.h"
-#include "fsparse/directory.h"
-#include "fsparse/inode.h"
 #include "overlay/merged/directory_synthesis.h"
-#include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
-namespace {
 
-// merged = (below and not whited out) or own, in place over the bits of below.
-void merge_bits(ByteSpan bits, ConstByteSpan whited_out, ConstByteSpan own) {
-  for (size_t i = 0; i < whited_out.size() && i < bits.size(); ++i) {
-    bits[i] &= ~whited_out[i];
-  }
-  for (size_t i = 0; i < own.size() && i < bits.size(); ++i) {
-    bits[i] |= own[i];
-  }
-}
-
-}  // namespace
-
-Synthesis::Synthesis(const Volume& lower, const Volume& upper, const Geometry& geometry,
+Synthesis::Synthesis(const Below& below, const Volume& upper, const Geometry& geometry,
                      const Layer& layer)
-    : lower_(lower), upper_(upper), geometry_(geometry), layer_(layer) {
+    : below_(below),
+      upper_(upper),
+      geometry_(geometry),
+      layer_(layer),
+      items_(below, upper, geometry, layer) {
   make_groups();
   make_superblock();
 }
@@ -72,20 +57,24 @@ Result<void> Synthesis::fixed_block(const FixedRange& range, BlockNumber block,
                                     ByteSpan out) const {
   switch (range.kind) {
     case FixedKind::kBoot:
-      return (layer_.tables().boot_own ? upper_ : lower_).image().read(0, out);
+      return boot_area(out);
     case FixedKind::kSuperblock:
       return superblock(range.group, block, out);
     case FixedKind::kDescriptors:
       descriptors(range.first_index + static_cast<uint32_t>(block - range.blocks.begin), out);
       return {};
     case FixedKind::kBlockBitmap:
-      return block_bitmap(range.group, out);
+      return items_.used_blocks(range.group, out);
     case FixedKind::kInodeBitmap:
-      return inode_bitmap(range.group, out);
+      return items_.used_inodes(range.group, out);
     case FixedKind::kInodeTable:
       return inode_table(range, block, out);
   }
   return corrupt("block {}: no kind of F-block", block);
+}
+
+Result<void> Synthesis::boot_area(ByteSpan out) const {
+  return (layer_.tables().boot_own ? upper_ : below_.volume()).image().read(0, out);
 }
 
 Result<void> Synthesis::superblock(GroupNumber group, BlockNumber block, ByteSpan out) const {
@@ -94,8 +83,7 @@ Result<void> Synthesis::superblock(GroupNumber group, BlockNumber block, ByteSpa
   if (block.value() == 0) {
     // Larger blocks: the boot area shares block 0 with the superblock.
     offset = ext2::kSuperblockOffsetBytes;
-    const Volume& owner = layer_.tables().boot_own ? upper_ : lower_;
-    UNIONFS_TRY(owner.image().read(0, out.first(offset)));
+    UNIONFS_TRY(boot_area(out.first(offset)));
   }
   ext2::Superblock copy = superblock_;
   if (copy.s_rev_level != ext2::kGoodOldRevision) {
@@ -125,37 +113,6 @@ void Synthesis::descriptors(uint32_t index, ByteSpan out) const {
   }
 }
 
-Result<void> Synthesis::block_bitmap(GroupNumber group, ByteSpan out) const {
-  const BlockRange blocks = geometry_.merged().blocks_of(group);
-  uint64_t used_below = 0;
-  if (geometry_.is_appended(group)) {
-    std::fill(out.begin(), out.end(), std::byte{0});
-  } else {
-    UNIONFS_TRY(lower_.read_block(lower_.group(group).block_bitmap, out));
-    // The padding behind a partial last group does not mean used.
-    used_below = lower_.layout().blocks_of(group).count();
-  }
-  clear_bits(out, used_below, out.size() * 8);
-  merge_bits(out, layer_.block_whiteouts().of(group), layer_.own_blocks().of(group));
-  set_fixed_bits(geometry_, group, out);
-  set_bits(out, blocks.count(), out.size() * 8);
-  return {};
-}
-
-Result<void> Synthesis::inode_bitmap(GroupNumber group, ByteSpan out) const {
-  const Layout& merged = geometry_.merged();
-  if (geometry_.is_appended(group)) {
-    std::fill(out.begin(), out.end(), std::byte{0});
-  } else {
-    UNIONFS_TRY(lower_.read_block(lower_.group(group).inode_bitmap, out));
-  }
-  merge_bits(out, layer_.inode_whiteouts().of(group), layer_.own_inodes().of(group));
-  // Reserved inodes are always used, whatever became of them.
-  set_bits(out, 0, geometry_.reserved_inodes_in(group));
-  set_bits(out, merged.inodes_per_group, out.size() * 8);
-  return {};
-}
-
 bool Synthesis::has_plain_inode_table(GroupNumber group) const {
   return !layer_.own_inodes().has_any(group) && !layer_.inode_whiteouts().has_any(group);
 }
@@ -168,7 +125,7 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
   if (geometry_.is_appended(range.group)) {
     std::fill(out.begin(), out.end(), std::byte{0});
   } else {
-    UNIONFS_TRY(lower_.read_block(block, out));
+    UNIONFS_TRY(below_.volume().read_block(block, out));
   }
   if (has_plain_inode_table(range.group)) {
     return {};
@@ -182,7 +139,7 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
     const ByteSpan bytes =
         out.subspan(size_t{i} * merged.inode_size_bytes, merged.inode_size_bytes);
     if (layer_.own_inodes().test(range.group, bit)) {
-      UNIONFS_TRY(own_inode(InodeNumber(group_first + bit + 1), bytes));
+      UNIONFS_TRY(items_.own_inode(InodeNumber(group_first + bit + 1), bytes));
     } else if (layer_.inode_whiteouts().test(range.group, bit)) {
       std::fill(bytes.begin(), bytes.end(), std::byte{0});
     }
@@ -190,102 +147,13 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
   return {};
 }
 
-Result<void> Synthesis::own_inode(InodeNumber inode, ByteSpan slot) const {
-  const uint64_t offset = inode_offset(geometry_.merged(), upper_.groups(), inode);
-  UNIONFS_TRY(upper_.image().read(offset, slot));
-  ext2::Inode raw;
-  std::memcpy(&raw, slot.data(), sizeof(raw));
-  if ((raw.i_mode & ext2::kModeTypeMask) == ext2::kModeDirectory) {
-    raw.i_flags = raw.i_flags & ~ext2::kFlagOpaque;
-  }
-  if (const KeptInode* kept = layer_.kept_inode(inode)) {
-    raw.i_links_count = static_cast<uint16_t>(kept->links_count);
-    raw.i_blocks = kept->block_sectors;
-  }
-  if ((raw.i_mode & ext2::kModeTypeMask) == ext2::kModeRegular) {
-    UNIONFS_ASSIGN(const auto below, regular_below(inode));
-    if (below) {
-      std::array<BlockNumber, ext2::kBlockSlots> pointers;
-      for (uint32_t i = 0; i < pointers.size(); ++i) {
-        pointers[i] = below->pointer(i);
-      }
-      UNIONFS_TRY(fill_holes(raw.i_block, pointers));
-    }
-  }
-  std::memcpy(slot.data(), &raw, sizeof(raw));
-  return {};
-}
-
-Result<std::optional<InodeRecord>> Synthesis::regular_below(InodeNumber inode) const {
-  const GroupNumber group = geometry_.merged().group_of(inode);
-  const uint32_t bit = (inode.value() - 1) % geometry_.merged().inodes_per_group;
-  if (inode.value() > geometry_.lower().inode_count() ||
-      layer_.inode_whiteouts().test(group, bit)) {
-    return std::optional<InodeRecord>();
-  }
-  UNIONFS_ASSIGN(InodeRecord below, read_inode(lower_, inode));
-  return below.is_regular() ? std::optional(std::move(below)) : std::optional<InodeRecord>();
-}
-
-bool Synthesis::is_whited_out(BlockNumber block) const {
-  const GroupNumber group = geometry_.merged().group_of(block);
-  const uint64_t bit = block - geometry_.merged().blocks_of(group).begin;
-  return layer_.block_whiteouts().test(group, static_cast<uint32_t>(bit));
-}
-
-// What the layer's file does not own shows from below, unless the lower's block
-// is whited out: then the hole is a hole.
-Result<void> Synthesis::fill_holes(std::span<Le32> pointers,
-                                   std::span<const BlockNumber> below) const {
-  for (size_t i = 0; i < pointers.size(); ++i) {
-    const BlockNumber block = below[i];
-    if (pointers[i] != 0 || block.value() == 0) {
-      continue;
-    }
-    if (!lower_.is_inside(block)) {
-      return corrupt("{}: a block pointer {} is outside the image ({} blocks)", lower_.name(),
-                     block, lower_.layout().block_count);
-    }
-    if (!is_whited_out(block)) {
-      pointers[i] = static_cast<uint32_t>(block.value());
-    }
-  }
-  return {};
-}
-
-// Own indirect blocks: of a regular file, filled up like its inode; of any
-// other type all that they lead to is own.
-Result<void> Synthesis::own_indirect(const TranslatedBlock& entry, ByteSpan out) const {
-  if (entry.level == 0) {
-    return corrupt("{}: state area: translated block {} is an indirect block of level 0",
-                   upper_.name(), entry.block);
-  }
-  UNIONFS_ASSIGN(const auto below, regular_below(entry.inode));
-  if (!below) {
-    return {};
-  }
-  ext2::Inode own;
-  const uint64_t offset = inode_offset(geometry_.merged(), upper_.groups(), entry.inode);
-  UNIONFS_TRY(upper_.image().read(offset, std::as_writable_bytes(std::span(&own, 1))));
-  if ((own.i_mode & ext2::kModeTypeMask) != ext2::kModeRegular) {
-    return {};
-  }
-  const BlockRole role{entry.level, FileBlock(entry.file_block)};
-  UNIONFS_ASSIGN(const auto block, map_block(lower_, *below, role));
-  if (!block) {
-    return {};
-  }
-  UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(lower_, *block));
-  return fill_holes({reinterpret_cast<Le32*>(out.data()), pointers.size()}, pointers);
-}
-
 Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {
   const TranslatedBlock& entry = layer_.tables().translated[index];
   const bool is_own = entry.kind != TranslatedKind::kXattrCount;
-  UNIONFS_TRY((is_own ? upper_ : lower_).read_block(entry.block, out));
+  UNIONFS_TRY((is_own ? upper_ : below_.volume()).read_block(entry.block, out));
   switch (entry.kind) {
     case TranslatedKind::kDirectory:
-      return synthesize_directory_block(lower_, upper_, layer_.tables().features, entry, out);
+      return synthesize_directory_block(below_, upper_, layer_.tables().features, entry, out);
     case TranslatedKind::kXattr:
     case TranslatedKind::kXattrCount:
       if (const KeptXattr* kept = layer_.kept_xattr(entry.block)) {
@@ -296,7 +164,7 @@ Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {
       }
       return {};
     case TranslatedKind::kIndirect:
-      return own_indirect(entry, out);
+      return items_.fill_own_pointers(entry, out);
     case TranslatedKind::kSymlink:
       return {};
   }

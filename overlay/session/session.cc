@@ -22,7 +22,7 @@ struct Session::Change {
   }
 };
 
-Session::Session(WritableFile& upper, const StateArea& area, MergedView& view,
+Session::Session(WritableFile& upper, const StateArea& area, const MergedView& view,
                  SessionBitmap& bitmap, std::function<void()> on_sync_failure, LogSink log)
     : upper_(upper),
       view_(view),
@@ -61,11 +61,6 @@ Result<void> Session::check_alive() const {
 
 // ---- reading and writing ---------------------------------------------------
 
-Result<void> Session::read(uint64_t offset, ByteSpan buffer) const {
-  UNIONFS_TRY(check_alive());
-  return view_.read(offset, buffer);
-}
-
 Result<void> Session::write(uint64_t offset, ConstByteSpan bytes) {
   return apply(offset, {bytes.data(), bytes.size(), ZeroWay::kWrite});
 }
@@ -78,7 +73,6 @@ Result<void> Session::zero(uint64_t offset, uint64_t length, ZeroOptions options
 }
 
 Result<void> Session::apply(uint64_t offset, Change change) {
-  UNIONFS_TRY(check_alive());
   while (change.length > 0) {
     const BlockNumber block(offset / block_size_);
     const BlockNumber end(divide_round_up(offset + change.length, block_size_));
@@ -131,17 +125,16 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
   if (run.source == Source::kUpper) {
     return uint64_t{0};  // another request touched it first
   }
-  const Home home = view_.home_of(block, run.end);
-  UNIONFS_TRY(bitmap_.reserve(block, home.end));
+  UNIONFS_TRY(bitmap_.reserve(block, run.end));
   if (skip != 0 || change.length < block_size_) {
     const Change piece = change.first(block_size_ - skip);
-    UNIONFS_TRY(rewrite_block(block, home.offset, skip, piece));
+    UNIONFS_TRY(rewrite_block(block, run.place.home, skip, piece));
     set_bits(block, block + 1);
     return piece.length;
   }
-  const uint64_t whole_blocks = std::min(home.end - block, change.length / block_size_);
+  const uint64_t whole_blocks = std::min(run.end - block, change.length / block_size_);
   const Change piece = change.first(whole_blocks * block_size_);
-  UNIONFS_TRY(write_home(home.offset, piece));
+  UNIONFS_TRY(write_home(run.place.home, piece));
   set_bits(block, block + whole_blocks);
   return piece.length;
 }
@@ -181,7 +174,6 @@ void Session::set_bits(BlockNumber begin, BlockNumber end) {
 // ---- trimming ----------------------------------------------------------------
 
 Result<void> Session::trim(uint64_t offset, uint64_t length) {
-  UNIONFS_TRY(check_alive());
   if (!can_punch_) {
     return {};
   }
@@ -205,7 +197,8 @@ Result<void> Session::trim(uint64_t offset, uint64_t length) {
 // Blocks smaller than the host's: the trimmed range may leave parts of host
 // blocks whose other parts hold nothing either; those host blocks go too.
 void Session::give_back(BlockNumber begin, BlockNumber end) {
-  if (block_size_ >= kHostBlockBytes || begin >= end || !view_.home_of(begin, end).is_data) {
+  if (block_size_ >= kHostBlockBytes || begin >= end ||
+      view_.place_of(begin, end).kind != Place::Kind::kData) {
     return;
   }
   const BlockRange trimmed{begin, end};
@@ -228,8 +221,7 @@ void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
     if (trimmed.contains(other)) {
       continue;
     }
-    if (other >= image_end || !view_.home_of(other, other + 1).is_data || view_.is_own(other) ||
-        bitmap_.test(other)) {
+    if (other >= image_end || !view_.is_home_unused(other)) {
       return;
     }
   }
@@ -240,7 +232,6 @@ void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
 // ---- flushing ------------------------------------------------------------------
 
 Result<void> Session::flush() {
-  UNIONFS_TRY(check_alive());
   std::unique_lock<std::mutex> lock(flush_mutex_);
   const uint64_t needed = rounds_started_ + 1;  // the first that starts from now on
   while (flushed_through_ < needed) {

@@ -45,7 +45,7 @@ class Session {
   // they lie; all outlive the session.  `on_sync_failure` is called once, when
   // a sync has failed: what was not flushed may be lost, so what is live must
   // not be believed any more.
-  Session(WritableFile& upper, const StateArea& area, MergedView& view, SessionBitmap& bitmap,
+  Session(WritableFile& upper, const StateArea& area, const MergedView& view, SessionBitmap& bitmap,
           std::function<void()> on_sync_failure, LogSink log);
   ~Session();
 
@@ -54,7 +54,6 @@ class Session {
   void start();
   void stop();
 
-  Result<void> read(uint64_t offset, ByteSpan buffer) const;
   Result<void> write(uint64_t offset, ConstByteSpan bytes);
   Result<void> zero(uint64_t offset, uint64_t length, ZeroOptions options);
   // Whole blocks inside the range read as zeros afterwards; those that the upper does not
@@ -66,6 +65,8 @@ class Session {
   // Syncs the upper, and nothing else; after a failure every request fails.
   Result<void> sync();
   bool has_failed() const { return has_failed_.load(std::memory_order_acquire); }
+  // kSystem with EIO once a sync has failed.  Disk asks before every request.
+  Result<void> check_alive() const;
 
   // Whether zero() with must_be_fast can succeed.
   bool can_zero_fast(bool may_trim) const;
@@ -90,7 +91,6 @@ class Session {
   }
   void set_bits(BlockNumber begin, BlockNumber end);
   Result<uint64_t> flush_round(uint64_t round);
-  Result<void> check_alive() const;
   void run_flusher();
   void probe_zero_ways(const StateArea& area);
 
@@ -99,7 +99,7 @@ class Session {
   static constexpr uint64_t kHostBlockBytes = 4096;
 
   WritableFile& upper_;
-  MergedView& view_;
+  const MergedView& view_;
   SessionBitmap& bitmap_;
   std::function<void()> on_sync_failure_;
   LogSink log_;

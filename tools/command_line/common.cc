@@ -118,11 +118,11 @@ Result<void> check_absent(const std::string& path) {
 Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& arguments) {
   std::unique_ptr<OpenDisk> open(new OpenDisk());
   UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(arguments.lower, FileLock::kShared));
-  UNIONFS_ASSIGN(open->lower_, Volume::open(*open->lower_file_, SuperblockUse::kLower));
+  UNIONFS_ASSIGN(open->lower_, LowerImage::open(*open->lower_file_));
   UNIONFS_ASSIGN(open->upper_file_, PosixFile::open(arguments.upper, FileLock::kShared));
   UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(open->disk_, Disk::load(*open->lower_, *open->lower_file_, *open->upper_file_,
-                                         std::move(boot_id), note));
+  UNIONFS_ASSIGN(open->disk_,
+                 Disk::load(*open->lower_, *open->upper_file_, std::move(boot_id), note));
   UNIONFS_TRY(open->disk_->open(true));
   return open;
 }

@@ -13,6 +13,7 @@
 
 #include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
+#include "overlay/merged/lower_image.h"
 
 namespace unionfs::img {
 
@@ -63,8 +64,7 @@ class OpenDisk {
  public:
   static Result<std::unique_ptr<OpenDisk>> open(const CommonArguments& arguments);
 
-  const Volume& lower() const { return *lower_; }
-  const PosixFile& lower_file() const { return *lower_file_; }
+  const Volume& lower() const { return lower_->volume(); }
   const PosixFile& upper_file() const { return *upper_file_; }
   Disk& disk() { return *disk_; }
   const Layout& merged() const { return disk_->geometry().merged(); }
@@ -74,7 +74,7 @@ class OpenDisk {
 
   std::unique_ptr<PosixFile> lower_file_;
   std::unique_ptr<PosixFile> upper_file_;
-  std::optional<Volume> lower_;
+  std::unique_ptr<LowerImage> lower_;
   std::unique_ptr<Disk> disk_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/check/checked_upper.h"
+#include "overlay/merged/lower_image.h"
 #include "overlay/upper/journal.h"
 #include "tools/command_line/common.h"
 
@@ -30,7 +31,7 @@ class Checker {
 
   Result<int> run() {
     UNIONFS_ASSIGN(lower_file_, PosixFile::open(arguments_.lower, FileLock::kShared));
-    UNIONFS_ASSIGN(lower_, Volume::open(*lower_file_, SuperblockUse::kLower));
+    UNIONFS_ASSIGN(lower_, LowerImage::open(*lower_file_));
     const FileLock lock = arguments_.repair ? FileLock::kExclusive : FileLock::kShared;
     UNIONFS_ASSIGN(upper_file_, PosixFile::open(arguments_.upper, lock));
     UNIONFS_TRY(refuse_foreign());
@@ -69,12 +70,12 @@ class Checker {
   Result<void> check() {
     violations_.clear();
     found_.reset();
-    auto loaded = CheckedUpper::load(*lower_, *lower_file_, *upper_file_);
+    auto loaded = open_upper(lower_->volume(), *upper_file_);
     if (!loaded) {
       return take(std::move(loaded).error());
     }
-    checked_ = std::move(*loaded);
-    found_.emplace(checked_->sources());
+    checked_.emplace(std::move(*loaded));
+    found_.emplace(check_sources(*lower_, *checked_));
     found_->run();
     violations_ = found_->violations();
     return check_loading();
@@ -83,7 +84,7 @@ class Checker {
   // What a server would say.
   Result<void> check_loading() {
     UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-    auto disk = Disk::load(*lower_, *lower_file_, *upper_file_, std::move(boot_id), note);
+    auto disk = Disk::load(*lower_, *upper_file_, std::move(boot_id), note);
     if (disk) {
       UNIONFS_TRY((*disk)->open(true));
       session_blocks_ = (*disk)->session_block_count();
@@ -106,14 +107,14 @@ class Checker {
       return invalid("{}: a session is open; checkpoint it before a repair", arguments_.upper);
     }
     if (checked_->has_journal()) {
-      UNIONFS_TRY(finish_journal(*upper_file_, checked_->journal_area()));
+      UNIONFS_TRY(finish_journal(*upper_file_, checked_->journal_area));
       UNIONFS_TRY(check());
     }
     if (!found_->has_all_blocks()) {
       return invalid("{}: not repaired: the blocks of a damaged inode would become free",
                      arguments_.upper);
     }
-    return repair_upper(*checked_, *found_, *upper_file_);
+    return repair_upper(*lower_, *checked_, *found_, *upper_file_);
   }
 
   void print_violations() const {
@@ -150,8 +151,8 @@ class Checker {
   const CheckArguments& arguments_;
   std::unique_ptr<PosixFile> lower_file_;
   std::unique_ptr<PosixFile> upper_file_;
-  std::optional<Volume> lower_;
-  std::unique_ptr<CheckedUpper> checked_;
+  std::unique_ptr<LowerImage> lower_;
+  std::optional<OpenedUpper> checked_;
   std::optional<LayerCheck> found_;
   std::vector<Violation> violations_;
   uint64_t session_blocks_ = 0;

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include "overlay/changes/diff_tree.h"
-#include "overlay/merged/view_image.h"
 #include "tools/command_line/common.h"
 
 namespace unionfs::img {
@@ -34,9 +33,8 @@ const char* name_of(ChangeKind kind) {
 Result<std::vector<Change>> compare(OpenDisk& open) {
   Disk& disk = open.disk();
   if (disk.session_block_count() == 0) {
-    const ViewImage image("merged image", disk.view());
-    UNIONFS_ASSIGN(const Volume merged, Volume::open(image, SuperblockUse::kMerged));
-    return DiffTree({open.lower(), disk.upper(), merged, disk.layer()}).compare();
+    UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", disk.view()));
+    return DiffTree(disk.layer(), merged->volume()).compare();
   }
   const auto next = disk.next_layer();
   if (!next) {
@@ -44,7 +42,7 @@ Result<std::vector<Change>> compare(OpenDisk& open) {
                          fmt::format("{}: the open session cannot be read as files: {}",
                                      open.upper_file().name(), next.error().message)});
   }
-  return DiffTree({open.lower(), (*next)->upper(), (*next)->merged(), (*next)->layer()}).compare();
+  return DiffTree((*next)->layer(), (*next)->merged()).compare();
 }
 
 Json to_json(const Change& change) {

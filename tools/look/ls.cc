@@ -16,7 +16,7 @@ struct LsArguments : CommonArguments {
 class Lister {
  public:
   Lister(const LsArguments& arguments, OpenDisk& open)
-      : arguments_(arguments), lower_(open.lower()), upper_(open.disk().upper()) {}
+      : arguments_(arguments), lower_(open.lower()), upper_(open.disk().layer().upper()) {}
 
   Result<void> list() {
     UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, InodeNumber(ext2::kRootInode)));

@@ -156,7 +156,7 @@ void write_differences(Disk& disk, ConstByteSpan wanted) {
   for (size_t offset = 0; offset < now.size(); offset += size) {
     const ConstByteSpan block = wanted.subspan(offset, size);
     if (!std::equal(block.begin(), block.end(), now.begin() + static_cast<ptrdiff_t>(offset))) {
-      expect_success(disk.session().write(offset, block));
+      expect_success(disk.write(offset, block));
     }
   }
 }

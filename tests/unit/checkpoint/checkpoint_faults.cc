@@ -195,7 +195,7 @@ TEST_CASE("Checkpoint: after power loss none by itself until the image was check
       constexpr uint64_t kPlace =
           ext2::kSuperblockOffsetBytes + offsetof(ext2::Superblock, s_lastcheck);
       const Le32 now(1700000000);
-      expect_success(disk->session().write(kPlace, std::as_bytes(std::span(&now, 1))));
+      expect_success(disk->write(kPlace, std::as_bytes(std::span(&now, 1))));
       expect_success(disk->close());
       value_of(disk->checkpoint(true, is_cancelled));
     }
@@ -286,8 +286,7 @@ TEST_CASE("Checkpoint: a damaged journal is refused, not replayed", "[checkpoint
     const auto upper = pending->clone();
     upper->put(offset, static_cast<uint8_t>(upper->get<uint8_t>(offset) ^ (1U << random() % 8)));
     const std::vector<std::byte> raw = raw_bytes(*upper);
-    const auto disk =
-        Disk::load(images.lower().volume, *images.lower().file, *upper, kBootId, quiet_log());
+    const auto disk = Disk::load(*images.lower().image, *upper, kBootId, quiet_log());
     CHECK((expect_error(disk, {"journal"}) == ErrorKind::kCorrupt));
     CHECK(raw_bytes(*upper) == raw);
   }

@@ -77,7 +77,7 @@ void hostile_round(const CheckpointImages& images, uint64_t seed, HostileFigures
   CHECK(differing == "");
   // What was accepted can be gone on with.
   auto next = open_disk(images.lower(), *upper);
-  expect_success(next->session().write(0, pattern(seed, 700)));
+  expect_success(next->write(0, pattern(seed, 700)));
   const auto again = checkpoint(std::move(next));
   if (!again) {
     CHECK_THAT(again.error().message, Catch::Contains("merged image"));

@@ -33,14 +33,14 @@ constexpr uint64_t kLabelOffset = ext2::kSuperblockOffsetBytes + 120;
 TEST_CASE("Clients: a checkpoint leaves the disk to a client that came first", "[clients]") {
   Server server;
   expect_success(server.overlay->open(false));
-  expect_success(server.overlay->disk().session().write(kLabelOffset, pattern(1, 8)));
+  expect_success(server.overlay->disk().write(kLabelOffset, pattern(1, 8)));
   // It was decided on, and then the next client came; see AutoCheckpoint.
   server.overlay->cancel_checkpoint(true);
   expect_success(server.overlay->open(false));
   const Disk* disk = &server.overlay->disk();
   CHECK_FALSE(value_of(server.overlay->checkpoint(true)).has_value());
   CHECK(&server.overlay->disk() == disk);
-  expect_success(server.overlay->disk().session().write(kLabelOffset, pattern(2, 8)));
+  expect_success(server.overlay->disk().write(kLabelOffset, pattern(2, 8)));
   server.overlay->cancel_checkpoint(false);
   CHECK(value_of(server.overlay->checkpoint(true)).has_value());
   expect_success(server.overlay->open(true));

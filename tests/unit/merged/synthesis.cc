@@ -182,27 +182,26 @@ void scribble(Disk& disk, std::mt19937_64& random) {
   const auto place = [&](uint64_t length) { return random() % (size - length); };
   for (int i = 0; i < 60; ++i) {
     const uint64_t length = 1 + random() % 9000;
-    expect_success(disk.session().write(place(length), pattern(random(), length)));
+    expect_success(disk.write(place(length), pattern(random(), length)));
     const uint64_t zeroes = 1 + random() % 20000;
-    expect_success(disk.session().zero(place(zeroes), zeroes, {random() % 2 == 0, false}));
+    expect_success(disk.zero(place(zeroes), zeroes, {random() % 2 == 0, false}));
     const uint64_t trimmed = 1 + random() % 40000;
-    expect_success(disk.session().trim(place(trimmed), trimmed));
+    expect_success(disk.trim(place(trimmed), trimmed));
   }
   // Also every kind of block that the layer has bytes of its own in.
   const Layout& merged = disk.geometry().merged();
   const std::vector<std::byte> noise = pattern(random(), merged.block_size_bytes);
   for (const FixedRange& range : disk.geometry().fixed_ranges()) {
     if (range.group.value() < 3) {
-      expect_success(disk.session().write(merged.offset_of(range.blocks.begin), noise));
+      expect_success(disk.write(merged.offset_of(range.blocks.begin), noise));
     }
   }
-  for (const TranslatedBlock& entry : disk.layer().tables().translated) {
+  for (const TranslatedBlock& entry : disk.layer().layer().tables().translated) {
     const uint64_t offset = merged.offset_of(entry.block);
-    expect_success(random() % 2 == 0
-                       ? disk.session().write(offset, noise)
-                       : disk.session().zero(offset, merged.block_size_bytes, {true, false}));
+    expect_success(random() % 2 == 0 ? disk.write(offset, noise)
+                                     : disk.zero(offset, merged.block_size_bytes, {true, false}));
     if (random() % 2 == 0) {
-      expect_success(disk.session().trim(offset, merged.block_size_bytes));
+      expect_success(disk.trim(offset, merged.block_size_bytes));
     }
   }
 }
@@ -368,13 +367,13 @@ TEST_CASE("Synthesis: a lower of 256 GiB grown to 512", "[synthesis][huge]") {
   options.more = {"-i", "4194304"};
   const RealImage image(kBlocks, options);
   const auto file = value_of(PosixFile::open(image.path().string(), FileLock::kShared));
-  const Volume lower = value_of(Volume::open(*file, SuperblockUse::kLower));
-  const Geometry geometry = value_of(Geometry::grow(lower, 2 * kBlocks * 4096));
+  const auto lower = value_of(LowerImage::open(*file));
+  const Geometry geometry = value_of(Geometry::grow(lower->volume(), 2 * kBlocks * 4096));
   CHECK(geometry.merged().group_count() == 4096);
 
   const auto upper = value_of(PosixFile::create_temporary(image.directory().string()));
-  expect_success(create_layer(*upper, lower, geometry));
-  const auto disk = value_of(Disk::load(lower, *file, *upper, kBootId, quiet_log()));
+  expect_success(create_layer(*upper, lower->volume(), geometry));
+  const auto disk = value_of(Disk::load(*lower, *upper, kBootId, quiet_log()));
   expect_success(disk->open(true));
 
   // The merged image as a sparse file, by its extents.

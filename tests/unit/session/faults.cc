@@ -23,13 +23,12 @@ uint64_t offset_of(const std::string& place, uint32_t block_size = kBlock) {
 struct FaultyDisk {
   explicit FaultyDisk(uint32_t block_size = kBlock)
       : images(BenchImages::of(block_size)), upper(images.upper()), faulty(*upper) {
-    disk = value_of(Disk::load(images.lower().volume, *images.lower().file, faulty, kBootId,
+    disk = value_of(Disk::load(*images.lower().image, faulty, kBootId,
                                [this](const std::string& line) { log.push_back(line); }));
     expect_success(disk->open(false));
     upper->reset_counts();
   }
 
-  Session& session() { return disk->session(); }
   bool is_stamped() const {
     const auto stamp = upper->get<upper_format::Stamp>(disk->state_area().stamp_offset());
     return stamp.magic == upper_format::kStampMagic;
@@ -66,9 +65,9 @@ TEST_CASE("Faults: without space a write fails with ENOSPC and changes nothing",
       bench.apply(Action::kWrite, offset_of("lower end", block_size), block_size);
       const uint64_t offset = offset_of(place, block_size);
       bench.upper().set_free_pages(0);
-      expect_errno(bench.session().write(offset + 100, pattern(1, 200)), ENOSPC);
-      expect_errno(bench.session().write(offset, pattern(1, block_size)), ENOSPC);
-      expect_errno(bench.session().zero(offset, block_size, {false, false}), ENOSPC);
+      expect_errno(bench.disk().write(offset + 100, pattern(1, 200)), ENOSPC);
+      expect_errno(bench.disk().write(offset, pattern(1, block_size)), ENOSPC);
+      expect_errno(bench.disk().zero(offset, block_size, {false, false}), ENOSPC);
       bench.check_all();
       // What lies home already can still be changed, and a punch needs no space.
       bench.apply(Action::kWrite, offset_of("lower end", block_size) + 10, 500, 4);
@@ -84,16 +83,16 @@ TEST_CASE("Faults: without space for its bit a write is not begun", "[faults]") 
   bench.upper().set_free_pages(0);
   bench.upper().record(true);
   const uint64_t offset = offset_of("lower data");
-  expect_errno(bench.session().write(offset, pattern(1, kBlock)), ENOSPC);
+  expect_errno(bench.disk().write(offset, pattern(1, kBlock)), ENOSPC);
   const StateArea& area = bench.disk().state_area();
   for (const RecordedOperation& operation : bench.upper().take_record()) {
     CHECK(operation.is_inside(area.durable_bitmap.offset, area.live_bitmap.end()));
   }
-  expect_errno(bench.session().write(offset_of("own"), pattern(1, kBlock)), ENOSPC);
+  expect_errno(bench.disk().write(offset_of("own"), pattern(1, kBlock)), ENOSPC);
   bench.check_all();
   // Room for one of the two bitmaps is not enough.
   bench.upper().set_free_pages(1);
-  expect_errno(bench.session().write(offset, pattern(1, kBlock)), ENOSPC);
+  expect_errno(bench.disk().write(offset, pattern(1, kBlock)), ENOSPC);
   bench.check_all();
   bench.upper().set_free_pages(100);
   bench.apply(Action::kWrite, offset, kBlock);
@@ -110,7 +109,7 @@ TEST_CASE("Faults: a trim gives back what it can on a full host", "[faults]") {
   bench.reopen(true);
   const std::vector<std::byte> before = read_range(bench.disk(), lower_data, kBlock);
   bench.upper().set_free_pages(0);
-  expect_success(bench.session().trim(0, small_merged_size(kBlock)));
+  expect_success(bench.disk().trim(0, small_merged_size(kBlock)));
   CHECK_FALSE(bench.upper().is_allocated(written));
   // There was room for its bit, or there was not.
   const std::vector<std::byte> after = read_range(bench.disk(), lower_data, kBlock);
@@ -125,7 +124,7 @@ TEST_CASE("Faults: a write that runs out of space in the middle", "[faults]") {
   const std::vector<std::byte> before = read_range(bench.disk(), offset, 8 * kBlock);
   bench.upper().set_free_pages(3);
   const std::vector<std::byte> bytes = pattern(9, 8 * kBlock);
-  expect_errno(bench.session().write(offset, bytes), ENOSPC);
+  expect_errno(bench.disk().write(offset, bytes), ENOSPC);
   // Each sector is old or new, here block by block.
   const std::vector<std::byte> after = read_range(bench.disk(), offset, 8 * kBlock);
   for (size_t at = 0; at < after.size(); at += 512) {
@@ -142,23 +141,23 @@ TEST_CASE("Faults: the host's errno reaches the caller", "[faults]") {
     FaultyDisk bench;
     bench.faulty.fail(FileOperation::kWrite, number, error_number);
     const uint64_t offset = offset_of("lower data");
-    expect_errno(bench.session().write(offset + 7, pattern(1, 100)), error_number);
+    expect_errno(bench.disk->write(offset + 7, pattern(1, 100)), error_number);
     CHECK(read_all(*bench.disk) == bench.images.merged());
-    expect_success(bench.session().write(offset + 7, pattern(1, 100)));
+    expect_success(bench.disk->write(offset + 7, pattern(1, 100)));
     CHECK(read_range(*bench.disk, offset + 7, 100) == pattern(1, 100));
   }
   FaultyDisk bench;
   const uint64_t offset = offset_of("lower data");
-  expect_success(bench.session().write(offset, pattern(1, kBlock)));
+  expect_success(bench.disk->write(offset, pattern(1, kBlock)));
   bench.faulty.fail(FileOperation::kRead, 1, EIO);
   std::vector<std::byte> buffer(100);
   expect_errno(bench.disk->read(offset, buffer), EIO);
   bench.faulty.fail(FileOperation::kPunch, 1, EIO);
-  expect_errno(bench.session().trim(offset, kBlock), EIO);
+  expect_errno(bench.disk->trim(offset, kBlock), EIO);
   bench.faulty.fail(FileOperation::kZeroRange, 1, EIO);
-  expect_errno(bench.session().zero(offset, kBlock, {false, false}), EIO);
+  expect_errno(bench.disk->zero(offset, kBlock, {false, false}), EIO);
   CHECK(read_range(*bench.disk, offset, kBlock) == pattern(1, kBlock));
-  expect_success(bench.session().flush());
+  expect_success(bench.disk->flush());
   CHECK(bench.log.empty());
 }
 
@@ -168,22 +167,22 @@ TEST_CASE("Faults: after a failed sync nothing works and only flushed data count
   const uint64_t flushed = offset_of("lower data");
   const uint64_t lost = offset_of("zeros");
   FaultyDisk bench;
-  expect_success(bench.session().write(flushed, pattern(1, kBlock)));
-  expect_success(bench.session().flush());
-  expect_success(bench.session().write(lost, pattern(2, kBlock)));
+  expect_success(bench.disk->write(flushed, pattern(1, kBlock)));
+  expect_success(bench.disk->flush());
+  expect_success(bench.disk->write(lost, pattern(2, kBlock)));
   CHECK(bench.is_stamped());
   bench.faulty.fail(FileOperation::kSync, 1, EIO);
-  expect_errno(bench.session().flush(), EIO);
+  expect_errno(bench.disk->flush(), EIO);
   CHECK_FALSE(bench.is_stamped());
   CHECK(bench.log.size() == 1);
 
   std::vector<std::byte> buffer(512);
   expect_errno(bench.disk->read(flushed, buffer), EIO);
-  expect_errno(bench.session().read(flushed, buffer), EIO);
-  expect_errno(bench.session().write(flushed, pattern(3, 100)), EIO);
-  expect_errno(bench.session().zero(flushed, 100, {}), EIO);
-  expect_errno(bench.session().trim(flushed, kBlock), EIO);
-  expect_errno(bench.session().flush(), EIO);
+  expect_errno(bench.disk->read(flushed, buffer), EIO);
+  expect_errno(bench.disk->write(flushed, pattern(3, 100)), EIO);
+  expect_errno(bench.disk->zero(flushed, 100, {}), EIO);
+  expect_errno(bench.disk->trim(flushed, kBlock), EIO);
+  expect_errno(bench.disk->flush(), EIO);
   CHECK(bench.log.size() == 1);
   CHECK_FALSE(bench.disk->close());
   CHECK_FALSE(bench.is_stamped());
@@ -197,9 +196,9 @@ TEST_CASE("Faults: after a failed sync nothing works and only flushed data count
 
 TEST_CASE("Faults: the second sync of a flush may fail too", "[faults]") {
   FaultyDisk bench;
-  expect_success(bench.session().write(offset_of("zeros"), pattern(2, kBlock)));
+  expect_success(bench.disk->write(offset_of("zeros"), pattern(2, kBlock)));
   bench.faulty.fail(FileOperation::kSync, 2, EIO);
-  expect_errno(bench.session().flush(), EIO);
+  expect_errno(bench.disk->flush(), EIO);
   CHECK_FALSE(bench.is_stamped());
   CHECK(bench.log.size() == 1);
 }
@@ -208,12 +207,12 @@ TEST_CASE("Faults: when the durable bits cannot be written the next flush writes
           "[faults]") {
   FaultyDisk bench;
   const uint64_t offset = offset_of("lower data");
-  expect_success(bench.session().write(offset, pattern(1, kBlock)));
+  expect_success(bench.disk->write(offset, pattern(1, kBlock)));
   bench.faulty.fail(FileOperation::kWrite, 1, ENOSPC);
-  expect_errno(bench.session().flush(), ENOSPC);
+  expect_errno(bench.disk->flush(), ENOSPC);
   CHECK(bench.is_stamped());
   CHECK(bench.after_restart(kNextBootId) == bench.images.merged());
-  expect_success(bench.session().flush());
+  expect_success(bench.disk->flush());
   CHECK(bench.after_restart(kNextBootId) == read_all(*bench.disk));
   CHECK(bench.after_restart(kNextBootId) != bench.images.merged());
 }
@@ -237,7 +236,7 @@ TEST_CASE("Flush: data is synced before its bits are written", "[flush]") {
     CHECK_FALSE(is_durable_write(operation));
     CHECK(operation.kind != FileOperation::kSync);
   }
-  expect_success(bench.session().flush());
+  expect_success(bench.disk().flush());
   const auto flush = bench.upper().take_record();
   REQUIRE(flush.size() == 3);  // one page of bits holds the whole image
   CHECK(flush[0].kind == FileOperation::kSync);
@@ -247,7 +246,7 @@ TEST_CASE("Flush: data is synced before its bits are written", "[flush]") {
   // Nothing touched for the first time since: one sync, and no write.
   bench.apply(Action::kWrite, offset_of("lower data") + 5, 100);
   (void)bench.upper().take_record();
-  expect_success(bench.session().flush());
+  expect_success(bench.disk().flush());
   const auto again = bench.upper().take_record();
   REQUIRE(again.size() == 1);
   CHECK(again[0].kind == FileOperation::kSync);
@@ -258,7 +257,7 @@ TEST_CASE("Flush: a trim or zero that touches first is flushed as a write is", "
     SessionBench bench(kBlock);
     bench.apply(action, offset_of("own"), kBlock);
     bench.upper().record(true);
-    expect_success(bench.session().flush());
+    expect_success(bench.disk().flush());
     CHECK(bench.upper().take_record().size() == 3);
     bench.reopen(false, kNextBootId);
     bench.check_all();
@@ -297,10 +296,8 @@ TEST_CASE("Flush: flushes that meet share one", "[flush]") {
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&disk, &good, i] {
       const uint64_t offset = offset_of("zeros") + static_cast<uint64_t>(i) * kBlock;
-      good += disk->session().write(offset, pattern(static_cast<uint64_t>(i), kBlock)) &&
-                      disk->session().flush()
-                  ? 1
-                  : 0;
+      good +=
+          disk->write(offset, pattern(static_cast<uint64_t>(i), kBlock)) && disk->flush() ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) {
@@ -328,9 +325,7 @@ TEST_CASE("Flush: clients that flush all the time share their syncs", "[flush]")
       for (int j = 0; j < kFlushes; ++j) {
         const uint64_t block = static_cast<uint64_t>(j * kThreads + i);
         const uint64_t offset = offset_of("zeros") + block * kBlock;
-        good += disk->session().write(offset, pattern(block, kBlock)) && disk->session().flush()
-                    ? 1
-                    : 0;
+        good += disk->write(offset, pattern(block, kBlock)) && disk->flush() ? 1 : 0;
       }
     });
   }
@@ -369,7 +364,7 @@ TEST_CASE("Disk: loading and reading write nothing", "[disk]") {
   const auto upper = images.upper();
   {
     const auto disk = open_disk(images.lower(), *upper);
-    expect_success(disk->session().write(0, pattern(1, 100)));
+    expect_success(disk->write(0, pattern(1, 100)));
   }
   const std::vector<std::byte> before = [&] {
     std::vector<std::byte> bytes(upper->size_bytes());
@@ -399,9 +394,9 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
   const uint64_t offset = offset_of("lower data");
   {
     const auto disk = open_disk(images.lower(), *upper);
-    expect_success(disk->session().write(offset, pattern(1, kBlock)));
-    expect_success(disk->session().flush());
-    expect_success(disk->session().write(offset + 10 * kBlock, pattern(2, kBlock)));
+    expect_success(disk->write(offset, pattern(1, kBlock)));
+    expect_success(disk->flush());
+    expect_success(disk->write(offset + 10 * kBlock, pattern(2, kBlock)));
   }
   const auto now = load_disk(images.lower(), *upper, kBootId);
   expect_success(now->open(true));
@@ -413,7 +408,7 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
   CHECK(read_range(*later, offset + 10 * kBlock, kBlock) != pattern(2, kBlock));
   // A reader that comes first does not stop a writer, and sees what it does.
   expect_success(now->open(false));
-  expect_success(now->session().write(offset + 20 * kBlock, pattern(3, kBlock)));
+  expect_success(now->write(offset + 20 * kBlock, pattern(3, kBlock)));
   CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
 }
 
@@ -425,8 +420,8 @@ TEST_CASE("Disk: a session that could not begin is no session, and the next clie
   const uint64_t place = offset_of("lower data");
   {
     const auto disk = open_disk(images.lower(), *with_session);
-    expect_success(disk->session().write(place, written));
-    expect_success(disk->session().flush());  // and the server dies
+    expect_success(disk->write(place, written));
+    expect_success(disk->flush());  // and the server dies
   }
   for (const FileOperation kind :
        {FileOperation::kRead, FileOperation::kWrite, FileOperation::kSync}) {
@@ -443,7 +438,7 @@ TEST_CASE("Disk: a session that could not begin is no session, and the next clie
       expect_success(disk->open(false));
       CHECK(disk->has_session());
       CHECK(read_range(*disk, place, kBlock) == written);
-      expect_success(disk->session().write(place + kBlock, written));
+      expect_success(disk->write(place + kBlock, written));
       expect_success(disk->close());
       CHECK(read_range(*open_disk(images.lower(), *upper->clone(), kNextBootId), place, kBlock) ==
             written);
@@ -475,13 +470,13 @@ TEST_CASE("Disk: the header remembers how the session ended", "[disk]") {
   {
     const auto disk = open_disk(images.lower(), *upper);
     CHECK(flags(kBootId) == upper_format::kFlagInUse);
-    expect_success(disk->session().write(offset_of("zeros"), pattern(1, kBlock)));
+    expect_success(disk->write(offset_of("zeros"), pattern(1, kBlock)));
     expect_success(disk->close());
   }
   CHECK(flags(kBootId) == 0);
   {
     const auto disk = open_disk(images.lower(), *upper, kNextBootId);  // after an orderly end
-    expect_success(disk->session().flush());
+    expect_success(disk->flush());
   }
   CHECK(flags(kNextBootId) == upper_format::kFlagInUse);
   (void)open_disk(images.lower(), *upper, kNextBootId);  // the process died, the live bits count

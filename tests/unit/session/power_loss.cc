@@ -104,7 +104,7 @@ class Round {
 
  private:
   std::unique_ptr<Disk> load(WritableFile& file) {
-    auto disk = Disk::load(arena_.lower.volume, *arena_.lower.file, file, boot_id(), quiet_log());
+    auto disk = Disk::load(*arena_.lower.image, file, boot_id(), quiet_log());
     if (!disk) {
       note_error(disk.error());
       return nullptr;
@@ -146,7 +146,7 @@ class Round {
   void request(Disk& disk) {
     const uint64_t kind = random_() % 16;
     if (kind == 0) {
-      if (const Result<void> result = disk.session().flush(); !result) {
+      if (const Result<void> result = disk.flush(); !result) {
         return note_error(result.error());
       }
       return model_.flushed();
@@ -162,10 +162,10 @@ class Round {
       trim(disk, offset, length);
     } else if (kind < 7) {
       const std::vector<std::byte> zeros(length);
-      learn(disk.session().zero(offset, length, {random_() % 2 == 0, false}), offset, zeros);
+      learn(disk.zero(offset, length, {random_() % 2 == 0, false}), offset, zeros);
     } else {
       const std::vector<std::byte> bytes = pattern(random_(), length);
-      learn(disk.session().write(offset, bytes), offset, bytes);
+      learn(disk.write(offset, bytes), offset, bytes);
     }
   }
 
@@ -190,7 +190,7 @@ class Round {
 
   // Trimmed sectors stay or become zero; which, the disk tells.
   void trim(Disk& disk, uint64_t offset, uint64_t length) {
-    const Result<void> result = disk.session().trim(offset, length);
+    const Result<void> result = disk.trim(offset, length);
     const uint64_t begin = round_up(offset, 512);
     const uint64_t end = (offset + length) / 512 * 512;
     if (begin >= end) {
@@ -264,7 +264,7 @@ Arena make_arena(uint32_t block_size) {
   upper = images.upper();
   Arena arena{images.lower(), *upper, images.merged(), {}, {}, block_size};
   arena.durable = load_disk(images.lower(), *upper)->state_area().durable_bitmap;
-  for (const Place& place : images.places()) {
+  for (const NamedPlace& place : images.places()) {
     arena.centers.push_back(place.block.value() * block_size);
   }
   return arena;
@@ -346,16 +346,16 @@ void tell(Disk& disk, PowerLossFile& file, const std::vector<Step>& steps, Secto
     switch (step.kind) {
       case Step::kWrite:
         bytes = pattern(i, step.length);
-        result = disk.session().write(step.offset, bytes);
+        result = disk.write(step.offset, bytes);
         break;
       case Step::kZero:
-        result = disk.session().zero(step.offset, step.length, {false, false});
+        result = disk.zero(step.offset, step.length, {false, false});
         break;
       case Step::kTrim:
-        result = disk.session().trim(step.offset, step.length);
+        result = disk.trim(step.offset, step.length);
         break;
       case Step::kFlush:
-        result = disk.session().flush();
+        result = disk.flush();
         break;
     }
     REQUIRE((result || file.has_crashed()));
@@ -400,8 +400,7 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
   for (uint64_t crash = begin + 1; !is_over; ++crash) {
     PowerLossFile file(images.upper());
     SectorModel model(images.merged());
-    const auto disk = value_of(
-        Disk::load(images.lower().volume, *images.lower().file, file, kBootId, quiet_log()));
+    const auto disk = value_of(Disk::load(*images.lower().image, file, kBootId, quiet_log()));
     expect_success(disk->open(false));
     file.crash_after(crash);
     tell(*disk, file, steps, model);
@@ -421,8 +420,7 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
     } while (chooser.next());
 
     file.restart();
-    const auto next = value_of(
-        Disk::load(images.lower().volume, *images.lower().file, file, kBootId, quiet_log()));
+    const auto next = value_of(Disk::load(*images.lower().image, file, kBootId, quiet_log()));
     expect_success(next->open(true));
     const auto complaint = model.judge_after_death(read_all(*next));
     INFO("crash at change " << crash << ": " << complaint.value_or(""));

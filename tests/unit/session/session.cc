@@ -49,8 +49,8 @@ const char* name_of(Action action) {
 }
 
 // Two requests, one after the other, at one place.
-void check_pair(uint32_t block_size, const Place& place, Action first, const Shape& first_shape,
-                Action second, const Shape& second_shape) {
+void check_pair(uint32_t block_size, const NamedPlace& place, Action first,
+                const Shape& first_shape, Action second, const Shape& second_shape) {
   INFO(place.name << " of " << block_size << ": " << name_of(first) << " " << first_shape.name
                   << ", then " << name_of(second) << " " << second_shape.name);
   SessionBench bench(block_size);
@@ -75,7 +75,7 @@ void check_pair(uint32_t block_size, const Place& place, Action first, const Sha
 
 TEST_CASE("Session: every route, every kind of change, first and again", "[session]") {
   for (const uint32_t block_size : {1024U, 4096U}) {
-    for (const Place& place : BenchImages::of(block_size).places()) {
+    for (const NamedPlace& place : BenchImages::of(block_size).places()) {
       for (const Action first : kActions) {
         for (const Shape& first_shape : kShapes) {
           for (const Action second : kActions) {
@@ -113,7 +113,7 @@ TEST_CASE("Session: a long mixture, reopened time and again", "[session]") {
         bench.check_all();
       }
     }
-    expect_success(bench.session().flush());
+    expect_success(bench.disk().flush());
     bench.reopen(false, kNextBootId);
     bench.check_all();
     CHECK_FALSE(bench.upper().has_store_without_space());
@@ -141,7 +141,7 @@ TEST_CASE("Session: reads of any alignment", "[session]") {
 TEST_CASE("Session: what is trimmed reads as zeros, whosever it was", "[session]") {
   for (const uint32_t block_size : {1024U, 4096U}) {
     SessionBench bench(block_size);
-    for (const Place& place : BenchImages::of(block_size).places()) {
+    for (const NamedPlace& place : BenchImages::of(block_size).places()) {
       INFO(place.name << " of " << block_size);
       const uint64_t offset = place.block.value() * block_size;
       bench.apply(Action::kTrim, offset - std::min<uint64_t>(offset, 1), block_size + 2);
@@ -225,7 +225,7 @@ TEST_CASE("Session: a trim beside metadata leaves the layer whole", "[session]")
       bench.apply(Action::kTrim, beside.value() * 1024, 1024);
     }
   }
-  for (const TranslatedBlock& entry : bench.disk().layer().tables().translated) {
+  for (const TranslatedBlock& entry : bench.disk().layer().layer().tables().translated) {
     bench.apply(Action::kWrite, (entry.block.value() - 1) * 1024, 3072);
     bench.apply(Action::kTrim, (entry.block.value() - 1) * 1024, 3072);
   }
@@ -248,17 +248,17 @@ TEST_CASE("Session: a fast zero is refused before it has any effect", "[session]
       for (const bool may_trim : {false, true}) {
         const bool is_possible = can_zero || (may_trim && can_punch);
         INFO("punch " << can_punch << ", zero " << can_zero << ", may trim " << may_trim);
-        CHECK(disk->session().can_zero_fast(may_trim) == is_possible);
+        CHECK(disk->can_zero_fast(may_trim) == is_possible);
         upper->reset_counts();
         const std::vector<std::byte> before = read_range(*disk, offset, 8192);
-        const Result<void> result = disk->session().zero(offset + 100, 8000, {may_trim, true});
+        const Result<void> result = disk->zero(offset + 100, 8000, {may_trim, true});
         CHECK(result.has_value() == is_possible);
         if (!is_possible) {
           CHECK(result.error().error_number == ENOTSUP);
           CHECK(read_range(*disk, offset, 8192) == before);
           CHECK(upper->count(FileOperation::kWrite) == 0);
         }
-        expect_success(disk->session().write(offset, pattern(3, 8192)));
+        expect_success(disk->write(offset, pattern(3, 8192)));
       }
     }
   }
@@ -277,13 +277,13 @@ TEST_CASE("Session: works on a host that can do nothing but write", "[session]")
     const auto at = model.begin() + static_cast<ptrdiff_t>(offset);
     if (random() % 2 == 0) {
       const auto bytes = pattern(random(), length);
-      expect_success(disk->session().write(offset, bytes));
+      expect_success(disk->write(offset, bytes));
       std::copy(bytes.begin(), bytes.end(), at);
     } else {
-      expect_success(disk->session().zero(offset, length, {random() % 2 == 0, false}));
+      expect_success(disk->zero(offset, length, {random() % 2 == 0, false}));
       std::fill_n(at, length, std::byte{0});
     }
-    expect_success(disk->session().trim(offset, length));  // has no means, so no effect
+    expect_success(disk->trim(offset, length));  // has no means, so no effect
   }
   CHECK(read_all(*disk) == model);
   CHECK_FALSE(upper->has_store_without_space());

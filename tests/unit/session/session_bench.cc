@@ -49,7 +49,7 @@ BenchImages::BenchImages(uint32_t block_size_bytes)
       {"appended bitmap", first_of(geometry, appended, FixedKind::kInodeBitmap)},
       {"synthesized inodes", first_of(geometry, GroupNumber(0), FixedKind::kInodeTable)},
       {"plain inodes", first_of(geometry, GroupNumber(1), FixedKind::kInodeTable)},
-      {"translated", disk->layer().tables().translated.front().block},
+      {"translated", disk->layer().layer().tables().translated.front().block},
       {"own", own.begin + 2, true},
       {"lower data", merged.blocks_of(GroupNumber(1)).begin + 100},
       {"lower end", BlockNumber(lower_.layout().block_count - 1)},
@@ -61,7 +61,7 @@ BenchImages::BenchImages(uint32_t block_size_bytes)
 }
 
 BlockNumber BenchImages::place(const std::string& name) const {
-  for (const Place& place : places_) {
+  for (const NamedPlace& place : places_) {
     if (place.name == name) {
       return place.block;
     }
@@ -91,7 +91,7 @@ ByteSpan SessionBench::touch(uint64_t number) {
 
 void SessionBench::apply(Action action, uint64_t offset, uint64_t length, uint64_t seed) {
   if (action == Action::kTrim) {
-    expect_success(session().trim(offset, length));
+    expect_success(disk_->trim(offset, length));
     for (uint64_t number = divide_round_up(offset, block_size_);
          number < (offset + length) / block_size_; ++number) {
       const ByteSpan bytes = touch(number);
@@ -102,9 +102,9 @@ void SessionBench::apply(Action action, uint64_t offset, uint64_t length, uint64
   std::vector<std::byte> bytes(length);
   if (action == Action::kWrite) {
     bytes = pattern(seed, length);
-    expect_success(session().write(offset, bytes));
+    expect_success(disk_->write(offset, bytes));
   } else {
-    expect_success(session().zero(offset, length, {action == Action::kZeroAndTrim, false}));
+    expect_success(disk_->zero(offset, length, {action == Action::kZeroAndTrim, false}));
   }
   ConstByteSpan rest(bytes);
   while (!rest.empty()) {

@@ -15,7 +15,7 @@
 namespace unionfs::testing {
 
 // One block of each way that the disk can take.
-struct Place {
+struct NamedPlace {
   std::string name;
   BlockNumber block;
   bool is_own = false;  // the layer's own plain data: lies home from the start
@@ -29,7 +29,7 @@ class BenchImages {
   const Lower& lower() const { return lower_; }
   std::unique_ptr<MemoryFile> upper() const { return upper_->clone(); }
   const std::vector<std::byte>& merged() const { return merged_; }
-  const std::vector<Place>& places() const { return places_; }
+  const std::vector<NamedPlace>& places() const { return places_; }
   BlockNumber place(const std::string& name) const;
 
  private:
@@ -38,7 +38,7 @@ class BenchImages {
   Lower lower_;
   std::unique_ptr<MemoryFile> upper_;
   std::vector<std::byte> merged_;
-  std::vector<Place> places_;
+  std::vector<NamedPlace> places_;
 };
 
 enum class Action { kWrite, kZero, kZeroAndTrim, kTrim };
@@ -51,7 +51,6 @@ class SessionBench {
 
   MemoryFile& upper() { return *upper_; }
   Disk& disk() { return *disk_; }
-  Session& session() { return disk_->session(); }
   uint32_t block_size() const { return block_size_; }
 
   // Does it to the disk and to the model; `seed` makes the bytes written.

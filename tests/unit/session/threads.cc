@@ -30,7 +30,7 @@ void run_threads(const std::function<void(uint64_t)>& body) {
 // The stretches all threads work in: every kind of block, and its neighbours.
 std::vector<BlockRange> shared_blocks(const BenchImages& images, uint64_t image_blocks) {
   std::vector<BlockRange> ranges;
-  for (const Place& place : images.places()) {
+  for (const NamedPlace& place : images.places()) {
     const uint64_t begin = place.block.value() > 3 ? place.block.value() - 3 : 0;
     ranges.push_back(
         {BlockNumber(begin), BlockNumber(std::min(place.block.value() + 5, image_blocks))});
@@ -66,7 +66,7 @@ class Worker {
     for (int i = 0; i < requests; ++i) {
       Piece& piece = pieces_[random_() % pieces_.size()];
       if (random_() % 40 == 0) {
-        is_good_ = is_good_ && disk_.session().flush();
+        is_good_ = is_good_ && disk_.flush();
       } else if (random_() % 3 == 0) {
         check(piece);
       } else {
@@ -120,9 +120,8 @@ class Worker {
     const uint64_t length = random_() % 2 == 0 ? piece.bytes.size() - from
                                                : 1 + random_() % (piece.bytes.size() - from);
     const uint64_t kind = random_() % 6;
-    Session& session = disk_.session();
     if (kind == 0 && piece.is_block) {
-      is_good_ = is_good_ && session.trim(piece.offset, piece.bytes.size());
+      is_good_ = is_good_ && disk_.trim(piece.offset, piece.bytes.size());
       if (piece.is_touched) {
         std::fill(piece.bytes.begin(), piece.bytes.end(), std::byte{0});
       }
@@ -130,11 +129,11 @@ class Worker {
     }
     const auto at = piece.bytes.begin() + static_cast<ptrdiff_t>(from);
     if (kind < 3) {
-      is_good_ = is_good_ && session.zero(piece.offset + from, length, {kind == 1, false});
+      is_good_ = is_good_ && disk_.zero(piece.offset + from, length, {kind == 1, false});
       std::fill_n(at, length, std::byte{0});
     } else {
       const std::vector<std::byte> bytes = pattern(random_(), length);
-      is_good_ = is_good_ && session.write(piece.offset + from, bytes);
+      is_good_ = is_good_ && disk_.write(piece.offset + from, bytes);
       std::copy(bytes.begin(), bytes.end(), at);
     }
     piece.is_touched = true;
@@ -161,7 +160,7 @@ TEST_CASE("Threads: disjoint sectors of shared blocks", "[threads]") {
         workers.push_back(std::make_unique<Worker>(*disk, images, number));
       }
       run_threads([&workers](uint64_t number) { workers[number]->run(4000); });
-      expect_success(disk->session().flush());
+      expect_success(disk->flush());
       const auto left = upper->clone();
       const auto next = open_disk(images.lower(), *left, kNextBootId);
       for (const auto& worker : workers) {
@@ -197,8 +196,8 @@ namespace {
 // flushed must be there after the power loss, or something newer.
 class Stamper {
  public:
-  Stamper(Session& session, std::vector<uint64_t> offsets, uint64_t seed)
-      : session_(session), offsets_(std::move(offsets)), random_(seed), values_(offsets_.size()) {
+  Stamper(Disk& disk, std::vector<uint64_t> offsets, uint64_t seed)
+      : disk_(disk), offsets_(std::move(offsets)), random_(seed), values_(offsets_.size()) {
     for (auto& values : values_) {
       values.push_back(0);
     }
@@ -207,7 +206,7 @@ class Stamper {
   void run() {
     for (uint64_t stamp = 1; stamp < 400; ++stamp) {
       if (random_() % 6 == 0) {
-        if (!session_.flush()) {
+        if (!disk_.flush()) {
           return;
         }
         for (auto& values : values_) {
@@ -217,7 +216,7 @@ class Stamper {
       }
       const size_t which = random_() % offsets_.size();
       values_[which].push_back(stamp);
-      if (!session_.write(offsets_[which], sector_of(which, stamp))) {
+      if (!disk_.write(offsets_[which], sector_of(which, stamp))) {
         return;  // in flight: old or new
       }
     }
@@ -242,7 +241,7 @@ class Stamper {
     return pattern(offsets_[which] * 1000 + stamp, kSector);
   }
 
-  Session& session_;
+  Disk& disk_;
   std::vector<uint64_t> offsets_;
   std::mt19937_64 random_;
   std::vector<std::vector<uint64_t>> values_;  // stamps since the last flush
@@ -268,8 +267,7 @@ TEST_CASE("Threads: what one of them flushed survives a power loss", "[threads]"
             offsets.push_back(begin + sector * kSector);
           }
         }
-        stampers.push_back(
-            std::make_unique<Stamper>(disk->session(), std::move(offsets), random()));
+        stampers.push_back(std::make_unique<Stamper>(*disk, std::move(offsets), random()));
       }
       file.crash_after(20 + random() % 300);
       run_threads([&stampers](uint64_t number) { stampers[number]->run(); });

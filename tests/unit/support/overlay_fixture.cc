@@ -43,9 +43,10 @@ std::string text_of(uint64_t seed, size_t length) {
 
 }  // namespace
 
-Lower::Lower(const RealImage& image)
-    : file(load_file(image.path(), "lower.img")),
-      volume(value_of(Volume::open(*file, SuperblockUse::kLower))) {}
+Lower::Lower(const RealImage& source)
+    : file(load_file(source.path(), "lower.img")),
+      image(value_of(LowerImage::open(*file))),
+      volume(image->volume()) {}
 
 void make_tree(const std::filesystem::path& directory, uint64_t seed) {
   namespace fs = std::filesystem;
@@ -95,7 +96,7 @@ LogSink quiet_log() {
 
 std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper,
                                 const std::string& boot_id) {
-  return value_of(Disk::load(lower.volume, *lower.file, upper, boot_id, quiet_log()));
+  return value_of(Disk::load(*lower.image, upper, boot_id, quiet_log()));
 }
 
 std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper,

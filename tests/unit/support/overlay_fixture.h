@@ -10,6 +10,7 @@
 
 #include "overlay/disk.h"
 #include "overlay/host/log.h"
+#include "overlay/merged/lower_image.h"
 #include "tests/unit/support/expect.h"
 #include "tests/unit/support/real_image.h"
 #include "tests/unit/support/test_files.h"
@@ -22,12 +23,13 @@ constexpr const char* kNextBootId = "66666666-7777-8888-9999-000000000000";
 
 // A lower in memory.
 struct Lower {
-  explicit Lower(const RealImage& image);
+  explicit Lower(const RealImage& source);
   Lower(const Lower&) = delete;
   Lower& operator=(const Lower&) = delete;
 
   std::unique_ptr<MemoryFile> file;
-  Volume volume;
+  std::unique_ptr<LowerImage> image;
+  const Volume& volume;  // the image's
 
   const Layout& layout() const { return volume.layout(); }
 };

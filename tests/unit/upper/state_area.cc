@@ -68,7 +68,7 @@ struct Subject {
   Subject() : lower(make_image()), upper(make_upper(lower, 8 * kMebibyte)) {
     const Geometry geometry = value_of(Geometry::grow(lower.volume, 8 * kMebibyte));
     const auto disk = load_disk(lower, *upper);
-    LayerTables tables = disk->layer().tables();
+    LayerTables tables = disk->layer().layer().tables();
     tables.kept_inodes.push_back({InodeNumber(20), 2, 1});
     tables.counters.push_back({GroupNumber(1), 100, 20, 0});
     const std::vector<std::byte> bytes = encode_layer_tables(tables);
@@ -100,7 +100,7 @@ struct Subject {
 enum class Outcome { kRefused, kReadError, kRead };
 
 Outcome try_upper(const Lower& lower, MemoryFile& upper) {
-  auto disk = Disk::load(lower.volume, *lower.file, upper, kBootId, quiet_log());
+  auto disk = Disk::load(*lower.image, upper, kBootId, quiet_log());
   if (!disk) {
     CHECK_THAT(disk.error().message, Catch::Contains("upper.img"));
     return Outcome::kRefused;
@@ -239,8 +239,7 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
     format::Header header = header_of(*upper);
     bad.change(header);
     put_header(*upper, header);
-    const auto disk =
-        Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log());
+    const auto disk = Disk::load(*subject.lower.image, *upper, kBootId, quiet_log());
     CHECK_FALSE(disk);
     if (!disk) {
       CHECK_THAT(disk.error().message, Catch::Contains("upper.img"));
@@ -283,7 +282,7 @@ TEST_CASE("State area: every part of the layer tables at its extremes", "[state_
 
 TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
   const Subject& subject = Subject::get();
-  const LayerTables good = load_disk(subject.lower, *subject.upper)->layer().tables();
+  const LayerTables good = load_disk(subject.lower, *subject.upper)->layer().layer().tables();
   const uint64_t blocks = 8192;
   const uint32_t inodes = 1U << 20;
   const BadTables cases[] = {
@@ -339,9 +338,8 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
         upper->size_bytes(), header.translated_blocks.offset + header.translated_blocks.length)));
     put_header(*upper, header);
     put_tables(*upper, bytes);
-    CHECK(expect_error(
-              Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log()),
-              {"upper.img: state area"}) == ErrorKind::kCorrupt);
+    CHECK(expect_error(Disk::load(*subject.lower.image, *upper, kBootId, quiet_log()),
+                       {"upper.img: state area"}) == ErrorKind::kCorrupt);
   }
 }
 
@@ -373,7 +371,7 @@ class SparseImage final : public Image {
 TEST_CASE("State area: tables that claim a sparse terabyte cost no memory", "[state_area]") {
   const Subject& subject = Subject::get();
   LayerTables tables;
-  tables.features = load_disk(subject.lower, *subject.upper)->layer().tables().features;
+  tables.features = load_disk(subject.lower, *subject.upper)->layer().layer().tables().features;
   std::vector<std::byte> head = encode_layer_tables(tables);
   const Le32 count = UINT32_MAX;
   std::memcpy(&head[offsetof(format::LayerTablesHead, translated_count)], &count, sizeof(count));
@@ -394,9 +392,8 @@ TEST_CASE("State area: a damaged header falls back to the other, then is refused
   CHECK(try_upper(subject.lower, *upper) == Outcome::kRead);
   upper->bytes(state + 200, 1)[0] ^= std::byte{1};
   upper->bytes(state + 4096 + 200, 1)[0] ^= std::byte{1};
-  CHECK(expect_error(
-            Disk::load(subject.lower.volume, *subject.lower.file, *upper, kBootId, quiet_log()),
-            {"upper.img", "neither header"}) == ErrorKind::kCorrupt);
+  CHECK(expect_error(Disk::load(*subject.lower.image, *upper, kBootId, quiet_log()),
+                     {"upper.img", "neither header"}) == ErrorKind::kCorrupt);
 }
 
 TEST_CASE("State area: a mark that leads astray", "[state_area]") {
@@ -434,7 +431,7 @@ TEST_CASE("State area: another lower is refused by both identities", "[state_are
   options.more = {"-g", "256", "-N", "192", "-U", "deadbeef-0000-1111-2222-333344445555"};
   options.content = tree.path();
   const Lower other(RealImage(5 * 256 + 130, options));
-  CHECK(expect_error(Disk::load(other.volume, *other.file, *upper, kBootId, quiet_log()),
+  CHECK(expect_error(Disk::load(*other.image, *upper, kBootId, quiet_log()),
                      {"upper.img", "lower.img", "00112233-4455-6677-8899-aabbccddeeff",
                       "deadbeef-0000-1111-2222-333344445555"}) == ErrorKind::kInvalid);
   // One byte of a counter in a descriptor is another lower, too.
@@ -443,7 +440,7 @@ TEST_CASE("State area: another lower is refused by both identities", "[state_are
       changed.layout().offset_of(changed.layout().primary_descriptor_block(0));
   changed.file->bytes(descriptor + offsetof(ext2::GroupDescriptor, bg_reserved), 1)[0] ^=
       std::byte{1};
-  CHECK(expect_error(Disk::load(changed.volume, *changed.file, *upper, kBootId, quiet_log()),
+  CHECK(expect_error(Disk::load(*changed.image, *upper, kBootId, quiet_log()),
                      {"another lower", "upper.img", "lower.img"}) == ErrorKind::kInvalid);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "overlay/upper/grow.h"
+#include "overlay/checkpoint/grow.h"
 
 #include <algorithm>
 
@@ -49,13 +49,13 @@ LayerTables tables_for(const Layer& layer, const Geometry& geometry, const Geome
   return tables;
 }
 
-ext2::Superblock superblock_for(const GrowParts& parts, const Geometry& larger,
+ext2::Superblock superblock_for(const LayerOverLower& layer, const Geometry& larger,
                                 const MergedFeatures& features, uint64_t state_offset) {
   const Layout& merged = larger.merged();
-  ext2::Superblock superblock = parts.layer.superblock();
+  ext2::Superblock superblock = layer.layer().superblock();
   superblock.s_r_blocks_count =
       static_cast<uint32_t>(uint64_t{superblock.s_r_blocks_count} * merged.block_count /
-                            parts.geometry.merged().block_count);
+                            layer.geometry().merged().block_count);
   superblock.s_blocks_count = static_cast<uint32_t>(merged.block_count);
   superblock.s_inodes_count = static_cast<uint32_t>(merged.inode_count());
   superblock.s_first_meta_bg = merged.first_meta_group;
@@ -68,43 +68,42 @@ ext2::Superblock superblock_for(const GrowParts& parts, const Geometry& larger,
 
 }  // namespace
 
-Result<void> grow_layer(const GrowParts& parts, const Geometry& larger) {
-  const uint32_t group_count = parts.geometry.merged().group_count();
+Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateArea& area,
+                        const Geometry& larger) {
+  const Geometry& geometry = layer.geometry();
+  const uint32_t group_count = geometry.merged().group_count();
   const uint32_t larger_count = larger.merged().group_count();
-  const LayerTables tables = tables_for(parts.layer, parts.geometry, larger);
+  const LayerTables tables = tables_for(layer.layer(), geometry, larger);
   const std::vector<std::byte> encoded = encode_layer_tables(tables);
 
   // Behind the old state area, which counts until the mark has moved.
-  StateArea next = plan_state_area(larger, encoded.size(), tables.translated.size(),
-                                   parts.upper_file.size_bytes());
-  next.session_number = parts.area.session_number + 1;
-  next.flags = parts.area.flags;
-  next.lower = parts.area.lower;
+  StateArea next =
+      plan_state_area(larger, encoded.size(), tables.translated.size(), upper.size_bytes());
+  next.session_number = area.session_number + 1;
+  next.flags = area.flags;
+  next.lower = area.lower;
 
-  StagedFile stage(parts.upper_file);
+  StagedFile stage(upper);
   stage.resize(next.end());
   UNIONFS_TRY(write_layer_groups(
-      stage, larger, with_more_groups(parts.layer.own_blocks(), group_count, larger_count),
-      with_more_groups(parts.layer.own_inodes(), group_count, larger_count),
+      stage, larger, with_more_groups(layer.layer().own_blocks(), group_count, larger_count),
+      with_more_groups(layer.layer().own_inodes(), group_count, larger_count),
       [&](GroupNumber group) {
-        return group.value() < group_count ? parts.upper.group(group).used_dirs_count : 0U;
+        return group.value() < group_count ? layer.upper().group(group).used_dirs_count : 0U;
       },
-      superblock_for(parts, larger, tables.features, next.offset)));
+      superblock_for(layer, larger, tables.features, next.offset)));
   UNIONFS_TRY(stage.write(next.layer_tables.offset, encoded));
 
-  const JournalPlan plan{stage,
-                         {{parts.area.offset, parts.area.end() - parts.area.offset}},
-                         next.end(),
-                         encode_header(next, larger)};
-  UNIONFS_ASSIGN(const FileRange journal, write_journal(parts.upper_file, plan));
+  const JournalPlan plan{
+      stage, {{area.offset, area.end() - area.offset}}, next.end(), encode_header(next, larger)};
+  UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, plan));
   // The new place has a header that names the journal before anything leads to it.
   StateArea waiting = next;
   waiting.journal = journal;
-  UNIONFS_TRY(
-      write_header(parts.upper_file, encode_header(waiting, larger), parts.area.generation + 1));
-  UNIONFS_TRY(parts.upper_file.sync());
-  UNIONFS_TRY(commit_journal(parts.upper_file, parts.area, parts.geometry, journal));
-  return replay_journal(parts.upper_file, parts.area);
+  UNIONFS_TRY(write_header(upper, encode_header(waiting, larger), area.generation + 1));
+  UNIONFS_TRY(upper.sync());
+  UNIONFS_TRY(commit_journal(upper, area, geometry, journal));
+  return replay_journal(upper, area);
 }
 
 }  // namespace unionfs

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/merged/layer_over_lower.h"
+
+namespace unionfs {
+namespace {
+
+// Every translated block has a place of its own in the state area.
+Result<void> check_translated_places(const OpenedUpper& opened) {
+  const size_t count = opened.tables.translated.size();
+  const uint64_t length = opened.area.translated_blocks.length;
+  if (count * opened.geometry->merged().block_size_bytes != length) {
+    return corrupt("{}: state area: {} translated blocks, but {} bytes for them",
+                   opened.volume.name(), count, length);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
+                                                             const ReadableFile& upper,
+                                                             LogSink log) {
+  UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper));
+  return make(below, std::move(opened), std::move(log));
+}
+
+Result<std::unique_ptr<LayerOverLower>> LayerOverLower::make(const Below& below, OpenedUpper opened,
+                                                             LogSink log) {
+  UNIONFS_TRY(check_translated_places(opened));
+  UNIONFS_ASSIGN(Layer layer,
+                 Layer::load(opened.volume, *opened.geometry, std::move(opened.tables)));
+  return std::unique_ptr<LayerOverLower>(
+      new LayerOverLower(below, std::move(opened), std::move(layer), std::move(log)));
+}
+
+LayerOverLower::LayerOverLower(const Below& below, OpenedUpper opened, Layer layer, LogSink log)
+    : below_(below),
+      opened_(std::move(opened)),
+      layer_(std::move(layer)),
+      synthesis_(below, opened_.volume, *opened_.geometry, layer_),
+      reader_(std::move(log)),
+      view_(*this, nullptr) {}
+
+}  // namespace unionfs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A layer opened over what is below it.  All that only reads stands on this one
+// object: a served disk is this plus a session, a checkpoint makes the next one,
+// check and diff look at one, and a layer can lie on another one (LayerBelow in
+// overlay/merged/merged_image.h).
+#ifndef UNIONFS_OVERLAY_MERGED_LAYER_OVER_LOWER_H
+#define UNIONFS_OVERLAY_MERGED_LAYER_OVER_LOWER_H
+
+#include <memory>
+
+#include "overlay/host/batch_reader.h"
+#include "overlay/merged/below.h"
+#include "overlay/merged/merged_view.h"
+#include "overlay/merged/synthesis.h"
+#include "overlay/upper/opened_upper.h"
+
+namespace unionfs {
+
+// Immutable; thread-safe.  Refers to `below` and to the upper's file, which must outlive it.
+class LayerOverLower {
+ public:
+  // Opens an upper as it lies in its file; a checkpoint that was committed and not brought
+  // home counts as home.  Writes nothing.  `log` is told once where the host refuses
+  // io_uring.  Errors: see open_upper(); kCorrupt also where tables and bitmaps disagree.
+  static Result<std::unique_ptr<LayerOverLower>> load(const Below& below, const ReadableFile& upper,
+                                                      LogSink log);
+  // The same of what was opened already, or is staged.
+  static Result<std::unique_ptr<LayerOverLower>> make(const Below& below, OpenedUpper opened,
+                                                      LogSink log);
+
+  LayerOverLower(const LayerOverLower&) = delete;
+  LayerOverLower& operator=(const LayerOverLower&) = delete;
+
+  const Below& below() const { return below_; }
+  const Geometry& geometry() const { return *opened_.geometry; }
+  const std::shared_ptr<const Geometry>& shared_geometry() const { return opened_.geometry; }
+  const Layer& layer() const { return layer_; }
+
+  // The layer's own file, through its journal if it has one.
+  const ReadableFile& upper_file() const { return *opened_.file; }
+  // Its ext2 part.
+  const Volume& upper() const { return opened_.volume; }
+  // Its state area as of the opening.
+  const StateArea& area() const { return opened_.area; }
+  // A checkpoint was committed, but not brought home: the area of the file as it lies.
+  bool has_journal() const { return opened_.has_journal(); }
+  const StateArea& journal_area() const { return opened_.journal_area; }
+
+  // The merged image, without any session: as items, computed blocks, and all blocks.
+  const MergedItems& items() const { return synthesis_.items(); }
+  const Synthesis& synthesis() const { return synthesis_; }
+  const MergedView& view() const { return view_; }
+
+  // For views: reads of several ranges at once.
+  BatchReader& reader() const { return reader_; }
+
+ private:
+  LayerOverLower(const Below& below, OpenedUpper opened, Layer layer, LogSink log);
+
+  const Below& below_;
+  const OpenedUpper opened_;
+  const Layer layer_;
+  const Synthesis synthesis_;
+  mutable BatchReader reader_;  // thread-safe
+  const MergedView view_;
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_MERGED_LAYER_OVER_LOWER_H
