@@ -64,8 +64,8 @@ class Below {
   virtual Result<void> used_inodes(GroupNumber group, ByteSpan out) const = 0;
   // The inode's record, used or not.
   virtual Result<InodeRecord> inode_at(InodeNumber inode) const = 0;
-  // The indirect block in that role (level > 0) of an inode; nothing where the file has
-  // none, and for inodes without a block map.
+  // The indirect block in that role (level > 0) of a regular file; nothing where the file
+  // has none, and where the inode is no regular file here.
   virtual Result<std::optional<PointerBlock>> pointers_at(InodeNumber inode,
                                                           BlockRole role) const = 0;
   // The names of a directory; kCorrupt where the inode is none.  They are going to be

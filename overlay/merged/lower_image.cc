@@ -45,6 +45,9 @@ Result<InodeRecord> LowerImage::inode_at(InodeNumber inode) const {
 Result<std::optional<PointerBlock>> LowerImage::pointers_at(InodeNumber inode,
                                                             BlockRole role) const {
   UNIONFS_ASSIGN(const InodeRecord record, read_inode(volume_, inode));
+  if (!record.is_regular()) {
+    return std::optional<PointerBlock>();
+  }
   UNIONFS_ASSIGN(const auto block, map_block(volume_, record, role));
   if (!block) {
     return std::optional<PointerBlock>();

@@ -190,8 +190,7 @@ Result<void> MergedItems::fill_holes(std::span<Le32> pointers,
 
 // ---- pointers ------------------------------------------------------------------
 
-// Whether blocks of an own inode may fall through: it is a regular file, and so is the
-// one of its number below.
+// Whether blocks of an own inode may fall through, as far as this level can tell.
 Result<bool> MergedItems::may_fall_through(InodeNumber inode) const {
   if (inode.value() > geometry_.lower().inode_count() || is_whited_out(inode)) {
     return false;
@@ -199,11 +198,7 @@ Result<bool> MergedItems::may_fall_through(InodeNumber inode) const {
   ext2::Inode own;
   const uint64_t offset = inode_offset(geometry_.merged(), upper_.groups(), inode);
   UNIONFS_TRY(upper_.image().read(offset, std::as_writable_bytes(std::span(&own, 1))));
-  if (!is_regular(own)) {
-    return false;
-  }
-  UNIONFS_ASSIGN(const InodeRecord below, below_.inode_at(inode));
-  return below.is_regular();
+  return is_regular(own);
 }
 
 // Of a regular file they are filled up like its inode; of any other type all that they
