@@ -94,7 +94,7 @@ scripts/install-packages.sh build
 scripts/install-packages.sh test || echo "going on: tests that lack something are skipped"
 
 say "a normal build"
-configure test
+configure test -Dwerror=true
 ninja -C "$BUILD_ROOT/build-test"
 
 say "its tests"
