@@ -162,7 +162,7 @@ Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
     if (is_touched(page)) {
       continue;
     }
-    const std::lock_guard<std::mutex> guard(reserve_mutex_);
+    const MutexLock lock(reserve_mutex_);
     if (is_touched(page)) {
       continue;
     }

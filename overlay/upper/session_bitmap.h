@@ -10,11 +10,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "fsparse/numbers.h"
 #include "overlay/host/file.h"
+#include "overlay/host/mutex.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
@@ -54,7 +54,7 @@ class SessionBitmap {
   void set(BlockNumber begin, BlockNumber end);
   // Reserves the space of both bitmaps' pages for [begin, end), so that no
   // acknowledged write can lack the space for its bit.
-  Result<void> reserve(BlockNumber begin, BlockNumber end);
+  Result<void> reserve(BlockNumber begin, BlockNumber end) UNIONFS_EXCLUDES(reserve_mutex_);
 
   bool is_empty() const { return touched_pages_.load(std::memory_order_acquire) == 0; }
 
@@ -97,7 +97,7 @@ class SessionBitmap {
   std::atomic<uint64_t>* words_;
   std::vector<std::atomic<uint32_t>> states_;  // per page, PageState
   std::atomic<uint64_t> touched_pages_{0};
-  std::mutex reserve_mutex_;  // serializes the first touch of a page
+  Mutex reserve_mutex_;  // one thread at a time reserves the space of a page
 };
 
 }  // namespace unionfs
