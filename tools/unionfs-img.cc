@@ -46,6 +46,29 @@ int run(const Command& command) {
   return *status;
 }
 
+// Parses and runs; gives the exit status.
+int run_command_line(int argc, char** argv) {
+  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
+  app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
+  app.require_subcommand(1);
+  app.failure_message(parse_failure);
+  Command chosen;
+  add_create(app, chosen);
+  add_info(app, chosen);
+  add_ls(app, chosen);
+  add_diff(app, chosen);
+  add_map(app, chosen);
+  add_check(app, chosen);
+  add_checkpoint(app, chosen);
+  add_convert(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitSuccess : kExitFailure;
+  }
+  return run(chosen);
+}
+
 }  // namespace
 }  // namespace unionfs::img
 
@@ -53,26 +76,8 @@ int main(int argc, char** argv) {
   using namespace unionfs;
   img::open_standard_streams();
   ::signal(SIGXFSZ, SIG_IGN);  // a write past the limit fails like any other
-  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
-  app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
-  app.require_subcommand(1);
-  app.failure_message(img::parse_failure);
-  img::Command chosen;
-  img::add_create(app, chosen);
-  img::add_info(app, chosen);
-  img::add_ls(app, chosen);
-  img::add_diff(app, chosen);
-  img::add_map(app, chosen);
-  img::add_check(app, chosen);
-  img::add_checkpoint(app, chosen);
-  img::add_convert(app, chosen);
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? img::kExitSuccess : img::kExitFailure;
-  }
-  try {
-    return img::run(chosen);
+    return img::run_command_line(argc, argv);
   } catch (const std::exception& error) {  // no memory, or nobody reads what is printed
     img::note(error.what());
     return img::kExitFailure;
