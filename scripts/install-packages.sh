@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# install-packages.sh build|demo|test...
+# install-packages.sh build|demo|test|lint...
 #
-# Installs the Debian packages that building, the demonstration or the tests
-# need: only what is missing, with apt-get, through sudo if not root. Without the
-# right to do so it says what is missing and goes on; whether that matters shows
-# where the thing is needed.
+# Installs the Debian packages that building, the demonstration, the tests or
+# scripts/lint.sh need: only what is missing, with apt-get, through sudo if not root.
+# Without the right to do so it says what is missing and goes on; whether that
+# matters shows where the thing is needed.
 set -euo pipefail
 
 BUILD_PACKAGES=(g++ meson ninja-build pkgconf perl
@@ -18,6 +18,7 @@ TEST_PACKAGES=(catch2 libcli11-dev libnbd-dev python3
     nbdkit libnbd-bin python3-libnbd
     qemu-system-x86 nbd-client busybox-static cpio
     fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib)
+LINT_PACKAGES=(clang clang-format clang-tidy shellcheck python3)
 
 wanted=()
 for set_name in "$@"; do
@@ -25,8 +26,9 @@ for set_name in "$@"; do
     build) wanted+=("${BUILD_PACKAGES[@]}") ;;
     demo) wanted+=("${DEMO_PACKAGES[@]}") ;;
     test) wanted+=("${TEST_PACKAGES[@]}") ;;
+    lint) wanted+=("${LINT_PACKAGES[@]}") ;;
     *)
-        echo "usage: ${0##*/} build|demo|test..." >&2
+        echo "usage: ${0##*/} build|demo|test|lint..." >&2
         exit 2
         ;;
     esac
