@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Holds the documents against the source.
 
-  - links lead to files of the repository
-  - `Class::function` and `function()` in backticks exist in the source
+  - links lead to files of the repository, and to headings that are there
+  - `Class::function` and `function()` in backticks exist in the source: that class has that
+    function
   - the tables of docs/format.md give each structure of overlay/upper/upper_format.h, with
     every field's offset and size
 """
@@ -13,7 +14,7 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-DOCUMENTS = [TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 HEADER = TOP / "overlay" / "upper" / "upper_format.h"
 FORMAT = TOP / "docs" / "format.md"
 SOURCES = ("fsparse", "overlay", "plugin", "tools")
@@ -27,13 +28,38 @@ def complain(place, text):
     complaints.append(f"{place.relative_to(TOP)}: {text}")
 
 
+def anchors_of(document):
+    """What a link may name behind "#", for each heading."""
+    anchors = set()
+    for heading in re.findall(r"^#+ (.*)$", document.read_text(), re.M):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchors.add(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+    return anchors
+
+
 def check_links():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
-            if re.match(r"[a-z]+:|#", target):
+            if re.match(r"[a-z]+:", target):
                 continue
-            if not (document.parent / target.split("#")[0]).exists():
+            name, _, anchor = target.partition("#")
+            place = document.parent / name if name else document
+            if not place.exists():
                 complain(document, f"links to {target}, which is not there")
+            elif anchor and place.suffix == ".md" and anchor not in anchors_of(place):
+                complain(document, f"links to {target}, and there is no such heading")
+
+
+def members_by_class(source):
+    """{class: the names of functions in its body or defined behind it}"""
+    members = {}
+    for name, body in re.findall(
+        r"^ *(?:class|struct) (?:\[\[\w+\]\] )?(?:\w+\([^)]*\) )?(\w+)[^;{]*\{(.*?)^ *\};", source, re.S | re.M
+    ):
+        members.setdefault(name, set()).update(re.findall(r"(\w+)\(", body))
+    for name, function in re.findall(r"(\w+)::(\w+)\(", source):
+        members.setdefault(name, set()).add(function)
+    return members
 
 
 def check_names():
@@ -43,7 +69,8 @@ def check_names():
         for path in sorted((TOP / folder).rglob("*"))
         if path.suffix in (".h", ".cc")
     )
-    words = set(re.findall(r"\w+", source))
+    members = members_by_class(source)
+    functions = set(re.findall(r"(\w+)\(", source))
     found = 0
     for document in DOCUMENTS:
         for quoted in re.findall(r"`([^`\n]+)`", document.read_text()):
@@ -51,11 +78,10 @@ def check_names():
             if not match or not (match[1] or match[3]):
                 continue
             found += 1
-            for name in (match[1], match[2]):
-                if name and name not in words:
-                    complain(document, f"`{quoted}`: the source has no {name}")
+            if match[2] not in (members.get(match[1], ()) if match[1] else functions):
+                complain(document, f"`{quoted}` is not in the source")
     if found < 20:
-        complain(TOP / "README.md", f"only {found} names of functions: is this test still awake?")
+        complain(TOP / "HACKING.md", f"only {found} names of functions: is this test still awake?")
 
 
 def structures_of_header():
