@@ -5,8 +5,31 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 
 namespace unionfs {
+namespace {
+
+// Orders the ranges so that those for which the predicate holds come first.
+template <typename Predicate>
+std::pair<std::span<ReadRange>, std::span<ReadRange>> split(std::span<ReadRange> ranges,
+                                                            Predicate predicate) {
+  const auto rest = std::partition(ranges.begin(), ranges.end(), predicate);
+  const auto count = static_cast<size_t>(rest - ranges.begin());
+  return {ranges.first(count), ranges.subspan(count)};
+}
+
+// One after another, without what has been read already.
+Result<void> read_plainly(std::span<const ReadRange> ranges) {
+  for (const ReadRange& range : ranges) {
+    if (!range.buffer.empty()) {
+      UNIONFS_TRY(range.file->read(range.offset, range.buffer));
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 // One io_uring, used by one thread at a time.
 class BatchReader::Ring {
@@ -116,25 +139,42 @@ void BatchReader::read_by_ring(std::span<ReadRange> ranges) {
   }
 }
 
-Result<void> BatchReader::read(std::span<ReadRange> ranges) {
+// Files of the host.
+Result<void> BatchReader::read_host(std::span<ReadRange> ranges) {
   while (!ranges.empty()) {
     const std::span<ReadRange> batch = ranges.first(std::min(ranges.size(), kMaxBatch));
     ranges = ranges.subspan(batch.size());
     // A lone range gains nothing from a ring: it is one system call either way.
-    const bool is_host = std::all_of(batch.begin(), batch.end(), [](const ReadRange& range) {
-      return range.file->descriptor() != -1;
-    });
-    if (batch.size() > 1 && is_host) {
+    if (batch.size() > 1) {
       read_by_ring(batch);
     }
     // What the ring left (short reads, errors, no ring), with its error if any.
-    for (const ReadRange& range : batch) {
-      if (!range.buffer.empty()) {
-        UNIONFS_TRY(range.file->read(range.offset, range.buffer));
-      }
-    }
+    UNIONFS_TRY(read_plainly(batch));
   }
   return {};
+}
+
+// Begins the other files' reads, one file a call, before it reads the host's and
+// waits.  Whatever goes wrong meanwhile, `pending` waits when it is destroyed.
+Result<void> BatchReader::read_all(std::span<ReadRange> others, std::span<ReadRange> host) {
+  if (others.empty()) {
+    return read_host(host);
+  }
+  const ReadableFile& file = *others.front().file;
+  const auto [same, rest] =
+      split(others, [&file](const ReadRange& range) { return range.file == &file; });
+  const std::unique_ptr<PendingReads> pending = file.begin_reads(same);
+  UNIONFS_TRY(read_all(rest, host));
+  return pending ? pending->finish() : read_plainly(same);
+}
+
+Result<void> BatchReader::read(std::span<ReadRange> ranges) {
+  if (ranges.size() <= 1) {
+    return read_plainly(ranges);
+  }
+  const auto [host, others] =
+      split(ranges, [](const ReadRange& range) { return range.file->descriptor() != -1; });
+  return read_all(others, host);
 }
 
 }  // namespace unionfs

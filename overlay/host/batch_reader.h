@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Reads several ranges at once: one io_uring submission for all of them, so
-// that a request whose runs lie in both files waits for the disk once.
+// Reads several ranges of any files at once, so that a request whose runs lie
+// in several files takes as long as its slowest run, not as long as all of them.
+//
+// What no descriptor leads to is begun first, file by file; then the host's
+// files are read, by one io_uring submission; then the others are waited for.
 #ifndef UNIONFS_OVERLAY_HOST_BATCH_READER_H
 #define UNIONFS_OVERLAY_HOST_BATCH_READER_H
 
@@ -16,24 +19,19 @@
 
 namespace unionfs {
 
-struct ReadRange {
-  const ReadableFile* file = nullptr;
-  uint64_t offset = 0;
-  ByteSpan buffer;
-};
-
-// Thread-safe.  Rings are made when first needed, so never before a fork, and
-// kept for the next batch.
+// Safe for concurrent use by multiple threads.  Rings are made when first needed,
+// so never before a fork, and kept for the next batch.
 class BatchReader {
  public:
   explicit BatchReader(LogSink log);
   ~BatchReader();
 
-  // Fills all buffers.  When it returns, also with an error, the kernel is
-  // done with every one of them.
+  // Fills all buffers.  When it returns, also with an error, nobody touches any
+  // of them any more.  Orders and changes `ranges` as it likes.  Allocates no
+  // memory for files of the host, once there are rings.
   Result<void> read(std::span<ReadRange> ranges);
 
-  // Ranges of one submission; a longer batch is cut.
+  // Ranges of one submission to a ring; more of them are cut.
   static constexpr size_t kMaxBatch = 64;
 
  private:
@@ -42,6 +40,8 @@ class BatchReader {
   std::unique_ptr<Ring> take_ring();
   void put_ring(std::unique_ptr<Ring> ring);
   void read_by_ring(std::span<ReadRange> ranges);
+  Result<void> read_host(std::span<ReadRange> ranges);
+  Result<void> read_all(std::span<ReadRange> others, std::span<ReadRange> host);
 
   LogSink log_;
   std::atomic<bool> has_rings_{true};  // cleared once the host refuses them

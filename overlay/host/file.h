@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "fsparse/image.h"
 
@@ -21,6 +22,25 @@ namespace unionfs {
 struct FileExtent {
   bool is_hole = false;
   uint64_t end = 0;  // offset of its first byte past the end
+};
+
+class ReadableFile;
+
+// Bytes that are to be read.  Neither the file nor the buffer is owned.
+struct ReadRange {
+  const ReadableFile* file = nullptr;
+  uint64_t offset = 0;
+  ByteSpan buffer;
+};
+
+// Reads that were begun and may not be over yet.  Not thread-safe.
+class PendingReads {
+ public:
+  // Waits, if finish() has not.  From then on nobody touches the buffers.
+  virtual ~PendingReads() = default;
+  // Waits until every read is over, also after an error, and returns an error
+  // if there was one.  To be called at most once.
+  virtual Result<void> finish() = 0;
 };
 
 // A file whose bytes can be read, and perhaps changed by somebody else
@@ -34,9 +54,16 @@ class ReadableFile : public Image {
   // network.  Returns its length, 0 when nothing is at hand.  Never fails: an
   // error shows when the rest is read.
   virtual size_t read_cached(uint64_t /*offset*/, ByteSpan /*buffer*/) const { return 0; }
-  // The descriptor by which a BatchReader reads the file, or -1 if it has none.
-  // The file keeps it, and closes it when it is destroyed.
+  // How a BatchReader reads the file.  One of the host's has a descriptor, which
+  // goes to a ring; the file keeps it, and closes it when it is destroyed.  Any
+  // other, for which descriptor() is -1, may begin the reads and let them be
+  // waited for; the ranges, all of this file, and their buffers must outlive
+  // what begin_reads() returns.  Where it returns nullptr, the ranges are
+  // read() one after another.
   virtual int descriptor() const { return -1; }
+  virtual std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> /*ranges*/) const {
+    return nullptr;
+  }
   // The extent that holds `offset`, which is below the size.  A file that cannot
   // tell is all data.
   virtual FileExtent extent_at(uint64_t /*offset*/) const { return {false, size_bytes()}; }

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <semaphore>
 #include <stdexcept>
+#include <thread>
 
 #include "fsparse/numbers.h"
 
@@ -381,6 +384,87 @@ Result<void> FaultyFile::allocate(uint64_t offset, uint64_t length) {
 Result<void> FaultyFile::sync() {
   UNIONFS_TRY(pass(FileOperation::kSync));
   return file_.sync();
+}
+
+// ---- LateFile ----------------------------------------------------------------
+
+void ReadsInFlight::begin(size_t count) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  now_ += count;
+  most_ = std::max(most_, now_);
+}
+
+void ReadsInFlight::end_one() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  --now_;
+}
+
+size_t ReadsInFlight::now() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return now_;
+}
+
+size_t ReadsInFlight::most() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return most_;
+}
+
+class LateFile::Batch final : public PendingReads {
+ public:
+  Batch(const LateFile& file, std::span<const ReadRange> ranges) : file_(file), ranges_(ranges) {
+    file_.in_flight_.begin(ranges_.size());
+    answering_ = std::thread([this] { answer_all(); });
+  }
+  ~Batch() override { wait(); }
+  Result<void> finish() override {
+    if (file_.on_finish_) {
+      file_.on_finish_();
+    }
+    wait();
+    return std::move(result_);
+  }
+
+ private:
+  void answer_all() {
+    somebody_waits_.acquire();
+    for (size_t index = ranges_.size(); index-- > 0;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      Result<void> answered = file_.answer(ranges_[index], index);
+      if (!answered) {
+        result_ = std::move(answered);
+      }
+      file_.in_flight_.end_one();
+    }
+  }
+
+  void wait() {
+    if (answering_.joinable()) {
+      somebody_waits_.release();
+      answering_.join();
+    }
+  }
+
+  const LateFile& file_;
+  std::span<const ReadRange> ranges_;
+  Result<void> result_;
+  std::binary_semaphore somebody_waits_{0};
+  std::thread answering_;
+};
+
+std::unique_ptr<PendingReads> LateFile::begin_reads(std::span<const ReadRange> ranges) const {
+  ++batch_count_;
+  auto batch = std::make_unique<Batch>(*this, ranges);
+  if (on_begin_) {
+    on_begin_();
+  }
+  return batch;
+}
+
+Result<void> LateFile::answer(const ReadRange& range, size_t index) const {
+  if (fault_.error_number != 0 && fault_.index == index) {
+    return system_failure(fault_.error_number, fmt::format("{}: told to fail", name()));
+  }
+  return file_.read(range.offset, range.buffer);
 }
 
 }  // namespace unionfs::testing

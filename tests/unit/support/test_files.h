@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Stand-ins for the host's files: one in memory, and one that fails when told.
+// Stand-ins for files: one in memory, one that fails when told, and one whose
+// batched reads take their time.
 #ifndef UNIONFS_TESTS_UNIT_SUPPORT_TEST_FILES_H
 #define UNIONFS_TESTS_UNIT_SUPPORT_TEST_FILES_H
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -144,7 +146,7 @@ class MemoryFile final : public WritableFile {
   std::vector<RecordedOperation> record_;
 };
 
-// A file that passes everything on.
+// A file that passes everything on; batches read it by read().
 class ForwardingFile : public WritableFile {
  public:
   explicit ForwardingFile(WritableFile& file) : file_(file) {}
@@ -157,7 +159,6 @@ class ForwardingFile : public WritableFile {
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override {
     return file_.read_cached(offset, buffer);
   }
-  int descriptor() const override { return file_.descriptor(); }
   FileExtent extent_at(uint64_t offset) const override { return file_.extent_at(offset); }
   void prefetch(uint64_t offset, uint64_t length) const override { file_.prefetch(offset, length); }
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
@@ -210,6 +211,61 @@ class FaultyFile final : public ForwardingFile {
 
   mutable std::mutex mutex_;
   mutable std::array<Plan, kFileOperations> plans_;  // guarded by mutex_
+};
+
+// Counts reads that were begun and are not over, of any number of files.
+// Thread-safe.
+class ReadsInFlight {
+ public:
+  void begin(size_t count);
+  void end_one();
+  size_t now() const;
+  // The highest that now() has been.
+  size_t most() const;
+
+ private:
+  mutable std::mutex mutex_;  // guards what follows
+  size_t now_ = 0;
+  size_t most_ = 0;
+};
+
+// A file that is far away: a batch of reads is answered by another thread, the
+// last range first, and not before somebody waits for it.
+class LateFile final : public ReadableFile {
+ public:
+  LateFile(const ReadableFile& file, ReadsInFlight& in_flight)
+      : file_(file), in_flight_(in_flight) {}
+
+  // The answer to this range of each batch (0: the first) is an error.
+  void fail(size_t index, int error_number) { fault_ = {index, error_number}; }
+  // Are called when a batch was begun, and when it is to be finished.
+  void on_begin(std::function<void()> hook) { on_begin_ = std::move(hook); }
+  void on_finish(std::function<void()> hook) { on_finish_ = std::move(hook); }
+  // Batches begun.
+  size_t batch_count() const { return batch_count_; }
+
+  const std::string& name() const override { return file_.name(); }
+  uint64_t size_bytes() const override { return file_.size_bytes(); }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
+    return file_.read(offset, buffer);
+  }
+  std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
+
+ private:
+  class Batch;
+  struct Fault {
+    size_t index = 0;
+    int error_number = 0;  // 0: none
+  };
+
+  Result<void> answer(const ReadRange& range, size_t index) const;
+
+  const ReadableFile& file_;
+  ReadsInFlight& in_flight_;
+  Fault fault_;
+  std::function<void()> on_begin_;
+  std::function<void()> on_finish_;
+  mutable std::atomic<size_t> batch_count_{0};
 };
 
 }  // namespace unionfs::testing
