@@ -11,12 +11,13 @@
 namespace unionfs {
 
 enum class ZeroWay {
-  kPunch,      // give the space back; else as kAllocated
-  kAllocated,  // keep the space; else as kWrite
+  kPunch,      // give the space back; else as kAllocated, but leave holes alone
+  kAllocated,  // keep the space, or take it; else as kWrite
   kWrite,      // write zeros
 };
 
-// Tries the way asked for, then the next ones when the host has not got it.
+// Goes the way asked for, and when the host does not offer it, the next one.
+// Safe for concurrent use by multiple threads, as the file is.
 Result<void> zero_bytes(WritableFile& file, uint64_t offset, uint64_t length, ZeroWay way);
 
 }  // namespace unionfs

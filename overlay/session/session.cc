@@ -174,9 +174,6 @@ void Session::set_bits(BlockNumber begin, BlockNumber end) {
 // ---- trimming ----------------------------------------------------------------
 
 Result<void> Session::trim(uint64_t offset, uint64_t length) {
-  if (!can_punch_) {
-    return {};
-  }
   BlockNumber block(divide_round_up(offset, block_size_));
   const BlockNumber end((offset + length) / block_size_);
   while (block < end) {

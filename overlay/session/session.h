@@ -56,8 +56,8 @@ class Session {
 
   Result<void> write(uint64_t offset, ConstByteSpan bytes);
   Result<void> zero(uint64_t offset, uint64_t length, ZeroOptions options);
-  // Whole blocks inside the range read as zeros afterwards; those that the upper does not
-  // hold may stay as they were where the host cannot note it, for want of room say.
+  // Whole blocks inside the range read as zeros afterwards, on every host.  Only a block
+  // that the upper does not hold stays as it was if the host has no room to note the trim.
   Result<void> trim(uint64_t offset, uint64_t length);
   // What was acknowledged before the call survives power loss after it.
   Result<void> flush();

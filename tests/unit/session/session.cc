@@ -264,6 +264,26 @@ TEST_CASE("Session: a fast zero is refused before it has any effect", "[session]
   }
 }
 
+TEST_CASE("Session: a host that cannot punch takes no space for a trim", "[session]") {
+  const BenchImages& images = BenchImages::of(4096);
+  const uint64_t offset = images.place("lower data").value() * 4096;
+  for (const bool can_zero : {false, true}) {
+    const auto upper = images.upper();
+    upper->abilities().punch = false;
+    upper->abilities().zero_range = can_zero;
+    const auto disk = open_disk(images.lower(), *upper);
+    // The first touch of a page of the bitmaps takes the page's space.
+    expect_success(disk->session().write(offset + 4096, pattern(1, 4096)));
+    const uint64_t before = upper->allocated_bytes();
+    expect_success(disk->session().trim(offset, 8192));
+    CHECK(read_range(*disk, offset, 8192) == std::vector<std::byte>(8192));
+    CHECK(upper->allocated_bytes() == before);
+    // Nor is any given back, so that what is written next has its own.
+    expect_success(disk->session().write(offset, pattern(2, 8192)));
+    CHECK(read_range(*disk, offset, 8192) == pattern(2, 8192));
+  }
+}
+
 TEST_CASE("Session: works on a host that can do nothing but write", "[session]") {
   const BenchImages& images = BenchImages::of(1024);
   const auto upper = images.upper();
@@ -283,7 +303,13 @@ TEST_CASE("Session: works on a host that can do nothing but write", "[session]")
       expect_success(disk->zero(offset, length, {random() % 2 == 0, false}));
       std::fill_n(at, length, std::byte{0});
     }
-    expect_success(disk->trim(offset, length));  // has no means, so no effect
+    expect_success(disk->trim(offset, length));
+    const uint64_t trimmed_begin = round_up(offset, 1024);
+    const uint64_t trimmed_end = (offset + length) / 1024 * 1024;
+    if (trimmed_begin < trimmed_end) {
+      std::fill(model.begin() + static_cast<ptrdiff_t>(trimmed_begin),
+                model.begin() + static_cast<ptrdiff_t>(trimmed_end), std::byte{0});
+    }
   }
   CHECK(read_all(*disk) == model);
   CHECK_FALSE(upper->has_store_without_space());
