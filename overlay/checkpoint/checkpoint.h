@@ -6,7 +6,7 @@
 
 #include <atomic>
 
-#include "overlay/checkpoint/layer_builder.h"
+#include "overlay/checkpoint/build_layer.h"
 #include "overlay/host/file.h"
 #include "overlay/merged/layer_over_lower.h"
 #include "overlay/upper/state_area.h"

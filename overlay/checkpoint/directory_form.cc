@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//
-// An own directory in the layer's form: real names of own inodes, fallthrus for
-// the lower's names that still show, whiteouts for those that do not.
+#include "overlay/checkpoint/directory_form.h"
+
 #include <algorithm>
 #include <cstring>
+#include <set>
+#include <string>
 
+#include "fsparse/directory.h"
 #include "fsparse/htree.h"
-#include "overlay/checkpoint/layer_builder.h"
 
 namespace unionfs {
 namespace {
@@ -43,141 +44,178 @@ Result<bool> place_in_block(ByteSpan block, const DirectoryRules& rules,
   return placed;
 }
 
-}  // namespace
+// The blocks of one directory on their way to the layer's form.
+class DirectoryFormer {
+ public:
+  DirectoryFormer(const LayerSources& from, const Ownership& own, const InodeRecord& directory)
+      : from_(from), own_(own), directory_(directory) {}
 
-Result<void> LayerBuilder::form_directory(InodeNumber directory, Form& form) {
-  const InodeRecord& record = form.record;
-  const bool has_types = from_.merged.layout().has_file_types;
-  Blocks blocks;
-  std::set<std::string> names;
-  uint32_t own_directories = 0;
-  const DirectoryRules rules = DirectoryRules::of(from_.merged);
-  UNIONFS_TRY(walk_directory_blocks(
-      from_.merged, record,
-      [&](FileBlock, BlockNumber block, ConstByteSpan bytes) -> Result<EntryStep> {
-        auto& copy = blocks[block];
-        copy.assign(bytes.begin(), bytes.end());
-        const DirectoryPlace place{image(), directory, block};
-        UNIONFS_TRY(
-            for_each_entry(copy, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
-              if (view.kind != EntryKind::kReal) {
-                rewrite_entry(copy, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
-                return EntryStep::kContinue;
-              }
-              const bool is_dot = view.name == "." || view.name == "..";
-              if (!is_dot) {
-                names.emplace(view.name);
-              }
-              if (!is_dot && !own_inodes_.test(view.inode)) {
-                rewrite_entry(copy, view.offset, InodeNumber(0), ext2::kFileTypeFallthru);
-                return EntryStep::kContinue;
-              }
-              uint8_t type = view.file_type;
-              if (is_dot) {
-                type = ext2::kFileTypeDirectory;
-              } else if (!has_types) {
-                UNIONFS_ASSIGN(const InodeRecord target, read_inode(from_.merged, view.inode));
-                type = target.file_type();
-              }
-              own_directories += !is_dot && type == ext2::kFileTypeDirectory ? 1 : 0;
-              rewrite_entry(copy, view.offset, view.inode, type);
-              return EntryStep::kContinue;
-            }));
-        return EntryStep::kContinue;
-      }));
+  // Real names stay real, or become fallthrus.
+  Result<void> rewrite_names() {
+    return walk_directory_blocks(
+        from_.merged, directory_,
+        [this](FileBlock, BlockNumber block, ConstByteSpan bytes) -> Result<EntryStep> {
+          std::vector<std::byte>& copy = blocks_[block];
+          copy.assign(bytes.begin(), bytes.end());
+          UNIONFS_TRY(for_each_entry(copy, DirectoryRules::of(from_.merged), place(block),
+                                     [&](const EntryView& entry) -> Result<EntryStep> {
+                                       UNIONFS_TRY(rewrite_name(copy, entry));
+                                       return EntryStep::kContinue;
+                                     }));
+          return EntryStep::kContinue;
+        });
+  }
 
-  UNIONFS_ASSIGN(bool is_opaque, keeps_place(directory));
-  is_opaque = !is_opaque;
-  if (!is_opaque) {
-    UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, directory));
+  // Whites out the lower's names that do not show; returns whether they have room.
+  Result<bool> add_whiteouts() {
+    UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, directory_.number()));
     UNIONFS_ASSIGN(const auto below, read_directory(from_.lower, lower));
     std::vector<std::string> gone;
     for (const NamedEntry& entry : below) {
-      if (entry.name != "." && entry.name != ".." && !names.contains(entry.name)) {
+      if (entry.name != "." && entry.name != ".." && !names_.contains(entry.name)) {
         gone.push_back(entry.name);
       }
     }
     std::sort(gone.begin(), gone.end());
-    Blocks with_whiteouts = blocks;
-    UNIONFS_ASSIGN(const bool placed, place_whiteouts(directory, with_whiteouts, gone));
-    if (placed) {
-      blocks = std::move(with_whiteouts);
+    Blocks with_whiteouts = blocks_;
+    UNIONFS_ASSIGN(const bool has_room, place_whiteouts(with_whiteouts, gone));
+    if (has_room) {
+      blocks_ = std::move(with_whiteouts);
     }
-    is_opaque = !placed;
+    return has_room;
   }
-  for (const auto& [block, bytes] : blocks) {
-    UNIONFS_TRY(stage_block(block, bytes));
+
+  const Blocks& blocks() const { return blocks_; }
+  // Each directory that it names has a link to it; so do its parent and itself.
+  uint16_t links_count() const { return static_cast<uint16_t>(2 + own_directories_); }
+
+ private:
+  DirectoryPlace place(BlockNumber block) const {
+    return {kMergedImage, directory_.number(), block};
   }
-  ext2::Inode& raw = form.record.raw();
-  raw.i_flags = is_opaque ? raw.i_flags | ext2::kFlagOpaque : raw.i_flags & ~ext2::kFlagOpaque;
-  raw.i_links_count = static_cast<uint16_t>(2 + own_directories);
-  return {};
-}
+
+  Result<void> rewrite_name(ByteSpan block, const EntryView& entry) {
+    if (entry.kind != EntryKind::kReal) {
+      rewrite_entry(block, entry.offset, InodeNumber(0), ext2::kFileTypeUnknown);
+      return {};
+    }
+    if (entry.name == "." || entry.name == "..") {
+      rewrite_entry(block, entry.offset, entry.inode, ext2::kFileTypeDirectory);
+      return {};
+    }
+    names_.emplace(entry.name);
+    if (!own_.sets.own_inodes.test(entry.inode)) {
+      rewrite_entry(block, entry.offset, InodeNumber(0), ext2::kFileTypeFallthru);
+      return {};
+    }
+    uint8_t type = entry.file_type;
+    if (!from_.merged.layout().has_file_types) {
+      UNIONFS_ASSIGN(const InodeRecord target, read_inode(from_.merged, entry.inode));
+      type = target.file_type();
+    }
+    own_directories_ += type == ext2::kFileTypeDirectory ? 1 : 0;
+    rewrite_entry(block, entry.offset, entry.inode, type);
+    return {};
+  }
+
+  // False, with some of the names in place, when one has no room.
+  Result<bool> place_whiteouts(Blocks& blocks, const std::vector<std::string>& names) const {
+    auto next = blocks.begin();
+    for (const std::string& name : names) {
+      UNIONFS_ASSIGN(const bool is_placed, directory_.has_index()
+                                               ? place_by_hash(blocks, name)
+                                               : place_anywhere(blocks, next, name));
+      if (!is_placed) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // Where a reader that goes by hash would look for the name.
+  Result<bool> place_by_hash(Blocks& blocks, const std::string& name) const {
+    const auto leaves = index_leaves(from_.merged, directory_, name);
+    if (!leaves) {
+      return false;
+    }
+    for (const FileBlock leaf : *leaves) {
+      UNIONFS_ASSIGN(const auto block, map_block(from_.merged, directory_, leaf));
+      if (!block || !blocks.contains(*block)) {
+        continue;
+      }
+      UNIONFS_ASSIGN(const bool is_placed, place_in(*block, blocks.at(*block), name));
+      if (is_placed) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // Blocks that had no room for one name are not tried for the next.
+  Result<bool> place_anywhere(Blocks& blocks, Blocks::iterator& next,
+                              const std::string& name) const {
+    for (; next != blocks.end(); ++next) {
+      UNIONFS_ASSIGN(const bool is_placed, place_in(next->first, next->second, name));
+      if (is_placed) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  Result<bool> place_in(BlockNumber block, ByteSpan bytes, const std::string& name) const {
+    DirectoryRules rules = DirectoryRules::of(from_.merged);
+    rules.has_file_types = true;
+    rules.has_whiteouts = true;
+    return place_in_block(bytes, rules, place(block), name);
+  }
+
+  const LayerSources& from_;
+  const Ownership& own_;
+  const InodeRecord& directory_;
+  Blocks blocks_;
+  std::set<std::string> names_;  // real ones and fallthrus
+  uint32_t own_directories_ = 0;
+};
 
 // Whether those who go by path find the lower directory of the same number
 // where this one is: same name in the same parent, in the lower and now.
-Result<bool> LayerBuilder::keeps_place(InodeNumber directory) {
-  UNIONFS_ASSIGN(const bool is_below, used_below_.is_used(directory));
-  if (!is_below || inode_whiteouts_.test(directory)) {
+Result<bool> keeps_place(const LayerSources& from, const Ownership& own,
+                         const InodeRecord& directory) {
+  const InodeNumber inode = directory.number();
+  UNIONFS_ASSIGN(const bool is_below, from.used_below.is_used(inode));
+  if (!is_below || own.sets.inode_whiteouts.test(inode)) {
     return false;
   }
-  UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, directory));
+  UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from.lower, inode));
   if (!lower.is_directory()) {
     return false;
   }
-  if (directory.value() == ext2::kRootInode) {
+  if (inode.value() == ext2::kRootInode) {
     return true;
   }
-  const InodeRecord& record = forms_.at(directory).record;
-  UNIONFS_ASSIGN(const auto parent, find_name(from_.merged, record, ".."));
-  UNIONFS_ASSIGN(const auto lower_parent, find_name(from_.lower, lower, ".."));
+  UNIONFS_ASSIGN(const auto parent, find_name(from.merged, directory, ".."));
+  UNIONFS_ASSIGN(const auto lower_parent, find_name(from.lower, lower, ".."));
   if (!parent || !lower_parent || parent->inode != lower_parent->inode) {
     return false;
   }
-  return same_as_below_.contains({parent->inode, directory});
+  return own.names.same_as_below.contains({parent->inode, inode});
 }
 
-Result<bool> LayerBuilder::place_whiteouts(InodeNumber directory, Blocks& blocks,
-                                           const std::vector<std::string>& names) {
-  const InodeRecord& record = forms_.at(directory).record;
-  DirectoryRules rules = DirectoryRules::of(from_.merged);
-  rules.has_file_types = true;
-  rules.has_whiteouts = true;
-  auto next = blocks.begin();
-  for (const std::string& name : names) {
-    bool placed = false;
-    if (record.has_index()) {
-      // Where a reader that goes by hash would look for it.
-      const auto leaves = index_leaves(from_.merged, record, name);
-      if (!leaves) {
-        return false;
-      }
-      for (const FileBlock leaf : *leaves) {
-        UNIONFS_ASSIGN(const auto block, map_block(from_.merged, record, leaf));
-        if (!block || !blocks.contains(*block)) {
-          continue;
-        }
-        const DirectoryPlace place{image(), directory, *block};
-        UNIONFS_ASSIGN(placed, place_in_block(blocks.at(*block), rules, place, name));
-        if (placed) {
-          break;
-        }
-      }
-    } else {
-      // Blocks that had no room for one name are not tried for the next.
-      for (; next != blocks.end() && !placed;) {
-        const DirectoryPlace place{image(), directory, next->first};
-        UNIONFS_ASSIGN(placed, place_in_block(next->second, rules, place, name));
-        if (!placed) {
-          ++next;
-        }
-      }
-    }
-    if (!placed) {
-      return false;
-    }
+}  // namespace
+
+Result<DirectoryForm> form_directory(const LayerSources& from, const Ownership& own,
+                                     const InodeRecord& directory, StagedFile& stage) {
+  DirectoryFormer former(from, own, directory);
+  UNIONFS_TRY(former.rewrite_names());
+  UNIONFS_ASSIGN(bool shows_lower, keeps_place(from, own, directory));
+  if (shows_lower) {
+    UNIONFS_ASSIGN(shows_lower, former.add_whiteouts());
   }
-  return true;
+  for (const auto& [block, bytes] : former.blocks()) {
+    UNIONFS_TRY(stage.write(from.offset_of(block), bytes));
+  }
+  return DirectoryForm{!shows_lower, former.links_count()};
 }
 
 }  // namespace unionfs

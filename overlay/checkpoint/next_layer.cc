@@ -32,6 +32,30 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
   return punches;
 }
 
+// Looks at the merged image as it was before the session, too.
+Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
+                              const MergedView& merged_view, const SessionBitmap& written,
+                              const std::atomic<bool>& is_cancelled, StagedFile& stage) {
+  UNIONFS_ASSIGN(const auto before, MergedImage::open("merged image", old.view()));
+  UsedNumbers used_below(old.below().volume());
+  UsedNumbers used_before(before->volume());
+  UsedNumbers used(merged);
+  const LayerSources sources{.lower = old.below().volume(),
+                             .upper = old.upper(),
+                             .before = before->volume(),
+                             .merged = merged,
+                             .before_view = old.view(),
+                             .merged_view = merged_view,
+                             .bitmap = written,
+                             .geometry = old.geometry(),
+                             .layer = old.layer(),
+                             .is_cancelled = is_cancelled,
+                             .used_below = used_below,
+                             .used_before = used_before,
+                             .used = used};
+  return build_layer(sources, stage);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<NextLayer>> NextLayer::build(const LayerOverLower& old,
@@ -48,19 +72,14 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
   const Layout& layout = old.geometry().merged();
   const MergedView session_view(old, &written);
   UNIONFS_ASSIGN(const auto session, MergedImage::open("merged image", session_view));
-  UNIONFS_ASSIGN(const auto before, MergedImage::open("merged image", old.view()));
+  UNIONFS_ASSIGN(const BuiltLayer built,
+                 build_over(old, session->volume(), session_view, written, is_cancelled, stage_));
 
-  const LayerBuilder::Sources sources{
-      old.below().volume(), old.upper(), before->volume(), session->volume(), old.view(),
-      session_view,         written,     old.geometry(),   old.layer(),       is_cancelled};
-  LayerBuilder builder(sources, stage_);
-  UNIONFS_TRY(builder.build());
-
-  const std::vector<std::byte> tables = encode_layer_tables(builder.tables());
-  const StateArea next = next_area(area, layout, tables.size(), builder.tables().translated.size());
+  const std::vector<std::byte> tables = encode_layer_tables(built.tables);
+  const StateArea next = next_area(area, layout, tables.size(), built.tables.translated.size());
   stage_.resize(std::max(next.end(), stage_.size_bytes()));
-  punches_ = punches_of(area, layout, builder.dead());
-  figures_ = builder.figures();
+  punches_ = punches_of(area, layout, built.dead);
+  figures_ = built.figures;
 
   // From here on it is opened as if it were written.
   UNIONFS_TRY(stage_.write(next.layer_tables.offset, tables));
@@ -71,7 +90,7 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
   UNIONFS_ASSIGN(layer_, LayerOverLower::make(old.below(), std::move(opened), {}));
   UNIONFS_ASSIGN(merged_, MergedImage::open("new layer", layer_->view()));
   return prove_same(session->volume(), merged_->volume(), old.geometry(), layer_->layer(),
-                    builder.to_prove(), is_cancelled);
+                    built.to_prove, is_cancelled);
 }
 
 JournalPlan NextLayer::plan() const {

@@ -10,6 +10,7 @@
 
 #include "fsparse/directory.h"
 #include "overlay/geometry/number_sets.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -170,13 +171,6 @@ class Prover {
 };
 
 }  // namespace
-
-Result<void> check_not_cancelled(const std::atomic<bool>& is_cancelled) {
-  if (is_cancelled.load(std::memory_order_relaxed)) {
-    return Failure(Error{ErrorKind::kSystem, ECANCELED, "a client came"});
-  }
-  return {};
-}
 
 Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
                         const Layer& layer, const std::set<BlockNumber>& blocks,

@@ -22,9 +22,6 @@ Result<void> prove_same(const Volume& session, const Volume& synthesized, const 
                         const Layer& layer, const std::set<BlockNumber>& blocks,
                         const std::atomic<bool>& is_cancelled);
 
-// ECANCELED once it is set.
-Result<void> check_not_cancelled(const std::atomic<bool>& is_cancelled);
-
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_CHECKPOINT_PROOF_H

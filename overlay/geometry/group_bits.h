@@ -5,6 +5,7 @@
 #ifndef UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 #define UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -56,6 +57,17 @@ class GroupBits {
   uint64_t bytes_per_group_;
   std::vector<std::byte> bytes_;
 };
+
+// Whether a group's bits say the same in both; bits that were never set are clear.
+inline bool same_bits(const GroupBits& a, const GroupBits& b, GroupNumber group) {
+  const ConstByteSpan left = a.of(group);
+  const ConstByteSpan right = b.of(group);
+  if (left.empty() || right.empty()) {
+    const ConstByteSpan there = left.empty() ? right : left;
+    return std::all_of(there.begin(), there.end(), [](std::byte b8) { return b8 == std::byte{0}; });
+  }
+  return std::equal(left.begin(), left.end(), right.begin(), right.end());
+}
 
 }  // namespace unionfs
 

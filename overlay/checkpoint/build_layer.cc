@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/checkpoint/build_layer.h"
+
+#include "overlay/checkpoint/inode_form.h"
+#include "overlay/checkpoint/layer_rest.h"
+#include "overlay/checkpoint/metadata_form.h"
+#include "overlay/checkpoint/ownership_check.h"
+#include "overlay/checkpoint/table_form.h"
+
+namespace unionfs {
+namespace {
+
+CheckpointFigures figures_of(const SessionChanges& changes, const Ownership& own,
+                             uint64_t inodes_checked, const StagedFile& stage) {
+  CheckpointFigures figures;
+  figures.written_blocks = changes.written.count;
+  figures.own_inodes_added = own.inodes_added;
+  figures.directories_searched = own.names.directories_searched;
+  figures.inodes_searched = own.inodes_searched + inodes_checked;
+  figures.staged_bytes = stage.pages().size() * StagedFile::kPageBytes;
+  return figures;
+}
+
+}  // namespace
+
+Result<BuiltLayer> build_layer(const LayerSources& from, StagedFile& stage) {
+  // What the session changed, what becomes own for it, and whether that is sound.
+  UNIONFS_ASSIGN(const SessionChanges changes, find_changes(from));
+  UNIONFS_ASSIGN(const Ownership own, settle_ownership(from, changes, stage));
+  UNIONFS_ASSIGN(const uint64_t inodes_checked, check_ownership(from, changes, own));
+
+  // Own things in the layer's form.
+  UNIONFS_ASSIGN(const KeptInodes kept_inodes, form_inodes(from, changes, own, stage));
+  UNIONFS_TRY(form_groups(from, own, stage));
+  UNIONFS_ASSIGN(const bool is_boot_own, form_boot_area(from, stage));
+  BuiltLayer built;
+  built.tables = form_tables(from, changes, own, kept_inodes, is_boot_own);
+  UNIONFS_TRY(form_superblock(from, built.tables.features, stage));
+
+  // What is left to do with it.
+  built.dead = find_dead(from, changes, own);
+  built.to_prove = find_blocks_to_prove(from, changes, own, stage);
+  built.figures = figures_of(changes, own, inodes_checked, stage);
+  return built;
+}
+
+}  // namespace unionfs

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/checkpoint/metadata_form.h"
+
+#include <array>
+
+#include "overlay/upper/layer_groups.h"
+
+namespace unionfs {
+namespace {
+
+uint64_t descriptor_offset(const LayerSources& from, GroupNumber group) {
+  const uint32_t per_block = from.layout().descriptors_per_block();
+  return from.offset_of(from.layout().primary_descriptor_block(group.value() / per_block)) +
+         uint64_t{group.value() % per_block} * sizeof(ext2::GroupDescriptor);
+}
+
+Result<void> form_group(const LayerSources& from, const LayerSets& sets, GroupNumber group,
+                        int64_t directory_change, StagedFile& stage) {
+  const Group& places = from.geometry.groups()[group.value()];
+  const LayerBitmaps made =
+      make_layer_bitmaps(from.geometry, group, sets.own_blocks.bits(), sets.own_inodes.bits());
+  UNIONFS_TRY(stage.write(from.offset_of(places.block_bitmap), made.blocks));
+  UNIONFS_TRY(stage.write(from.offset_of(places.inode_bitmap), made.inodes));
+
+  const uint64_t offset = descriptor_offset(from, group);
+  UNIONFS_ASSIGN(auto raw, read_structure<ext2::GroupDescriptor>(stage, offset));
+  raw.bg_free_blocks_count = made.descriptor.bg_free_blocks_count;
+  raw.bg_free_inodes_count = made.descriptor.bg_free_inodes_count;
+  raw.bg_used_dirs_count = static_cast<uint16_t>(raw.bg_used_dirs_count + directory_change);
+  return stage.write(offset, std::as_bytes(std::span(&raw, 1)));
+}
+
+}  // namespace
+
+Result<void> form_groups(const LayerSources& from, const Ownership& own, StagedFile& stage) {
+  const LayerSets& sets = own.sets;
+  for (uint32_t number = 0; number < from.layout().group_count(); ++number) {
+    const GroupNumber group(number);
+    const auto found = own.directory_changes.find(group);
+    const int64_t change = found == own.directory_changes.end() ? 0 : found->second;
+    if (change != 0 || !same_bits(sets.own_blocks.bits(), from.layer.own_blocks(), group) ||
+        !same_bits(sets.own_inodes.bits(), from.layer.own_inodes(), group)) {
+      UNIONFS_TRY(form_group(from, sets, group, change, stage));
+    }
+  }
+  return {};
+}
+
+Result<bool> form_boot_area(const LayerSources& from, StagedFile& stage) {
+  std::array<std::byte, ext2::kSuperblockOffsetBytes> now;
+  std::array<std::byte, ext2::kSuperblockOffsetBytes> before;
+  UNIONFS_TRY(from.merged.image().read(0, now));
+  UNIONFS_TRY(from.before.image().read(0, before));
+  if (now == before) {
+    return from.layer.tables().boot_own;
+  }
+  UNIONFS_TRY(stage.write(0, now));
+  return true;
+}
+
+Result<void> form_superblock(const LayerSources& from, const MergedFeatures& features,
+                             StagedFile& stage) {
+  const ext2::Superblock& old = from.upper.superblock().raw();
+  ext2::Superblock formed = from.merged.superblock().raw();
+  formed.s_rev_level = old.s_rev_level;
+  formed.s_first_ino = old.s_first_ino;
+  formed.s_inode_size = old.s_inode_size;
+  formed.s_block_group_nr = old.s_block_group_nr;
+  formed.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
+  formed.s_feature_incompat = features.incompat | ext2::kIncompatFiletype | ext2::kIncompatWhiteout;
+  formed.s_feature_ro_compat = features.ro_compat;
+  formed.s_reserved_gdt_blocks = old.s_reserved_gdt_blocks;
+  formed.s_first_meta_bg = old.s_first_meta_bg;
+  formed.s_overhead_clusters = old.s_overhead_clusters;
+  formed.s_jnl_blocks = old.s_jnl_blocks;  // the mark
+  uint64_t free_blocks = 0;
+  uint64_t free_inodes = 0;
+  for (uint32_t number = 0; number < from.layout().group_count(); ++number) {
+    UNIONFS_ASSIGN(const auto raw, read_structure<ext2::GroupDescriptor>(
+                                       stage, descriptor_offset(from, GroupNumber(number))));
+    free_blocks += raw.bg_free_blocks_count;
+    free_inodes += raw.bg_free_inodes_count;
+  }
+  formed.s_free_blocks_count = static_cast<uint32_t>(free_blocks);
+  formed.s_free_inodes_count = static_cast<uint32_t>(free_inodes);
+  return stage.write(ext2::kSuperblockOffsetBytes, std::as_bytes(std::span(&formed, 1)));
+}
+
+}  // namespace unionfs

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/checkpoint/ownership_check.h"
+
+#include "fsparse/directory.h"
+#include "overlay/host/cancellation.h"
+
+namespace unionfs {
+namespace {
+
+// Every directory that is formed leads up to the root, and not round in a circle.
+// Its parent is formed, too.
+Result<void> check_reachable(const LayerSources& from, const OwnInodes& inodes) {
+  std::set<InodeNumber> good = {InodeNumber(ext2::kRootInode)};
+  for (const auto& [start, own] : inodes) {
+    if (!own.record.is_directory()) {
+      continue;
+    }
+    std::set<InodeNumber> way;
+    InodeNumber directory = start;
+    while (!good.contains(directory)) {
+      const auto found = inodes.find(directory);
+      if (found == inodes.end() || !found->second.record.is_directory() ||
+          !way.insert(directory).second) {
+        return corrupt(
+            "{}: directory inode {} is not below the root: following \"..\" leads to "
+            "inode {}",
+            kMergedImage, start, directory);
+      }
+      UNIONFS_ASSIGN(const auto parent, find_name(from.merged, found->second.record, ".."));
+      directory = parent ? parent->inode : InodeNumber(0);
+    }
+    good.insert(way.begin(), way.end());
+  }
+  return {};
+}
+
+// If some other file had a block before, and no changed or freed inode gave it up,
+// two files claim it now.
+Result<void> check_claims(const LayerSources& from, const Ownership& own) {
+  for (const auto& [number, inode] : own.inodes) {
+    UNIONFS_TRY(walk_block_map(
+        from.merged, inode.record,
+        [&, number = number](BlockRole, BlockNumber block) -> Result<WalkStep> {
+          UNIONFS_ASSIGN(const bool was_used, from.used_before.is_used(block));
+          if (was_used && !own.claims.before.test(block)) {
+            return corrupt("{}: inode {}: block {} belongs to another file that did not change",
+                           kMergedImage, number, block);
+          }
+          return WalkStep::kContinue;
+        }));
+  }
+  return {};
+}
+
+// Freed blocks that no changed or freed inode gave up.
+std::set<BlockNumber> freed_by_nobody(const SessionChanges& changes, const Ownership& own) {
+  std::set<BlockNumber> blocks;
+  for (const BlockRange& range : changes.freed_blocks) {
+    for (BlockNumber block = range.begin; block < range.end; ++block) {
+      if (!own.claims.before.test(block)) {
+        blocks.insert(block);
+      }
+    }
+  }
+  return blocks;
+}
+
+// Such a block was nobody's before; or somebody still has it and the bitmap lies,
+// and then the layer would take it away.  Rare enough to look through all inodes.
+Result<uint64_t> check_freed(const LayerSources& from, const SessionChanges& changes,
+                             const Ownership& own) {
+  const std::set<BlockNumber> freed = freed_by_nobody(changes, own);
+  uint64_t searched = 0;
+  for (uint32_t number = 1; number <= from.layout().inode_count() && !freed.empty(); ++number) {
+    const InodeNumber inode(number);
+    UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
+    if (!is_used || own.inodes.contains(inode)) {
+      continue;
+    }
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
+    ++searched;
+    const auto check = [&](BlockNumber block) -> Result<void> {
+      if (freed.contains(block)) {
+        return corrupt("{}: inode {}: block {} is marked free", kMergedImage, inode, block);
+      }
+      return {};
+    };
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
+    UNIONFS_TRY(check(record.file_acl()));
+    UNIONFS_TRY(
+        walk_block_map(from.merged, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+          UNIONFS_TRY(check(block));
+          return WalkStep::kContinue;
+        }));
+  }
+  return searched;
+}
+
+}  // namespace
+
+Result<uint64_t> check_ownership(const LayerSources& from, const SessionChanges& changes,
+                                 const Ownership& own) {
+  UNIONFS_TRY(check_reachable(from, own.inodes));
+  UNIONFS_TRY(check_claims(from, own));
+  return check_freed(from, changes, own);
+}
+
+}  // namespace unionfs
