@@ -216,7 +216,7 @@ Result<void> add_former_blocks(const LayerSources& from, InodeNumber inode, Bloc
     return {};
   }
   UNIONFS_ASSIGN(const InodeRecord former, read_inode(from.before, inode));
-  if (former.file_acl().value() != 0) {
+  if (from.before.is_inside(former.file_acl())) {
     blocks.set(former.file_acl());
   }
   return walk_block_map(from.before, former,

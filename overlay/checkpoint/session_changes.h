@@ -43,7 +43,7 @@ struct SessionChanges {
 Result<SessionChanges> find_changes(const LayerSources& from);
 
 // Adds the blocks that an inode had before the session, its xattr block among
-// them; nothing for an inode that was free.
+// them if it is inside the image; nothing for an inode that was free.
 Result<void> add_former_blocks(const LayerSources& from, InodeNumber inode, BlockSet& blocks);
 
 }  // namespace unionfs

@@ -142,6 +142,27 @@ ext2::DirectoryEntry& entry_of(MemoryImage& image, const Volume& volume,
 
 }  // namespace
 
+TEST_CASE("Checkpoint: a client mends an xattr block outside the lower", "[checkpoint][hostile]") {
+  const Lower lower(small_image(kBlock));
+  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(),
+                                     inode_at(lower.volume, {"hello"}).number());
+  const uint64_t place = slot + offsetof(ext2::Inode, i_file_acl);
+  lower.file->put(place, Le32(0xfffffff0U));
+  const auto upper = make_upper(lower, small_merged_size(kBlock));
+  auto disk = open_disk(lower, *upper);
+  SECTION("it takes the block away") {
+    const Le32 none(0U);
+    expect_success(disk->session().write(place, std::as_bytes(std::span(&none, 1))));
+    value_of(checkpoint(std::move(disk)));
+  }
+  SECTION("or leaves it, and changes something else") {
+    const Le32 time(1700000000U);
+    expect_success(disk->session().write(slot + offsetof(ext2::Inode, i_mtime),
+                                         std::as_bytes(std::span(&time, 1))));
+    expect_error(checkpoint(std::move(disk)), {"inode", "4294967280 is outside the image"});
+  }
+}
+
 TEST_CASE("Checkpoint: refuses a block that two files have", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
