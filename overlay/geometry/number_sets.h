@@ -6,6 +6,7 @@
 #define UNIONFS_OVERLAY_GEOMETRY_NUMBER_SETS_H
 
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fsparse/bitmap.h"
@@ -70,7 +71,8 @@ class InodeSet {
   GroupBits bits_;
 };
 
-// What the bitmaps of an image say; each is read once, when first asked for.
+// What the bitmaps of an image say; each is read once, when first asked for.  One
+// that could not be read is read again.
 // Numbers past the image's end are free.  Not thread-safe.
 class UsedNumbers {
  public:
@@ -101,12 +103,13 @@ class UsedNumbers {
   using Bitmaps = std::unordered_map<uint32_t, std::vector<std::byte>>;
 
   Result<ConstByteSpan> load(Bitmaps& bitmaps, GroupNumber group, BlockNumber place) {
-    auto [found, is_new] = bitmaps.try_emplace(group.value());
-    if (is_new) {
-      found->second.resize(volume_.layout().block_size_bytes);
-      UNIONFS_TRY(volume_.read_block(place, found->second));
+    const auto found = bitmaps.find(group.value());
+    if (found != bitmaps.end()) {
+      return ConstByteSpan(found->second);
     }
-    return ConstByteSpan(found->second);
+    std::vector<std::byte> bytes(volume_.layout().block_size_bytes);
+    UNIONFS_TRY(volume_.read_block(place, bytes));
+    return ConstByteSpan(bitmaps.emplace(group.value(), std::move(bytes)).first->second);
   }
 
   const Volume& volume_;
