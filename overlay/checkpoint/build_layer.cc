@@ -33,15 +33,13 @@ Result<BuiltLayer> build_layer(const LayerSources& from, StagedFile& stage) {
   UNIONFS_ASSIGN(const KeptInodes kept_inodes, form_inodes(from, changes, own, stage));
   UNIONFS_TRY(form_groups(from, own, stage));
   UNIONFS_ASSIGN(const bool is_boot_own, form_boot_area(from, stage));
-  BuiltLayer built;
-  built.tables = form_tables(from, changes, own, kept_inodes, is_boot_own);
-  UNIONFS_TRY(form_superblock(from, built.tables.features, stage));
+  LayerTables tables = form_tables(from, changes, own, kept_inodes, is_boot_own);
+  UNIONFS_TRY(form_superblock(from, tables.features, stage));
 
   // What is left to do with it.
-  built.dead = find_dead(from, changes, own);
-  built.to_prove = find_blocks_to_prove(from, changes, own, stage);
-  built.figures = figures_of(changes, own, inodes_checked, stage);
-  return built;
+  return BuiltLayer{std::move(tables), find_dead(from, changes, own),
+                    find_blocks_to_prove(from, changes, own, stage),
+                    figures_of(changes, own, inodes_checked, stage)};
 }
 
 }  // namespace unionfs

@@ -7,7 +7,6 @@
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_BUILD_LAYER_H
 #define UNIONFS_OVERLAY_CHECKPOINT_BUILD_LAYER_H
 
-#include <set>
 #include <vector>
 
 #include "overlay/checkpoint/layer_sources.h"
@@ -27,8 +26,8 @@ struct CheckpointFigures {
 // The new layer, apart from what is on the stage.
 struct BuiltLayer {
   LayerTables tables;
-  std::vector<BlockRange> dead;    // whose bytes in the upper mean nothing any more
-  std::set<BlockNumber> to_prove;  // whose merged bytes the new layer must give again
+  std::vector<BlockRange> dead;  // whose bytes in the upper mean nothing any more
+  BlockSet to_prove;             // whose merged bytes the new layer must give again
   CheckpointFigures figures;
 };
 

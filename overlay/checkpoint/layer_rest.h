@@ -5,7 +5,6 @@
 #ifndef UNIONFS_OVERLAY_CHECKPOINT_LAYER_REST_H
 #define UNIONFS_OVERLAY_CHECKPOINT_LAYER_REST_H
 
-#include <set>
 #include <vector>
 
 #include "overlay/checkpoint/ownership.h"
@@ -17,9 +16,10 @@ namespace unionfs {
 std::vector<BlockRange> find_dead(const LayerSources& from, const SessionChanges& changes,
                                   const Ownership& own);
 
-// Blocks whose merged bytes come another way than before.
-std::set<BlockNumber> find_blocks_to_prove(const LayerSources& from, const SessionChanges& changes,
-                                           const Ownership& own, const StagedFile& stage);
+// Blocks whose merged bytes come another way than before.  One bit a block: a
+// session may have written millions.
+BlockSet find_blocks_to_prove(const LayerSources& from, const SessionChanges& changes,
+                              const Ownership& own, const StagedFile& stage);
 
 }  // namespace unionfs
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "fsparse/directory.h"
-#include "overlay/geometry/number_sets.h"
 #include "overlay/host/cancellation.h"
 
 namespace unionfs {
@@ -20,11 +19,12 @@ using LiveEntry = std::tuple<uint32_t, uint32_t, uint8_t, std::string>;
 class Prover {
  public:
   Prover(const Volume& session, const Volume& synthesized, const Geometry& geometry,
-         const Layer& layer)
+         const Layer& layer, const std::atomic<bool>& is_cancelled)
       : session_(session),
         synthesized_(synthesized),
         geometry_(geometry),
         layer_(layer),
+        is_cancelled_(is_cancelled),
         used_(session),
         block_size_(geometry.merged().block_size_bytes),
         expected_(kMaxRunBytes),
@@ -39,27 +39,39 @@ class Prover {
     return {};
   }
 
-  Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
-
-  // Blocks of one stretch, all used; most are the same, so they are read together.
-  Result<void> prove_run(const BlockRange& run) {
-    if (run.empty()) {
+  // Blocks are proven in stretches, because most are the same; so finish() is due
+  // at the end.  They come in ascending order.
+  Result<void> add(BlockNumber block) {
+    UNIONFS_ASSIGN(const bool is_used, used_.is_used(block));
+    if (!is_used) {
       return {};
     }
-    const size_t length = run.count() * block_size_;
-    const uint64_t offset = run.begin.value() * block_size_;
+    if (run_.end != block || run_.count() == kMaxRunBytes / block_size_) {
+      UNIONFS_TRY(check_not_cancelled(is_cancelled_));
+      UNIONFS_TRY(finish());
+      run_ = {block, block};
+    }
+    ++run_.end;
+    return {};
+  }
+
+  // Proves the stretch, and block by block only where it is not the same.
+  Result<void> finish() {
+    if (run_.empty()) {
+      return {};
+    }
+    const size_t length = run_.count() * block_size_;
+    const uint64_t offset = run_.begin.value() * block_size_;
     UNIONFS_TRY(session_.image().read(offset, ByteSpan(expected_).first(length)));
     UNIONFS_TRY(synthesized_.image().read(offset, ByteSpan(found_).first(length)));
     if (std::memcmp(expected_.data(), found_.data(), length) == 0) {
       return {};
     }
-    for (BlockNumber block = run.begin; block < run.end; ++block) {
+    for (BlockNumber block = run_.begin; block < run_.end; ++block) {
       UNIONFS_TRY(prove(block));
     }
     return {};
   }
-
-  uint64_t max_run_blocks() const { return kMaxRunBytes / block_size_; }
 
  private:
   Result<void> prove(BlockNumber block) {
@@ -164,7 +176,9 @@ class Prover {
   const Volume& synthesized_;
   const Geometry& geometry_;
   const Layer& layer_;
+  const std::atomic<bool>& is_cancelled_;
   UsedNumbers used_;
+  BlockRange run_;  // used, and not proven yet
   const uint32_t block_size_;
   std::vector<std::byte> expected_;  // what the session shows of a run, or of a block
   std::vector<std::byte> found_;     // what the new layer would show
@@ -173,24 +187,21 @@ class Prover {
 }  // namespace
 
 Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
-                        const Layer& layer, const std::set<BlockNumber>& blocks,
+                        const Layer& layer, const BlockSet& blocks,
                         const std::atomic<bool>& is_cancelled) {
-  Prover prover(session, synthesized, geometry, layer);
+  Prover prover(session, synthesized, geometry, layer, is_cancelled);
   UNIONFS_TRY(prover.prove_superblock());
-  BlockRange run;
-  for (const BlockNumber block : blocks) {
-    UNIONFS_ASSIGN(const bool is_used, prover.is_used(block));
-    if (!is_used) {
-      continue;
+  for (uint32_t number = 0; number < geometry.merged().group_count(); ++number) {
+    const GroupNumber group(number);
+    const ConstByteSpan bits = blocks.bits().of(group);
+    const BlockRange all = geometry.merged().blocks_of(group);
+    const uint64_t count = bits.empty() ? 0 : all.count();
+    for (uint64_t bit = find_set_bit(bits, 0, count); bit < count;
+         bit = find_set_bit(bits, bit + 1, count)) {
+      UNIONFS_TRY(prover.add(all.begin + bit));
     }
-    if (run.end != block || run.count() == prover.max_run_blocks()) {
-      UNIONFS_TRY(check_not_cancelled(is_cancelled));
-      UNIONFS_TRY(prover.prove_run(run));
-      run = {block, block};
-    }
-    ++run.end;
   }
-  return prover.prove_run(run);
+  return prover.finish();
 }
 
 }  // namespace unionfs

@@ -7,10 +7,10 @@
 #define UNIONFS_OVERLAY_CHECKPOINT_PROOF_H
 
 #include <atomic>
-#include <set>
 
 #include "fsparse/volume.h"
 #include "overlay/geometry/geometry.h"
+#include "overlay/geometry/number_sets.h"
 #include "overlay/upper/layer.h"
 
 namespace unionfs {
@@ -19,7 +19,7 @@ namespace unionfs {
 // inodes, access times, and in directory blocks what is not a live entry.
 // `layer` is the new one.  An error names the first block that differs.
 Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
-                        const Layer& layer, const std::set<BlockNumber>& blocks,
+                        const Layer& layer, const BlockSet& blocks,
                         const std::atomic<bool>& is_cancelled);
 
 }  // namespace unionfs
