@@ -85,6 +85,11 @@ class IndexReader {
     return bytes;
   }
 
+  Result<IndexRoot> read_root() const {
+    UNIONFS_ASSIGN(const std::vector<std::byte> bytes, read(FileBlock(0)));
+    return parse_index_root(bytes, block_count_, place(FileBlock(0)));
+  }
+
   Result<Frame> read_node(FileBlock file_block) const {
     UNIONFS_ASSIGN(const std::vector<std::byte> bytes, read(file_block));
     UNIONFS_ASSIGN(std::vector<IndexSlot> slots,
@@ -187,13 +192,23 @@ Result<uint32_t> name_hash(const Volume& volume, uint8_t hash_version, std::stri
   return uint32_t{hash};
 }
 
+Result<std::vector<FileBlock>> index_nodes(const Volume& volume, const InodeRecord& directory) {
+  UNIONFS_ASSIGN(const uint64_t block_count, directory_block_count(volume, directory));
+  UNIONFS_ASSIGN(const IndexRoot root, IndexReader(volume, directory, block_count).read_root());
+  std::vector<FileBlock> nodes;
+  for (const IndexSlot& slot : root.slots) {
+    if (root.indirect_levels > 0) {
+      nodes.push_back(slot.block);
+    }
+  }
+  return nodes;
+}
+
 Result<std::vector<FileBlock>> index_leaves(const Volume& volume, const InodeRecord& directory,
                                             std::string_view name) {
   UNIONFS_ASSIGN(const uint64_t block_count, directory_block_count(volume, directory));
   const IndexReader reader(volume, directory, block_count);
-  UNIONFS_ASSIGN(const std::vector<std::byte> root_bytes, reader.read(FileBlock(0)));
-  UNIONFS_ASSIGN(IndexRoot root,
-                 parse_index_root(root_bytes, block_count, reader.place(FileBlock(0))));
+  UNIONFS_ASSIGN(IndexRoot root, reader.read_root());
   UNIONFS_ASSIGN(const uint32_t hash, name_hash(volume, root.hash_version, name));
   if (hash == kAmbiguousHash) {
     return unsupported("{}: inode {}: the hash of a name is the end mark", volume.name(),

@@ -87,6 +87,11 @@ Result<std::vector<IndexSlot>> parse_index_node(ConstByteSpan block, uint64_t di
 // The hash of a name in an image: seed and signedness are the superblock's.
 Result<uint32_t> name_hash(const Volume& volume, uint8_t hash_version, std::string_view name);
 
+// The index blocks between the root and the leaves, in the root's order; none in
+// an index of one level.  Fails where the root cannot be parsed; what the blocks
+// hold is not looked at.
+Result<std::vector<FileBlock>> index_nodes(const Volume& volume, const InodeRecord& directory);
+
 // The leaves that can hold a name of that hash, the one where it would be put
 // first; more only where names of one hash go over the end of a leaf.  `name`
 // is not "." or ".." (those are in the root).

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fsparse/directory.h"
+#include "fsparse/htree.h"
 #include "overlay/host/cancellation.h"
 
 namespace unionfs {
@@ -139,18 +140,47 @@ class Prover {
     }
   }
 
-  Result<void> prove_names(const TranslatedBlock& entry) const {
+  Result<void> prove_names(const TranslatedBlock& entry) {
     UNIONFS_ASSIGN(const auto expected,
                    live_entries(ConstByteSpan(expected_).first(block_size_), entry));
     UNIONFS_ASSIGN(const auto found, live_entries(ConstByteSpan(found_).first(block_size_), entry));
-    // An index block has no names but "." and "..": its bytes count.
     const bool has_names = std::any_of(expected.begin(), expected.end(), [](const LiveEntry& e) {
       return std::get<3>(e) != "." && std::get<3>(e) != "..";
     });
-    UNIONFS_ASSIGN(const InodeRecord directory, read_inode(session_, entry.inode));
-    if (expected != found || (directory.has_index() && !has_names && entry.file_block == 0)) {
+    UNIONFS_ASSIGN(const bool is_index, is_index_block(entry, has_names));
+    if (expected != found || is_index) {
       return corrupt("the new layer would give other names in block {} of directory inode {}",
                      entry.block, entry.inode);
+    }
+    return {};
+  }
+
+  // All bytes of such a block count, although it has no names but "." and "..".
+  Result<bool> is_index_block(const TranslatedBlock& entry, bool has_names) {
+    UNIONFS_ASSIGN(const InodeRecord directory, read_inode(session_, entry.inode));
+    if (!directory.has_index()) {
+      return false;
+    }
+    if (entry.file_block == 0) {
+      return !has_names;
+    }
+    if (indexed_ != entry.inode) {
+      UNIONFS_TRY(find_index_nodes(directory));
+    }
+    return std::binary_search(index_nodes_.begin(), index_nodes_.end(),
+                              FileBlock(entry.file_block));
+  }
+
+  // A damaged index, or one of an unknown kind, has no nodes: nobody goes through it.
+  Result<void> find_index_nodes(const InodeRecord& directory) {
+    indexed_ = directory.number();
+    index_nodes_.clear();
+    Result<std::vector<FileBlock>> nodes = index_nodes(session_, directory);
+    if (nodes) {
+      index_nodes_ = std::move(*nodes);
+      std::sort(index_nodes_.begin(), index_nodes_.end());
+    } else if (nodes.error().kind == ErrorKind::kSystem) {
+      return Failure(std::move(nodes).error());
     }
     return {};
   }
@@ -178,7 +208,9 @@ class Prover {
   const Layer& layer_;
   const std::atomic<bool>& is_cancelled_;
   UsedNumbers used_;
-  BlockRange run_;  // used, and not proven yet
+  InodeNumber indexed_;                 // the directory whose nodes these are
+  std::vector<FileBlock> index_nodes_;  // ascending
+  BlockRange run_;                      // used, and not proven yet
   const uint32_t block_size_;
   std::vector<std::byte> expected_;  // what the session shows of a run, or of a block
   std::vector<std::byte> found_;     // what the new layer would show

@@ -16,7 +16,8 @@
 namespace unionfs {
 
 // Compares the blocks in both images.  Not compared: free blocks, slots of free
-// inodes, access times, and in directory blocks what is not a live entry.
+// inodes, access times, and in directory blocks what is not a live entry.  Blocks
+// of a directory's index are compared byte for byte.
 // `layer` is the new one.  An error names the first block that differs.
 Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
                         const Layer& layer, const BlockSet& blocks,

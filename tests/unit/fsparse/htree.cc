@@ -85,6 +85,24 @@ TEST_CASE("every name is found through the index", "[fsparse][htree]") {
   CHECK(open.image.read_count() <= 12);
 }
 
+TEST_CASE("the nodes of an index are those the root leads to", "[fsparse][htree]") {
+  SECTION("two levels") {
+    OpenImage open(deep_image());
+    std::vector<FileBlock> wanted;
+    for (const IndexSlot& slot : root_of(open).slots) {
+      wanted.push_back(slot.block);
+    }
+    REQUIRE(wanted.size() > 1);
+    CHECK(value_of(index_nodes(open.volume, open.inode("names"))) == wanted);
+    open.block(block_at(open, FileBlock(0)))[ext2::kIndexRootInfoOffset + 4] = std::byte{77};
+    expect_error(index_nodes(open.volume, open.inode("names")), {"hash_version 77"});
+  }
+  SECTION("one level") {
+    const OpenImage open(indexed_image(60, "half_md4", "1"));
+    CHECK(value_of(index_nodes(open.volume, open.inode("names"))).empty());
+  }
+}
+
 TEST_CASE("hashes are debugfs' hashes", "[fsparse][htree]") {
   const std::string algorithm = GENERATE("legacy", "half_md4", "tea");
   const bool is_unsigned = GENERATE(false, true);
