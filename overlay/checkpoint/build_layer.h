@@ -32,7 +32,8 @@ struct BuiltLayer {
 };
 
 // Stages the new layer's ext2 part; the upper is only read.  An error says why
-// this session cannot be a layer; then nothing that was staged counts.
+// this session cannot be a layer; then nothing that was staged counts.  ECANCELED
+// soon after `from.is_cancelled` is set.
 Result<BuiltLayer> build_layer(const LayerSources& from, StagedFile& stage);
 
 }  // namespace unionfs

@@ -10,7 +10,7 @@ Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableF
                                           StateArea& area, const SessionBitmap& written,
                                           const std::atomic<bool>& is_cancelled) {
   UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled));
-  UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan()));
+  UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan(is_cancelled)));
   UNIONFS_TRY(commit_journal(upper, area, layer.geometry(), journal));
   if (Result<void> home = replay_journal(upper, area); !home) {
     Error error = std::move(home).error();

@@ -8,6 +8,7 @@
 
 #include "fsparse/directory.h"
 #include "fsparse/htree.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -55,6 +56,7 @@ class DirectoryFormer {
     return walk_directory_blocks(
         from_.merged, directory_,
         [this](FileBlock, BlockNumber block, ConstByteSpan bytes) -> Result<EntryStep> {
+          UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
           std::vector<std::byte>& copy = blocks_[block];
           copy.assign(bytes.begin(), bytes.end());
           UNIONFS_TRY(for_each_entry(copy, DirectoryRules::of(from_.merged), place(block),
@@ -122,6 +124,7 @@ class DirectoryFormer {
   Result<bool> place_whiteouts(Blocks& blocks, const std::vector<std::string>& names) const {
     auto next = blocks.begin();
     for (const std::string& name : names) {
+      UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
       UNIONFS_ASSIGN(const bool is_placed, directory_.has_index()
                                                ? place_by_hash(blocks, name)
                                                : place_anywhere(blocks, next, name));

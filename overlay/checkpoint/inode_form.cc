@@ -2,6 +2,7 @@
 #include "overlay/checkpoint/inode_form.h"
 
 #include "overlay/checkpoint/directory_form.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -46,6 +47,7 @@ Result<KeptInodes> form_inodes(const LayerSources& from, const SessionChanges& c
     }
   }
   for (const auto& [number, inode] : own.inodes) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_ASSIGN(const InodeRecord formed, form_record(from, own, inode, stage));
     const ext2::Inode& merged = inode.record.raw();
     kept.erase(number);

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "overlay/host/cancellation.h"
 #include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
@@ -35,6 +36,7 @@ Result<void> form_group(const LayerSources& from, const LayerSets& sets, GroupNu
 Result<void> form_groups(const LayerSources& from, const Ownership& own, StagedFile& stage) {
   const LayerSets& sets = own.sets;
   for (uint32_t number = 0; number < from.layout().group_count(); ++number) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     const GroupNumber group(number);
     const auto found = own.directory_changes.find(group);
     const int64_t change = found == own.directory_changes.end() ? 0 : found->second;

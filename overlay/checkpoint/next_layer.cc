@@ -93,9 +93,9 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
                     built.to_prove, is_cancelled);
 }
 
-JournalPlan NextLayer::plan() const {
+JournalPlan NextLayer::plan(const std::atomic<bool>& is_cancelled) const {
   const StateArea& area = layer_->area();
-  return {stage_, punches_, area.end(), encode_header(area, layer_->geometry())};
+  return {stage_, punches_, area.end(), encode_header(area, layer_->geometry()), &is_cancelled};
 }
 
 }  // namespace unionfs

@@ -29,8 +29,8 @@ class NextLayer {
   const LayerOverLower& layer() const { return *layer_; }
   const Volume& merged() const { return merged_->volume(); }
   const CheckpointFigures& figures() const { return figures_; }
-  // What makes it so.
-  JournalPlan plan() const;
+  // What makes it so.  `is_cancelled` stops the writing of its journal.
+  JournalPlan plan(const std::atomic<bool>& is_cancelled) const;
 
  private:
   explicit NextLayer(const LayerOverLower& old) : stage_(old.upper_file()) {}

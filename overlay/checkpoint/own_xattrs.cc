@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "overlay/host/cancellation.h"
+
 namespace unionfs {
 namespace {
 
@@ -68,6 +70,7 @@ Result<void> own_xattr_block(const LayerSources& from, const InodeRecord& record
 Result<void> settle_xattrs(const LayerSources& from, const XattrUses& uses, LayerSets& sets,
                            StagedFile& stage) {
   for (const auto& [block, change] : uses) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_ASSIGN(const int64_t former, former_uses(from, block));
     UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));
     const auto entry = sets.translated.find(block);

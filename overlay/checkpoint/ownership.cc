@@ -5,6 +5,7 @@
 
 #include "overlay/checkpoint/own_xattrs.h"
 #include "overlay/checkpoint/unclaimed_blocks.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -35,6 +36,7 @@ class Settlement {
   // Repeats until nothing more becomes own.
   Result<void> settle() {
     while (true) {
+      UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
       while (!queue_.empty()) {
         UNIONFS_TRY(own_inode(queue_.take()));
       }

@@ -38,6 +38,7 @@ Result<void> check_reachable(const LayerSources& from, const OwnInodes& inodes) 
 // two files claim it now.
 Result<void> check_claims(const LayerSources& from, const Ownership& own) {
   for (const auto& [number, inode] : own.inodes) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(walk_block_map(
         from.merged, inode.record,
         [&, number = number](BlockRole, BlockNumber block) -> Result<WalkStep> {

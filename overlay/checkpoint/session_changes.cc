@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "fsparse/block_map.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -133,6 +134,7 @@ Result<void> find_freed_and_new_inodes(const LayerSources& from, SessionChanges&
   const Layout& layout = from.layout();
   BlockPair bitmap(from);
   for (const GroupNumber group : changes.written.inode_bitmaps) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(bitmap.read(from, from.geometry.groups()[group.value()].inode_bitmap));
     for (uint32_t bit = 0; bit < layout.inodes_per_group; ++bit) {
       const InodeNumber inode(group.value() * layout.inodes_per_group + bit + 1);
@@ -156,6 +158,7 @@ Result<void> find_changed_inodes(const LayerSources& from, SessionChanges& chang
   const size_t size = layout.inode_size_bytes;
   BlockPair slots(from);
   for (const auto& [table, block] : changes.written.tables) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(slots.read(from, block));
     const uint64_t first_slot = (block - table->blocks.begin) * layout.inodes_per_block();
     for (size_t i = 0; i < layout.inodes_per_block() && first_slot + i < layout.inodes_per_group;
@@ -177,6 +180,7 @@ Result<void> find_freed_blocks(const LayerSources& from, SessionChanges& changes
   std::vector<BlockRange>& freed = changes.freed_blocks;
   BlockPair bitmap(from);
   for (const GroupNumber group : changes.written.block_bitmaps) {
+    UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(bitmap.read(from, from.geometry.groups()[group.value()].block_bitmap));
     const BlockRange blocks = from.layout().blocks_of(group);
     for (uint64_t bit = 0; bit < blocks.count(); ++bit) {

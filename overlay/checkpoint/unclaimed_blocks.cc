@@ -106,6 +106,7 @@ Result<UnclaimedBlocks> find_unclaimed(const LayerSources& from,
   std::set<BlockNumber> ownerless;
   for (const BlockRange& range : written_data) {
     for (BlockNumber block = range.begin; block < range.end; ++block) {
+      UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
       UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));
       if (!is_used || claimed.test(block)) {
         continue;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 
+#include "overlay/host/cancellation.h"
 #include "overlay/host/zero_bytes.h"
 #include "overlay/upper/hash.h"
 
@@ -137,6 +138,23 @@ Result<void> move_mark(WritableFile& upper, Reader& reader) {
   return upper.sync();
 }
 
+Result<void> check_plan_not_cancelled(const JournalPlan& plan) {
+  return plan.is_cancelled == nullptr ? Result<void>() : check_not_cancelled(*plan.is_cancelled);
+}
+
+// After the commit there is no way back, so space cannot be found missing then.
+Result<void> allocate_homes(WritableFile& upper, const JournalPlan& plan,
+                            const std::vector<FileRange>& runs) {
+  for (const FileRange& run : runs) {
+    UNIONFS_TRY(check_plan_not_cancelled(plan));
+    Result<void> allocated = upper.allocate(run.offset, run.length);
+    if (!allocated && allocated.error().error_number != EOPNOTSUPP) {
+      return allocated;
+    }
+  }
+  return {};
+}
+
 Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
   const std::vector<FileRange> runs = runs_of(plan.stage);
   uint64_t length = sizeof(format::JournalHead) +
@@ -147,13 +165,7 @@ Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
   const uint64_t offset =
       round_up(std::max(upper.size_bytes(), plan.file_size_bytes), format::kPageBytes);
   UNIONFS_TRY(upper.resize(offset + length));
-  // After the commit there is no way back, so space cannot be found missing then.
-  for (const FileRange& run : runs) {
-    Result<void> allocated = upper.allocate(run.offset, run.length);
-    if (!allocated && allocated.error().error_number != EOPNOTSUPP) {
-      return Failure(std::move(allocated).error());
-    }
-  }
+  UNIONFS_TRY(allocate_homes(upper, plan, runs));
 
   format::JournalHead head = {};
   head.magic = format::kJournalMagic;
@@ -168,6 +180,7 @@ Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
     UNIONFS_TRY(writer.append(bytes_of(format::JournalRun{range.offset, range.length})));
   }
   for (const FileRange& run : runs) {
+    UNIONFS_TRY(check_plan_not_cancelled(plan));
     bytes.resize(run.length);
     UNIONFS_TRY(plan.stage.read(run.offset, bytes));
     UNIONFS_TRY(writer.append(bytes_of(format::JournalRun{run.offset, run.length})));
@@ -176,6 +189,7 @@ Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
   head.checksum = writer.checksum();
   UNIONFS_TRY(upper.write(offset, bytes_of(head)));
   UNIONFS_TRY(upper.sync());
+  UNIONFS_TRY(check_plan_not_cancelled(plan));
   return FileRange{offset, length};
 }
 

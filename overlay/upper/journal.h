@@ -9,6 +9,7 @@
 #ifndef UNIONFS_OVERLAY_UPPER_JOURNAL_H
 #define UNIONFS_OVERLAY_UPPER_JOURNAL_H
 
+#include <atomic>
 #include <vector>
 
 #include "overlay/host/file.h"
@@ -23,9 +24,12 @@ struct JournalPlan {
   std::vector<FileRange> punches;    // ranges that mean nothing afterwards
   uint64_t file_size_bytes = 0;      // afterwards
   upper_format::Header header = {};  // afterwards
+  // Who may stop the writing of the journal; nullptr for nobody.
+  const std::atomic<bool>* is_cancelled = nullptr;
 };
 
-// Writes the journal past everything that counts before or after, and syncs.
+// Writes the journal past everything that counts before or after, and syncs.  After
+// an error, ECANCELED among them, the upper has its former length.
 Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan);
 // Commits it by a header, durably.  `area` is the one that counts so far; it
 // gains the journal.

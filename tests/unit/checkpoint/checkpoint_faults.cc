@@ -65,6 +65,43 @@ class FailingFile final : public ForwardingFile {
   bool has_failed_ = false;
 };
 
+// Sets a flag at the `number`th change from now on, as a client does that comes just
+// then.
+class CancellingFile final : public ForwardingFile {
+ public:
+  CancellingFile(File& file, std::atomic<bool>& is_cancelled)
+      : ForwardingFile(file), is_cancelled_(is_cancelled) {}
+
+  void cancel_at(uint64_t number) { left_ = number; }
+
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
+    count();
+    return file_.write(offset, bytes);
+  }
+  Result<void> allocate(uint64_t offset, uint64_t length) override {
+    count();
+    return file_.allocate(offset, length);
+  }
+  Result<void> resize(uint64_t size_bytes) override {
+    count();
+    return file_.resize(size_bytes);
+  }
+  Result<void> sync() override {
+    count();
+    return file_.sync();
+  }
+
+ private:
+  void count() {
+    if (left_ > 0 && --left_ == 0) {
+      is_cancelled_ = true;
+    }
+  }
+
+  std::atomic<bool>& is_cancelled_;
+  uint64_t left_ = 0;
+};
+
 enum class Content { kSession, kLayer };
 
 // Fails the test when it is neither.
@@ -167,6 +204,32 @@ TEST_CASE("Checkpoint: a cancelled one leaves the session", "[checkpoint]") {
   CHECK(result.error().error_number == ECANCELED);
   disk.reset();
   CHECK((content_of(images, shown(images.lower(), *upper)) == Content::kSession));
+}
+
+TEST_CASE("Checkpoint: one that is cancelled while it is journaled leaves the session",
+          "[checkpoint]") {
+  const CheckpointImages& images = CheckpointImages::of(1024);
+  uint64_t number = 1;
+  for (;; ++number) {
+    INFO("change " << number);
+    const auto upper = images.with_session();
+    std::atomic<bool> is_cancelled{false};
+    CancellingFile file(*upper, is_cancelled);
+    auto disk = open_disk(images.lower(), file);
+    expect_success(disk->close());
+    const uint64_t size_bytes = upper->size_bytes();
+    file.cancel_at(number);
+    const auto result = disk->checkpoint(true, is_cancelled);
+    disk.reset();
+    REQUIRE(is_cancelled);
+    if (result) {
+      break;  // committed before the client came
+    }
+    CHECK(result.error().error_number == ECANCELED);
+    CHECK(upper->size_bytes() == size_bytes);
+    CHECK((content_of(images, shown(images.lower(), *upper)) == Content::kSession));
+  }
+  CHECK(number > 20);
 }
 
 TEST_CASE("Checkpoint: after power loss none by itself until the image was checked",
