@@ -152,13 +152,13 @@ TEST_CASE("Checkpoint: a client mends an xattr block outside the lower", "[check
   auto disk = open_disk(lower, *upper);
   SECTION("it takes the block away") {
     const Le32 none(0U);
-    expect_success(disk->session().write(place, std::as_bytes(std::span(&none, 1))));
+    expect_success(disk->write(place, std::as_bytes(std::span(&none, 1))));
     value_of(checkpoint(std::move(disk)));
   }
   SECTION("or leaves it, and changes something else") {
     const Le32 time(1700000000U);
-    expect_success(disk->session().write(slot + offsetof(ext2::Inode, i_mtime),
-                                         std::as_bytes(std::span(&time, 1))));
+    expect_success(
+        disk->write(slot + offsetof(ext2::Inode, i_mtime), std::as_bytes(std::span(&time, 1))));
     expect_error(checkpoint(std::move(disk)), {"inode", "4294967280 is outside the image"});
   }
 }
