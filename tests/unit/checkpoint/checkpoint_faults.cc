@@ -69,7 +69,7 @@ class FailingFile final : public ForwardingFile {
 // then.
 class CancellingFile final : public ForwardingFile {
  public:
-  CancellingFile(File& file, std::atomic<bool>& is_cancelled)
+  CancellingFile(WritableFile& file, std::atomic<bool>& is_cancelled)
       : ForwardingFile(file), is_cancelled_(is_cancelled) {}
 
   void cancel_at(uint64_t number) { left_ = number; }
