@@ -273,13 +273,13 @@ TEST_CASE("Session: a host that cannot punch takes no space for a trim", "[sessi
     upper->abilities().zero_range = can_zero;
     const auto disk = open_disk(images.lower(), *upper);
     // The first touch of a page of the bitmaps takes the page's space.
-    expect_success(disk->session().write(offset + 4096, pattern(1, 4096)));
+    expect_success(disk->write(offset + 4096, pattern(1, 4096)));
     const uint64_t before = upper->allocated_bytes();
-    expect_success(disk->session().trim(offset, 8192));
+    expect_success(disk->trim(offset, 8192));
     CHECK(read_range(*disk, offset, 8192) == std::vector<std::byte>(8192));
     CHECK(upper->allocated_bytes() == before);
     // Nor is any given back, so that what is written next has its own.
-    expect_success(disk->session().write(offset, pattern(2, 8192)));
+    expect_success(disk->write(offset, pattern(2, 8192)));
     CHECK(read_range(*disk, offset, 8192) == pattern(2, 8192));
   }
 }
