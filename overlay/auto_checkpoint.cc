@@ -16,7 +16,7 @@ void AutoCheckpoint::start() {
 void AutoCheckpoint::client_opens() {
   const std::lock_guard<std::mutex> guard(mutex_);
   ++clients_;
-  is_due_ = false;
+  due_at_ = Clock::kNever;
   overlay_.cancel_checkpoint(true);
   changed_.notify_one();
 }
@@ -26,7 +26,7 @@ void AutoCheckpoint::client_closed() {
   --clients_;
   if (clients_ == 0) {
     overlay_.cancel_checkpoint(false);
-    is_due_ = true;
+    due_at_ = clock_.now() + kGrace;
     changed_.notify_one();
   }
 }
@@ -34,14 +34,12 @@ void AutoCheckpoint::client_closed() {
 void AutoCheckpoint::run() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!has_to_stop_) {
-    if (!is_due_) {
-      changed_.wait(lock);
+    const Clock::TimePoint due_at = due_at_;
+    if (clock_.wait_until(lock, changed_, due_at,
+                          [&] { return has_to_stop_ || due_at_ != due_at; })) {
       continue;
     }
-    if (changed_.wait_for(lock, kGrace, [this] { return has_to_stop_ || !is_due_; })) {
-      continue;
-    }
-    is_due_ = false;
+    due_at_ = Clock::kNever;
     lock.unlock();
     checkpoint_now();
     lock.lock();

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 #include "overlay/overlay.h"
 
@@ -18,9 +19,10 @@ namespace unionfs {
 // Thread-safe, but for start() and finish().  The overlay outlives it.
 class AutoCheckpoint {
  public:
-  // `log` is told of refusals, `debug` of what went well.
-  AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug)
-      : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)) {}
+  // `log` is told of refusals, `debug` of what went well.  `clock` measures the grace; it
+  // outlives this, too.
+  AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug, Clock& clock = steady_clock())
+      : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)), clock_(clock) {}
   ~AutoCheckpoint() { stop(); }
 
   // After the fork.
@@ -41,11 +43,13 @@ class AutoCheckpoint {
   Overlay& overlay_;
   LogSink log_;
   LogSink debug_;
+  Clock& clock_;
   std::thread thread_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  uint64_t clients_ = 0;      // guarded by mutex_
-  bool is_due_ = false;       // guarded by mutex_: a client has gone
+  uint64_t clients_ = 0;  // guarded by mutex_
+  // When to make a checkpoint, because the last client has gone.  Guarded by mutex_.
+  Clock::TimePoint due_at_ = Clock::kNever;
   bool has_to_stop_ = false;  // guarded by mutex_
 };
 

@@ -31,18 +31,19 @@ struct Disk::Writing {
 };
 
 Result<std::unique_ptr<Disk>> Disk::load(const Below& below, WritableFile& upper,
-                                         std::string boot_id, LogSink log) {
+                                         std::string boot_id, LogSink log, Clock& clock) {
   UNIONFS_ASSIGN(auto layer, LayerOverLower::load(below, upper, log));
   return std::unique_ptr<Disk>(
-      new Disk(std::move(layer), upper, std::move(boot_id), std::move(log)));
+      new Disk(std::move(layer), upper, std::move(boot_id), std::move(log), clock));
 }
 
 Disk::Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id,
-           LogSink log)
+           LogSink log, Clock& clock)
     : layer_(std::move(layer)),
       upper_file_(upper),
       boot_id_(std::move(boot_id)),
       log_(std::move(log)),
+      clock_(clock),
       area_(layer_->area()),
       view_(&layer_->view()) {}
 
@@ -117,7 +118,7 @@ Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
                                  std::as_writable_bytes(std::span(&writing->first_superblock, 1))));
   writing->session = std::make_unique<Session>(
       upper_file_, area_, writing->view, *writing->bitmap,
-      [stamp = writing->stamp.get()] { stamp->clear(); }, log_);
+      [stamp = writing->stamp.get()] { stamp->clear(); }, log_, clock_);
   return writing;
 }
 

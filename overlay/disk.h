@@ -24,9 +24,10 @@ namespace unionfs {
 class Disk {
  public:
   // Checks the upper against what is below it without writing a byte; both outlive the
-  // disk.  `boot_id` tells this boot of the host from any other.
+  // disk.  `boot_id` tells this boot of the host from any other.  `clock` is the session's.
   static Result<std::unique_ptr<Disk>> load(const Below& below, WritableFile& upper,
-                                            std::string boot_id, LogSink log);
+                                            std::string boot_id, LogSink log,
+                                            Clock& clock = steady_clock());
   ~Disk();
 
   // The layer as of the last checkpoint.
@@ -106,8 +107,8 @@ class Disk {
   struct Reading;
   struct Writing;
 
-  Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id,
-       LogSink log);
+  Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id, LogSink log,
+       Clock& clock);
 
   Result<void> check_alive() const;
   Result<Session*> writing_session() const;
@@ -119,6 +120,7 @@ class Disk {
   WritableFile& upper_file_;
   const std::string boot_id_;
   const LogSink log_;
+  Clock& clock_;
   StateArea area_;
 
   std::mutex open_mutex_;             // guards what follows while clients come

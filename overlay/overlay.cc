@@ -68,7 +68,8 @@ Result<void> Overlay::open_foreign() {
 Result<void> Overlay::load_disk() {
   disk_.reset();
   larger_.reset();
-  UNIONFS_ASSIGN(auto disk, Disk::load(*lower_, *upper_file_, boot_id_, options_.log));
+  UNIONFS_ASSIGN(auto disk,
+                 Disk::load(*lower_, *upper_file_, boot_id_, options_.log, *options_.clock));
   UNIONFS_ASSIGN(larger_, larger_than(*disk));
   size_bytes_ = larger_ ? larger_->size_bytes() : disk->geometry().size_bytes();
   disk_ = std::move(disk);
@@ -130,8 +131,8 @@ Result<void> Overlay::create_upper(bool read_only) {
     UNIONFS_TRY(create_layer(*upper_file_, lower_->volume(), geometry));
     return upper_file_->publish();
   }
-  UNIONFS_TRY(import_upper(
-      *upper_file_, {*lower_, *foreign_, geometry, boot_id_, options_.log, options_.progress}));
+  UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *foreign_, geometry, boot_id_, options_.log,
+                                          options_.progress, *options_.clock}));
   if (!read_only) {
     Result<void> published = upper_file_->publish_over(*foreign_file_);
     if (upper_file_->is_published()) {

@@ -13,6 +13,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
+#include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 #include "overlay/host/posix_file.h"
 #include "overlay/merged/lower_image.h"
@@ -25,7 +26,8 @@ struct OverlayOptions {
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
   LogSink log;
-  LogSink progress;  // of what takes long, a line every few seconds; may be empty
+  LogSink progress;                // of what takes long, a line every few seconds; may be empty
+  Clock* clock = &steady_clock();  // of the session and of the progress; outlives the overlay
 };
 
 // prepare() locks and checks without writing a byte; the first open() decides

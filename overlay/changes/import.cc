@@ -2,7 +2,6 @@
 #include "overlay/changes/import.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "overlay/changes/apply.h"
 #include "overlay/upper/layer_create.h"
@@ -13,10 +12,10 @@ namespace {
 // Tells at most every few seconds how far it is.
 class ProgressLine {
  public:
-  ProgressLine(const ImportParts& parts) : parts_(parts), last_(Clock::now()) {}
+  ProgressLine(const ImportParts& parts) : parts_(parts), last_(parts.clock.now()) {}
 
   void operator()(uint64_t inodes_done) {
-    const Clock::time_point now = Clock::now();
+    const Clock::TimePoint now = parts_.clock.now();
     if (parts_.progress && now - last_ >= kInterval) {
       last_ = now;
       parts_.progress(fmt::format("{}: importing: {} of {} files", parts_.tree.name(), inodes_done,
@@ -25,11 +24,10 @@ class ProgressLine {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds kInterval{3};
 
   const ImportParts& parts_;
-  Clock::time_point last_;
+  Clock::TimePoint last_;
 };
 
 // The time of what the import itself changes: no file's, so that of the upper.
@@ -53,7 +51,8 @@ Result<void> import_upper(WritableFile& upper, const ImportParts& parts) {
   if (is_empty) {
     return {};
   }
-  UNIONFS_ASSIGN(const auto disk, Disk::load(parts.below, upper, parts.boot_id, parts.log));
+  UNIONFS_ASSIGN(const auto disk,
+                 Disk::load(parts.below, upper, parts.boot_id, parts.log, parts.clock));
   UNIONFS_TRY(disk->open(false));
   Result<void> applied = apply_tree(*disk, parts);
   UNIONFS_TRY(disk->close());

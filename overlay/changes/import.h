@@ -8,6 +8,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
+#include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 
 namespace unionfs {
@@ -19,6 +20,7 @@ struct ImportParts {
   std::string boot_id;
   LogSink log;
   LogSink progress;  // a line every few seconds; may be empty
+  Clock& clock = steady_clock();
 };
 
 // Makes `upper`, which is new and empty, the layer over the lower that the

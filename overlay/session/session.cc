@@ -23,12 +23,14 @@ struct Session::Change {
 };
 
 Session::Session(WritableFile& upper, const StateArea& area, const MergedView& view,
-                 SessionBitmap& bitmap, std::function<void()> on_sync_failure, LogSink log)
+                 SessionBitmap& bitmap, std::function<void()> on_sync_failure, LogSink log,
+                 Clock& clock)
     : upper_(upper),
       view_(view),
       bitmap_(bitmap),
       on_sync_failure_(std::move(on_sync_failure)),
       log_(std::move(log)),
+      clock_(clock),
       block_size_(view.block_size_bytes()) {
   probe_zero_ways(area);
 }
@@ -233,7 +235,8 @@ Result<void> Session::flush() {
   const uint64_t needed = rounds_started_ + 1;  // the first that starts from now on
   while (flushed_through_ < needed) {
     if (is_flushing_) {
-      round_done_.wait(lock);
+      clock_.wait(lock, round_done_,
+                  [this, needed] { return !is_flushing_ || flushed_through_ >= needed; });
       continue;
     }
     is_flushing_ = true;
@@ -315,12 +318,13 @@ void Session::run_flusher() {
     const uint64_t seen = first_touches_.load(std::memory_order_acquire);
     if (seen == flushed) {
       flusher_idles_.store(true);
-      flusher_wakeup_.wait(
-          lock, [this, flushed] { return flusher_stops_ || first_touches_.load() != flushed; });
+      clock_.wait(lock, flusher_wakeup_,
+                  [this, flushed] { return flusher_stops_ || first_touches_.load() != flushed; });
       flusher_idles_.store(false, std::memory_order_release);
       continue;
     }
-    if (flusher_wakeup_.wait_for(lock, kQuiet, [this] { return flusher_stops_; })) {
+    if (clock_.wait_until(lock, flusher_wakeup_, clock_.now() + kQuiet,
+                          [this] { return flusher_stops_; })) {
       return;
     }
     if (first_touches_.load(std::memory_order_acquire) == seen) {

@@ -26,6 +26,7 @@
 #include <mutex>
 #include <thread>
 
+#include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 #include "overlay/merged/merged_view.h"
 #include "overlay/upper/session_bitmap.h"
@@ -42,11 +43,11 @@ struct ZeroOptions {
 class Session {
  public:
   // `upper` is writable, `bitmap` and `view` belong together, `area` is where
-  // they lie; all outlive the session.  `on_sync_failure` is called once, when
-  // a sync has failed: what was not flushed may be lost, so what is live must
-  // not be believed any more.
+  // they lie; all outlive the session, and so does `clock`, by which its
+  // threads wait.  `on_sync_failure` is called once, when a sync has failed: what was not
+  // flushed may be lost, so what is live must not be believed any more.
   Session(WritableFile& upper, const StateArea& area, const MergedView& view, SessionBitmap& bitmap,
-          std::function<void()> on_sync_failure, LogSink log);
+          std::function<void()> on_sync_failure, LogSink log, Clock& clock = steady_clock());
   ~Session();
 
   // Starts and ends the thread that flushes by itself some seconds after the
@@ -103,6 +104,7 @@ class Session {
   SessionBitmap& bitmap_;
   std::function<void()> on_sync_failure_;
   LogSink log_;
+  Clock& clock_;
   const uint32_t block_size_;
   bool can_punch_ = true;
   bool can_zero_range_ = true;

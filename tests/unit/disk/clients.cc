@@ -2,7 +2,9 @@
 //
 // Clients that come and go, one after another, over files of the host: what the server
 // does between them.
+#include "overlay/auto_checkpoint.h"
 #include "overlay/overlay.h"
+#include "tests/unit/support/manual_clock.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 using namespace unionfs;
@@ -53,5 +55,101 @@ TEST_CASE("Clients: readers flush, and make no checkpoint", "[clients]") {
   expect_success(server.overlay->open(true));
   expect_success(server.overlay->disk().flush());
   CHECK_FALSE(value_of(server.overlay->checkpoint(true)).has_value());
+  expect_success(server.overlay->close());
+}
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// A server with checkpoint=auto whose time the test makes.
+struct CheckpointingServer : Server {
+  CheckpointingServer() {
+    checkpointer = std::make_unique<AutoCheckpoint>(
+        *overlay, [this](const std::string& line) { refusals.push_back(line); },
+        [this](const std::string& line) { figures.push_back(line); }, clock);
+    checkpointer->start();
+    clock.await_idle();
+  }
+
+  void open() {
+    checkpointer->client_opens();
+    expect_success(overlay->open(false));
+  }
+  void write(uint64_t seed) {
+    expect_success(overlay->disk().write(kLabelOffset, pattern(seed, 8)));
+  }
+  // How many checkpoints were made.  While nobody is about to make one.
+  size_t made() const {
+    CHECK(refusals.empty());
+    return figures.size();
+  }
+
+  ManualClock clock;
+  std::vector<std::string> refusals;
+  std::vector<std::string> figures;
+  std::unique_ptr<AutoCheckpoint> checkpointer;
+};
+
+}  // namespace
+
+TEST_CASE("Clients: a checkpoint is made one second after the last has gone", "[clients]") {
+  CheckpointingServer server;
+  server.open();
+  server.open();
+  server.write(1);
+  server.checkpointer->client_closed();
+  server.clock.await_idle();
+  server.clock.advance(seconds(10));
+  CHECK(server.made() == 0);
+  server.checkpointer->client_closed();
+  CHECK(server.clock.await_deadline() == seconds(1));
+  server.clock.advance(milliseconds(999));
+  CHECK(server.clock.await_deadline() == milliseconds(1));
+  CHECK(server.made() == 0);
+  server.clock.advance(milliseconds(1));
+  server.clock.await_idle();
+  CHECK(server.made() == 1);
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
+}
+
+TEST_CASE("Clients: one that comes back within the grace goes on with its session", "[clients]") {
+  CheckpointingServer server;
+  server.open();
+  server.write(1);
+  server.checkpointer->client_closed();
+  CHECK(server.clock.await_deadline() == seconds(1));
+  server.clock.advance(milliseconds(500));
+  const Disk* disk = &server.overlay->disk();
+  server.open();
+  server.clock.await_idle();
+  server.clock.advance(seconds(10));
+  server.clock.await_idle();
+  CHECK(server.made() == 0);
+  CHECK(&server.overlay->disk() == disk);
+  server.write(2);
+  // The second begins anew.
+  server.checkpointer->client_closed();
+  CHECK(server.clock.await_deadline() == seconds(1));
+  server.clock.advance(seconds(1));
+  server.clock.await_idle();
+  CHECK(server.made() == 1);
+}
+
+TEST_CASE("Clients: at the end a checkpoint that is due is made at once, and once", "[clients]") {
+  CheckpointingServer server;
+  server.open();
+  server.write(1);
+  server.checkpointer->client_closed();
+  server.clock.await_deadline();
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
+  server.clock.advance(seconds(10));
+  server.checkpointer.reset();
+  CHECK(server.made() == 1);
+  expect_success(server.overlay->open(true));
+  CHECK(read_range(server.overlay->disk(), kLabelOffset, 8) == pattern(1, 8));
   expect_success(server.overlay->close());
 }

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/unit/session/session_bench.h"
+#include "tests/unit/support/manual_clock.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
@@ -266,95 +267,116 @@ TEST_CASE("Flush: a trim or zero that touches first is flushed as a write is", "
 
 namespace {
 
-// Syncs take their time, so that flushes meet.
-class SlowSyncFile final : public ForwardingFile {
+// Once armed, a sync ends only when all others wait for it, so that flushes meet.
+class MeetingFile final : public ForwardingFile {
  public:
-  using ForwardingFile::ForwardingFile;
+  MeetingFile(WritableFile& file, ManualClock& clock) : ForwardingFile(file), clock_(clock) {}
 
+  // From now on, with this many threads that flush.
+  void arm(uint64_t thread_count) {
+    thread_count_ = thread_count;
+    clock_.await_idle();
+    clock_.forget_sleepers();  // the session's flusher
+  }
   Result<void> sync() override {
-    ++started_;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    if (thread_count_ > 0) {
+      ++syncs_;
+      clock_.await_sleepers(thread_count_ - 1);
+      clock_.forget_sleepers();  // the end of the round wakes them
+    }
     return file_.sync();
   }
-  int started() const { return started_; }
+  int syncs() const { return syncs_; }
 
  private:
-  std::atomic<int> started_{0};
+  ManualClock& clock_;
+  uint64_t thread_count_ = 0;
+  std::atomic<int> syncs_{0};
 };
+
+// `thread_count` threads write and flush so many times each.  Returns the syncs.
+int count_syncs_of(uint64_t thread_count, uint64_t flush_count) {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  ManualClock clock;
+  MeetingFile file(*upper, clock);
+  const auto disk = open_disk(images.lower(), file, kBootId, clock);
+  file.arm(thread_count);
+  std::atomic<uint64_t> good{0};
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < thread_count; ++i) {
+    threads.emplace_back([&, i] {
+      for (uint64_t j = 0; j < flush_count; ++j) {
+        const uint64_t block = j * thread_count + i;
+        const uint64_t offset = offset_of("zeros") + block * kBlock;
+        good += disk->write(offset, pattern(block, kBlock)) && disk->flush() ? 1 : 0;
+      }
+      clock.count_as_sleeper();
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(good == thread_count * flush_count);
+  CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+  return file.syncs();
+}
 
 }  // namespace
 
 TEST_CASE("Flush: flushes that meet share one", "[flush]") {
-  const BenchImages& images = BenchImages::of(kBlock);
-  const auto upper = images.upper();
-  SlowSyncFile slow(*upper);
-  const auto disk = open_disk(images.lower(), slow);
-  const int before = slow.started();
-  constexpr int kThreads = 16;
-  std::atomic<int> good{0};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&disk, &good, i] {
-      const uint64_t offset = offset_of("zeros") + static_cast<uint64_t>(i) * kBlock;
-      good +=
-          disk->write(offset, pattern(static_cast<uint64_t>(i), kBlock)) && disk->flush() ? 1 : 0;
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  CHECK(good == kThreads);
-  // One runs, those that came meanwhile share the next rounds, with some slack
-  // for threads that come late.  Alone they would make 32.
-  CHECK(slow.started() - before <= 8);
-  CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+  // The first goes alone, and those that came meanwhile share the next, or the next two
+  // where the first did not take their bits along.
+  const int syncs = count_syncs_of(16, 1);
+  CHECK(syncs >= 2);
+  CHECK(syncs <= 3);
 }
 
 TEST_CASE("Flush: clients that flush all the time share their syncs", "[flush]") {
-  const BenchImages& images = BenchImages::of(kBlock);
-  const auto upper = images.upper();
-  SlowSyncFile slow(*upper);
-  const auto disk = open_disk(images.lower(), slow);
-  const int before = slow.started();
-  constexpr int kThreads = 8;
   constexpr int kFlushes = 10;
-  std::atomic<int> good{0};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&disk, &good, i] {
-      for (int j = 0; j < kFlushes; ++j) {
-        const uint64_t block = static_cast<uint64_t>(j * kThreads + i);
-        const uint64_t offset = offset_of("zeros") + block * kBlock;
-        good += disk->write(offset, pattern(block, kBlock)) && disk->flush() ? 1 : 0;
-      }
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  CHECK(good == kThreads * kFlushes);
-  INFO(slow.started() - before);
-  CHECK(slow.started() - before <= 3 * kFlushes);
-  CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+  const int syncs = count_syncs_of(8, kFlushes);
+  INFO(syncs);
+  CHECK(syncs <= 3 * kFlushes);
 }
 
-TEST_CASE("Flush: by itself, some seconds after the last first touch", "[flush][slow]") {
-  SessionBench bench(kBlock);
-  const auto durable_bits_are_set = [&bench] {
+namespace {
+
+// A session whose time the test makes.
+struct TimedBench {
+  TimedBench() : bench(kBlock, clock) { clock.await_idle(); }
+
+  bool has_durable_bits() {
     const FileRange& durable = bench.disk().state_area().durable_bitmap;
     std::vector<std::byte> bytes(durable.length);
     expect_success(bench.upper().peek(durable.offset, bytes));
     return std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
-  };
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // let the flusher fall asleep
-  bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
-  CHECK_FALSE(durable_bits_are_set());
-  bool is_flushed = false;
-  for (int i = 0; i < 400 && !is_flushed; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    is_flushed = durable_bits_are_set();
   }
-  CHECK(is_flushed);
+  uint64_t syncs() { return bench.upper().count(FileOperation::kSync); }
+
+  ManualClock clock;
+  SessionBench bench;
+};
+
+using std::chrono::seconds;
+
+}  // namespace
+
+TEST_CASE("Flush: by itself, when no block was touched first for two seconds", "[flush]") {
+  TimedBench timed;
+  timed.bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
+  CHECK(timed.clock.await_deadline() == seconds(2));
+  timed.clock.advance(seconds(1));
+  timed.bench.apply(Action::kWrite, offset_of("lower end"), kBlock);
+  timed.clock.advance(seconds(1));
+  // It was not quiet, so it waits once more.
+  CHECK(timed.clock.await_deadline() == seconds(2));
+  CHECK_FALSE(timed.has_durable_bits());
+  timed.clock.advance(seconds(2));
+  timed.clock.await_idle();
+  CHECK(timed.has_durable_bits());
+  CHECK(timed.syncs() == 2);
+  timed.bench.reopen(false, kNextBootId);
+  timed.bench.check_all();
 }
 
 // ---- beginning and end ---------------------------------------------------------------

@@ -69,11 +69,12 @@ BlockNumber BenchImages::place(const std::string& name) const {
   throw std::logic_error("no place called " + name);
 }
 
-SessionBench::SessionBench(uint32_t block_size_bytes)
+SessionBench::SessionBench(uint32_t block_size_bytes, Clock& clock)
     : images_(BenchImages::of(block_size_bytes)),
       block_size_(block_size_bytes),
+      clock_(clock),
       upper_(images_.upper()),
-      disk_(open_disk(images_.lower(), *upper_)) {
+      disk_(open_disk(images_.lower(), *upper_, kBootId, clock)) {
   upper_->reset_counts();
 }
 
@@ -122,7 +123,7 @@ void SessionBench::reopen(bool orderly, const std::string& boot_id) {
     expect_success(disk_->close());
   }
   disk_.reset();
-  disk_ = open_disk(images_.lower(), *upper_, boot_id);
+  disk_ = open_disk(images_.lower(), *upper_, boot_id, clock_);
 }
 
 void SessionBench::check(uint64_t offset, uint64_t length) const {

@@ -47,7 +47,7 @@ constexpr Action kActions[] = {Action::kWrite, Action::kZero, Action::kZeroAndTr
 // The model: bytes.  Whole blocks that were trimmed read as zeros.
 class SessionBench {
  public:
-  explicit SessionBench(uint32_t block_size_bytes);
+  explicit SessionBench(uint32_t block_size_bytes, Clock& clock = steady_clock());
 
   MemoryFile& upper() { return *upper_; }
   Disk& disk() { return *disk_; }
@@ -70,6 +70,7 @@ class SessionBench {
 
   const BenchImages& images_;
   uint32_t block_size_;
+  Clock& clock_;
   std::unique_ptr<MemoryFile> upper_;
   std::unique_ptr<Disk> disk_;
   std::map<uint64_t, std::vector<std::byte>> touched_;  // all other blocks are as at first

@@ -94,14 +94,14 @@ LogSink quiet_log() {
   return [](const std::string&) {};
 }
 
-std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper,
-                                const std::string& boot_id) {
-  return value_of(Disk::load(*lower.image, upper, boot_id, quiet_log()));
+std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper, const std::string& boot_id,
+                                Clock& clock) {
+  return value_of(Disk::load(*lower.image, upper, boot_id, quiet_log(), clock));
 }
 
-std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper,
-                                const std::string& boot_id) {
-  std::unique_ptr<Disk> disk = load_disk(lower, upper, boot_id);
+std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper, const std::string& boot_id,
+                                Clock& clock) {
+  std::unique_ptr<Disk> disk = load_disk(lower, upper, boot_id, clock);
   expect_success(disk->open(false));
   return disk;
 }

@@ -51,10 +51,12 @@ std::unique_ptr<MemoryFile> make_upper(const Lower& lower, uint64_t size_bytes);
 LogSink quiet_log();
 
 std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper,
-                                const std::string& boot_id = kBootId);
+                                const std::string& boot_id = kBootId,
+                                Clock& clock = steady_clock());
 // Loaded and open for writing.
 std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper,
-                                const std::string& boot_id = kBootId);
+                                const std::string& boot_id = kBootId,
+                                Clock& clock = steady_clock());
 
 // Makes D-blocks of the upper the layer's own, plain data, with bytes of the
 // client's making; as a checkpoint would.  No disk may be loaded.
