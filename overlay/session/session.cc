@@ -84,8 +84,10 @@ Result<void> Session::apply(uint64_t offset, Change change) {
       done = run.end.value() * block_size_ - offset;  // reads as zeros and has no space
     } else if (run.source == Source::kUpper) {
       UNIONFS_ASSIGN(done, apply_plain(offset, run, change));
+      note_change();
     } else {
       UNIONFS_ASSIGN(done, apply_first_touch(offset, change));
+      note_change();
     }
     done = std::min(done, change.length);
     offset += done;
@@ -108,7 +110,7 @@ Result<uint64_t> Session::apply_plain(uint64_t offset, const Run& run, const Cha
   }
   UNIONFS_TRY(write_home(run.offset + skip, piece));
   if (has_clear_bits) {
-    set_bits(block, end);
+    bitmap_.set(block, end);
   }
   if (piece.is_zero() && piece.zero_way == ZeroWay::kPunch) {
     give_back(block + (skip != 0 ? 1 : 0), BlockNumber((offset + piece.length) / block_size_));
@@ -131,13 +133,13 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
   if (skip != 0 || change.length < block_size_) {
     const Change piece = change.first(block_size_ - skip);
     UNIONFS_TRY(rewrite_block(block, run.place.home, skip, piece));
-    set_bits(block, block + 1);
+    bitmap_.set(block, block + 1);
     return piece.length;
   }
   const uint64_t whole_blocks = std::min(run.end - block, change.length / block_size_);
   const Change piece = change.first(whole_blocks * block_size_);
   UNIONFS_TRY(write_home(run.place.home, piece));
-  set_bits(block, block + whole_blocks);
+  bitmap_.set(block, block + whole_blocks);
   return piece.length;
 }
 
@@ -162,12 +164,9 @@ Result<void> Session::write_home(uint64_t home_offset, const Change& change) {
   return upper_.write(home_offset, {change.bytes, change.length});
 }
 
-void Session::set_bits(BlockNumber begin, BlockNumber end) {
-  bitmap_.set(begin, end);
-  // Both sequentially consistent, as in run_flusher(): either this thread sees
-  // that the flusher idles, or the flusher sees the touch.
-  first_touches_.fetch_add(1);
-  if (flusher_idles_.exchange(false)) {
+// Only the change that finds the flag clear comes here: one in two seconds at most.
+void Session::wake_flusher() {
+  if (!has_new_changes_.exchange(true, std::memory_order_acq_rel)) {
     const std::lock_guard<std::mutex> guard(flusher_mutex_);
     flusher_wakeup_.notify_one();
   }
@@ -308,26 +307,29 @@ void Session::stop() {
   flusher_.join();
 }
 
-// Sleeps until there is a first touch, then until none has come for a while.
+// Sleeps until something has changed, and then until nothing more has for a while.
+//
+// A change looks at the flag after it was made.  One that found the flag set did so before
+// the flusher cleared it, so it was made two seconds or more before the flush that follows,
+// which covers it.  One that found it clear has set it, and the next flush covers it.
 void Session::run_flusher() {
   constexpr std::chrono::seconds kQuiet(2);
+  bool is_clean = true;  // as far as this thread knows
   bool has_complained = false;
-  uint64_t flushed = first_touches_.load(std::memory_order_acquire);
   std::unique_lock<std::mutex> lock(flusher_mutex_);
   while (!flusher_stops_) {
-    const uint64_t seen = first_touches_.load(std::memory_order_acquire);
-    if (seen == flushed) {
-      flusher_idles_.store(true);
-      clock_.wait(lock, flusher_wakeup_,
-                  [this, flushed] { return flusher_stops_ || first_touches_.load() != flushed; });
-      flusher_idles_.store(false, std::memory_order_release);
-      continue;
+    if (is_clean) {
+      clock_.wait(lock, flusher_wakeup_, [this] {
+        return flusher_stops_ || has_new_changes_.load(std::memory_order_acquire);
+      });
     }
+    is_clean = false;
+    has_new_changes_.exchange(false, std::memory_order_acq_rel);
     if (clock_.wait_until(lock, flusher_wakeup_, clock_.now() + kQuiet,
                           [this] { return flusher_stops_; })) {
       return;
     }
-    if (first_touches_.load(std::memory_order_acquire) == seen) {
+    if (!has_new_changes_.load(std::memory_order_acquire)) {
       lock.unlock();
       const Result<void> done = flush();
       if (!done && !has_failed() && !has_complained) {
@@ -336,7 +338,7 @@ void Session::run_flusher() {
       has_complained = !done;
       lock.lock();
       // After a failed sync every request fails, and nothing is tried again.
-      flushed = done || has_failed() ? seen : flushed;
+      is_clean = done || has_failed();
     }
   }
 }

@@ -50,8 +50,8 @@ class Session {
           std::function<void()> on_sync_failure, LogSink log, Clock& clock = steady_clock());
   ~Session();
 
-  // Starts and ends the thread that flushes by itself some seconds after the
-  // last first touch.  After the fork.
+  // Starts and ends the thread that flushes by itself, two to four seconds after
+  // the last change.  After the fork.
   void start();
   void stop();
 
@@ -90,7 +90,13 @@ class Session {
   std::mutex& stripe_of(BlockNumber block) {
     return stripes_[block.value() / kBlocksPerStripe % stripes_.size()];
   }
-  void set_bits(BlockNumber begin, BlockNumber end);
+  // After each change: the flusher has something to do.
+  void note_change() {
+    if (!has_new_changes_.load(std::memory_order_acquire)) {
+      wake_flusher();
+    }
+  }
+  void wake_flusher();
   Result<uint64_t> flush_round(uint64_t round);
   void run_flusher();
   void probe_zero_ways(const StateArea& area);
@@ -110,7 +116,11 @@ class Session {
   bool can_zero_range_ = true;
   std::array<std::mutex, 256> stripes_;
 
+  // Every request looks at these two, so they lie together.
   std::atomic<bool> has_failed_{false};  // a sync failed: nothing works until a restart
+  // Whether there was a change since the flusher last cleared this; it does so at the
+  // start of every time of quiet that it waits for.
+  std::atomic<bool> has_new_changes_{false};
 
   // Rounds of flushing, counted from 1.
   std::mutex flush_mutex_;
@@ -127,9 +137,7 @@ class Session {
   std::thread flusher_;
   std::mutex flusher_mutex_;
   std::condition_variable flusher_wakeup_;
-  bool flusher_stops_ = false;              // guarded by flusher_mutex_
-  std::atomic<uint64_t> first_touches_{0};  // since the start
-  std::atomic<bool> flusher_idles_{false};
+  bool flusher_stops_ = false;  // guarded by flusher_mutex_
 };
 
 }  // namespace unionfs

@@ -22,10 +22,11 @@ uint64_t offset_of(const std::string& place, uint32_t block_size = kBlock) {
 
 // A disk on a file that fails when told.
 struct FaultyDisk {
-  explicit FaultyDisk(uint32_t block_size = kBlock)
+  explicit FaultyDisk(uint32_t block_size = kBlock, Clock& clock = steady_clock())
       : images(BenchImages::of(block_size)), upper(images.upper()), faulty(*upper) {
-    disk = value_of(Disk::load(*images.lower().image, faulty, kBootId,
-                               [this](const std::string& line) { log.push_back(line); }));
+    disk = value_of(Disk::load(
+        *images.lower().image, faulty, kBootId,
+        [this](const std::string& line) { log.push_back(line); }, clock));
     expect_success(disk->open(false));
     upper->reset_counts();
   }
@@ -361,7 +362,7 @@ using std::chrono::seconds;
 
 }  // namespace
 
-TEST_CASE("Flush: by itself, when no block was touched first for two seconds", "[flush]") {
+TEST_CASE("Flush: by itself, when nothing was written for two seconds", "[flush]") {
   TimedBench timed;
   timed.bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
   CHECK(timed.clock.await_deadline() == seconds(2));
@@ -377,6 +378,53 @@ TEST_CASE("Flush: by itself, when no block was touched first for two seconds", "
   CHECK(timed.syncs() == 2);
   timed.bench.reopen(false, kNextBootId);
   timed.bench.check_all();
+}
+
+TEST_CASE("Flush: by itself, too, when blocks are changed that lie home already", "[flush]") {
+  for (const Action action : kActions) {
+    TimedBench timed;
+    timed.bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
+    timed.clock.await_deadline();
+    timed.clock.advance(seconds(2));
+    timed.clock.await_idle();
+    timed.bench.upper().record(true);
+    timed.bench.apply(action, offset_of("lower data"), kBlock, 2);
+    CHECK(timed.clock.await_deadline() == seconds(2));
+    // Writing goes on, so the quiet begins anew.
+    timed.bench.apply(action, offset_of("lower data"), kBlock, 3);
+    timed.clock.advance(seconds(2));
+    CHECK(timed.clock.await_deadline() == seconds(2));
+    (void)timed.bench.upper().take_record();
+    timed.clock.advance(seconds(2));
+    timed.clock.await_idle();
+    // The data is all there is to sync, and once: a quiet disk is left alone.
+    const auto flush = timed.bench.upper().take_record();
+    REQUIRE(flush.size() == 1);
+    CHECK(flush[0].kind == FileOperation::kSync);
+    timed.clock.advance(seconds(10));
+    timed.clock.await_idle();
+    CHECK(timed.bench.upper().take_record().empty());
+  }
+}
+
+TEST_CASE("Flush: one that fails is tried again by itself, and told once", "[flush][faults]") {
+  ManualClock clock;
+  FaultyDisk bench(kBlock, clock);
+  clock.await_idle();
+  const uint64_t offset = offset_of("lower data");
+  expect_success(bench.disk->write(offset, pattern(1, kBlock)));
+  CHECK(clock.await_deadline() == seconds(2));
+  bench.faulty.fail(FileOperation::kWrite, 1, ENOSPC, 1);
+  for (int failures = 1; failures <= 2; ++failures) {
+    clock.advance(seconds(2));
+    CHECK(clock.await_deadline() == seconds(2));
+    CHECK(bench.log.size() == 1);
+    CHECK(bench.after_restart(kNextBootId) == bench.images.merged());
+  }
+  clock.advance(seconds(2));
+  clock.await_idle();
+  CHECK(bench.log.size() == 1);
+  CHECK(bench.after_restart(kNextBootId) == read_all(*bench.disk));
 }
 
 // ---- beginning and end ---------------------------------------------------------------
