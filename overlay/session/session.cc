@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
+#include "overlay/host/scope_exit.h"
 #include "overlay/host/zero_bytes.h"
 
 namespace unionfs {
@@ -240,22 +242,16 @@ Result<void> Session::flush() {
     }
     is_flushing_ = true;
     const uint64_t round = ++rounds_started_;
+    uint64_t through = 0;
     lock.unlock();
-    Result<uint64_t> through = uint64_t{0};
-    try {
-      through = flush_round(round);
-    } catch (const std::bad_alloc&) {
-      through = system_failure(ENOMEM, upper_.name());  // the others must not wait for ever
-    }
-    lock.lock();
-    is_flushing_ = false;
-    if (through) {
-      flushed_through_ = std::max(flushed_through_, *through);
-    }
-    round_done_.notify_all();
-    if (!through) {
-      return Failure(std::move(through).error());
-    }
+    // However the round ends, the others must not wait for it for ever.
+    const ScopeExit end_round([&] {
+      lock.lock();
+      is_flushing_ = false;
+      flushed_through_ = std::max(flushed_through_, through);
+      round_done_.notify_all();
+    });
+    UNIONFS_ASSIGN(through, flush_round(round));
   }
   return {};
 }
@@ -264,29 +260,46 @@ Result<void> Session::flush() {
 Result<uint64_t> Session::flush_round(uint64_t round) {
   UNIONFS_TRY(check_alive());
   std::vector<SessionBitmap::DirtyPage> pages = bitmap_.take_dirty();
-  Result<void> written = bitmap_.write_durable(synced_pages_);
-  if (!written) {
-    bitmap_.put_back(pages);
-    bitmap_.put_back(synced_pages_);
-    synced_pages_.clear();
-    synced_round_ = 0;
-    return Failure(std::move(written).error());
-  }
+  bool is_done = false;
+  // Otherwise the next round must begin with the pages of this one and of the one before.
+  const ScopeExit put_back([&] {
+    if (!is_done) {
+      bitmap_.put_back(pages);
+      bitmap_.put_back(synced_pages_);
+      synced_pages_.clear();
+      synced_round_ = 0;
+    }
+  });
+  UNIONFS_TRY(bitmap_.write_durable(synced_pages_));
   UNIONFS_TRY(sync());
   // Without new bits the data was all that this round had to make durable.
   const uint64_t through = pages.empty() ? round : synced_round_;
   synced_pages_ = std::move(pages);
   synced_round_ = round;
+  is_done = true;
   return through;
 }
 
 // The host may have dropped what it could not write, so after one failure no
-// later sync can be believed.
+// later sync can be believed.  An exception may hide a failure, so it counts as one.
 Result<void> Session::sync() {
+  const auto fail = [this] {
+    const bool is_first = !has_failed_.exchange(true, std::memory_order_acq_rel);
+    if (is_first) {
+      on_sync_failure_();
+    }
+    return is_first;
+  };
+  bool has_returned = false;
+  const ScopeExit after_exception([&] {
+    if (!has_returned) {
+      (void)fail();
+    }
+  });
   Result<void> synced = upper_.sync();
-  if (!synced && !has_failed_.exchange(true, std::memory_order_acq_rel)) {
+  has_returned = true;
+  if (!synced && fail()) {
     log_(fmt::format("{}; every request fails until a restart", synced.error().message));
-    on_sync_failure_();
   }
   return synced;
 }
@@ -305,6 +318,20 @@ void Session::stop() {
     flusher_wakeup_.notify_one();
   }
   flusher_.join();
+}
+
+// Whether it went well.  Tells why not, unless `has_complained` already, which it sets.
+bool Session::flush_by_itself(bool& has_complained) {
+  try {
+    const Result<void> done = flush();
+    if (!done && !has_failed() && !has_complained) {
+      log_(fmt::format("{}; flushing is tried again", done.error().message));
+    }
+    has_complained = !done;
+    return done.has_value();
+  } catch (const std::exception&) {
+    return false;  // there was no memory, not even to tell it
+  }
 }
 
 // Sleeps until something has changed, and then until nothing more has for a while.
@@ -331,14 +358,10 @@ void Session::run_flusher() {
     }
     if (!has_new_changes_.load(std::memory_order_acquire)) {
       lock.unlock();
-      const Result<void> done = flush();
-      if (!done && !has_failed() && !has_complained) {
-        log_(fmt::format("{}; flushing is tried again", done.error().message));
-      }
-      has_complained = !done;
+      const bool is_done = flush_by_itself(has_complained);
       lock.lock();
       // After a failed sync every request fails, and nothing is tried again.
-      is_clean = done || has_failed();
+      is_clean = is_done || has_failed();
     }
   }
 }

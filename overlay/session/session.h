@@ -60,7 +60,8 @@ class Session {
   // Whole blocks inside the range read as zeros afterwards, on every host.  Only a block
   // that the upper does not hold stays as it was if the host has no room to note the trim.
   Result<void> trim(uint64_t offset, uint64_t length);
-  // What was acknowledged before the call survives power loss after it.
+  // What was acknowledged before the call survives power loss after it.  After an error or
+  // an exception the next flush does all of it, unless a sync has failed.
   Result<void> flush();
 
   // Syncs the upper, and nothing else; after a failure every request fails.
@@ -98,6 +99,7 @@ class Session {
   }
   void wake_flusher();
   Result<uint64_t> flush_round(uint64_t round);
+  bool flush_by_itself(bool& has_complained);
   void run_flusher();
   void probe_zero_ways(const StateArea& area);
 

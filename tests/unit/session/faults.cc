@@ -4,6 +4,7 @@
 // counts after a restart.  And in which order a flush does things.
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <thread>
 
 #include "tests/unit/session/session_bench.h"
@@ -425,6 +426,72 @@ TEST_CASE("Flush: one that fails is tried again by itself, and told once", "[flu
   clock.await_idle();
   CHECK(bench.log.size() == 1);
   CHECK(bench.after_restart(kNextBootId) == read_all(*bench.disk));
+}
+
+namespace {
+
+// Has no memory, once, for the next operation of a kind.
+class ExhaustedFile final : public ForwardingFile {
+ public:
+  using ForwardingFile::ForwardingFile;
+
+  void exhaust(FileOperation kind) { next_ = kind; }
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
+    throw_at(FileOperation::kWrite);
+    return file_.write(offset, bytes);
+  }
+  Result<void> sync() override {
+    throw_at(FileOperation::kSync);
+    return file_.sync();
+  }
+
+ private:
+  void throw_at(FileOperation kind) {
+    if (next_.load() == kind) {
+      next_ = FileOperation::kMap;  // which no flush does
+      throw std::bad_alloc();
+    }
+  }
+
+  std::atomic<FileOperation> next_{FileOperation::kMap};
+};
+
+}  // namespace
+
+TEST_CASE("Flush: without memory it throws, and the next one does all of it", "[flush][faults]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  for (const bool is_by_itself : {false, true}) {
+    const auto upper = images.upper();
+    ManualClock clock;
+    ExhaustedFile file(*upper);
+    const auto disk = open_disk(images.lower(), file, kBootId, clock);
+    clock.await_idle();
+    expect_success(disk->write(offset_of("lower data"), pattern(1, kBlock)));
+    CHECK(clock.await_deadline() == seconds(2));
+    file.exhaust(FileOperation::kWrite);
+    if (is_by_itself) {
+      clock.advance(seconds(2));
+      CHECK(clock.await_deadline() == seconds(2));
+      clock.advance(seconds(2));
+      clock.await_idle();
+    } else {
+      CHECK_THROWS_AS(disk->flush(), std::bad_alloc);
+      expect_success(disk->flush());
+    }
+    CHECK(read_all(*open_disk(images.lower(), *upper->clone(), kNextBootId)) == read_all(*disk));
+  }
+}
+
+TEST_CASE("Flush: a sync that throws counts as failed", "[flush][faults]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const auto upper = images.upper();
+  ExhaustedFile file(*upper);
+  const auto disk = open_disk(images.lower(), file);
+  expect_success(disk->write(offset_of("lower data"), pattern(1, kBlock)));
+  file.exhaust(FileOperation::kSync);
+  CHECK_THROWS_AS(disk->flush(), std::bad_alloc);
+  expect_errno(disk->flush(), EIO);
+  CHECK(disk->has_failed());
 }
 
 // ---- beginning and end ---------------------------------------------------------------
