@@ -49,7 +49,7 @@ void AutoCheckpoint::run() {
 void AutoCheckpoint::checkpoint_now() {
   Result<std::optional<CheckpointFigures>> result = std::optional<CheckpointFigures>();
   try {
-    result = overlay_.checkpoint(true);
+    result = overlay_.checkpoint(AskedBy::kServer);
   } catch (const std::exception& exception) {  // no memory for the layer
     result = invalid("{}", exception.what());
   }

@@ -51,12 +51,12 @@ Disk::~Disk() = default;
 
 // ---- clients -------------------------------------------------------------------
 
-Result<void> Disk::open(bool read_only) {
+Result<void> Disk::attach(Access access) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (writing_ != nullptr || (read_only && reading_ != nullptr)) {
+  if (writing_ != nullptr || (access == Access::kReadOnly && reading_ != nullptr)) {
     return {};
   }
-  return read_only ? show_to_readers() : begin_session();
+  return access == Access::kReadOnly ? show_to_readers() : begin_session();
 }
 
 Result<void> Disk::show_to_readers() {
@@ -221,8 +221,9 @@ Result<void> Disk::check_proven() const {
       "mounted since");
 }
 
-Result<CheckpointFigures> Disk::checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled) {
-  if (by_itself) {
+Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by,
+                                           const std::atomic<bool>& is_cancelled) {
+  if (asked_by == AskedBy::kServer) {
     UNIONFS_TRY(check_proven());
   }
   return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled);

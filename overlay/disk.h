@@ -20,7 +20,13 @@
 
 namespace unionfs {
 
-// open(), close() and the requests are thread-safe.
+// What a client may do.
+enum class Access { kReadOnly, kReadWrite };
+
+// Who wants a checkpoint.  Some sessions only a person can tell to be sound.
+enum class AskedBy { kServer, kPerson };
+
+// attach(), close() and the requests are thread-safe.
 class Disk {
  public:
   // Checks the upper against what is below it without writing a byte; both outlive the
@@ -38,7 +44,7 @@ class Disk {
 
   // For each client.  The first that may write begins the session: the upper
   // must be writable by then.
-  Result<void> open(bool read_only);
+  Result<void> attach(Access access);
 
   // ---- requests ----
   //
@@ -85,20 +91,20 @@ class Disk {
   bool has_journal() const { return layer_->has_journal(); }
   Result<void> finish_checkpoint() { return finish_journal(upper_file_, layer_->journal_area()); }
   // Whether there is anything that checkpoint() could turn into a layer; false
-  // unless open(false) was called.
+  // unless attach(Access::kReadWrite) was called.
   bool has_session() const;
-  // Without a session, before open(false): enlarges the merged image.  Afterwards
+  // Without a session, before attach(Access::kReadWrite): enlarges the merged image.  Afterwards
   // the disk must be loaded anew.
   Result<void> grow(const Geometry& larger);
   // After close() of a disk that was opened for writing: the session becomes the
   // layer.  Afterwards, however it ended, the disk must be loaded anew.
-  // `by_itself` is refused where only a person can tell that the image is sound.
-  Result<CheckpointFigures> checkpoint(bool by_itself, const std::atomic<bool>& is_cancelled);
+  // A server is refused where only a person can tell that the image is sound.
+  Result<CheckpointFigures> checkpoint(AskedBy asked_by, const std::atomic<bool>& is_cancelled);
 
-  // Fails, saying why, where only a person can tell.  After open(false).
+  // Fails, saying why, where only a person can tell.  After attach(Access::kReadWrite).
   Result<void> check_proven() const;
 
-  // For looking only, after open(true): how many blocks the session wrote, and
+  // For looking only, after attach(Access::kReadOnly): how many blocks the session wrote, and
   // the layer that a checkpoint would make of it.
   uint64_t session_block_count() const;
   Result<std::unique_ptr<NextLayer>> next_layer();

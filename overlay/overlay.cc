@@ -93,7 +93,7 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
     return invalid("{}: has a merged size of {} bytes; it cannot be shrunk to {} bytes",
                    upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
   }
-  UNIONFS_TRY(disk.open(true));  // only to look at its session
+  UNIONFS_TRY(disk.attach(Access::kReadOnly));  // only to look at its session
   if (disk.session_block_count() > 0) {
     return invalid(
         "{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
@@ -105,12 +105,12 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
 }
 
 // What only readers ask for goes with them.
-Result<void> Overlay::create_upper_file(bool read_only) {
-  is_upper_for_readers_ = read_only;
-  if (read_only && foreign_ && !options_.temporary_directory.empty()) {
+Result<void> Overlay::create_upper_file(Access access) {
+  is_upper_for_readers_ = access == Access::kReadOnly;
+  if (is_upper_for_readers_ && foreign_ && !options_.temporary_directory.empty()) {
     // All of the upper's files, too much for memory.
     UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
-  } else if (read_only) {
+  } else if (is_upper_for_readers_) {
     UNIONFS_ASSIGN(upper_file_, PosixFile::create_in_memory());
   } else if (options_.upper_path.empty()) {
     UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
@@ -124,16 +124,16 @@ Result<void> Overlay::create_upper_file(bool read_only) {
   return {};
 }
 
-Result<void> Overlay::create_upper(bool read_only) {
+Result<void> Overlay::create_upper(Access access) {
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
-  UNIONFS_TRY(create_upper_file(read_only));
+  UNIONFS_TRY(create_upper_file(access));
   if (!foreign_) {
     UNIONFS_TRY(create_layer(*upper_file_, lower_->volume(), geometry));
     return upper_file_->publish();
   }
   UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *foreign_, geometry, boot_id_, options_.log,
                                           options_.progress, *options_.clock}));
-  if (!read_only) {
+  if (access == Access::kReadWrite) {
     Result<void> published = upper_file_->publish_over(*foreign_file_);
     if (upper_file_->is_published()) {
       foreign_.reset();
@@ -144,10 +144,10 @@ Result<void> Overlay::create_upper(bool read_only) {
   return {};
 }
 
-Result<void> Overlay::open(bool read_only) {
+Result<void> Overlay::open(Access access) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
   if (upper_file_ == nullptr) {
-    if (Result<void> created = create_upper(read_only); !created) {
+    if (Result<void> created = create_upper(access); !created) {
       if (upper_file_ != nullptr && !upper_file_->is_published()) {
         upper_file_.reset();  // the next client tries anew
       }
@@ -158,7 +158,7 @@ Result<void> Overlay::open(bool read_only) {
     UNIONFS_TRY(upper_file_->sync_name());
     UNIONFS_TRY(load_disk());
   }
-  if (!read_only) {
+  if (access == Access::kReadWrite) {
     if (is_upper_for_readers_) {
       return invalid(
           "the first client only read, so there is no upper to write to; restart the "
@@ -178,10 +178,10 @@ Result<void> Overlay::open(bool read_only) {
   } else if (larger_) {
     return invalid("{}: cannot be grown by a server that only reads", upper_file_->name());
   }
-  return disk_->open(read_only);
+  return disk_->attach(access);
 }
 
-Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
+Result<std::optional<CheckpointFigures>> Overlay::checkpoint(AskedBy asked_by) {
   const std::lock_guard<std::mutex> guard(open_mutex_);
   const bool is_kept = !options_.upper_path.empty();
   // A client may have come between the decision and the lock: the disk is its.
@@ -196,7 +196,7 @@ Result<std::optional<CheckpointFigures>> Overlay::checkpoint(bool by_itself) {
     }
     return Failure(std::move(closed).error());
   }
-  Result<CheckpointFigures> figures = disk->checkpoint(by_itself, is_cancelled_);
+  Result<CheckpointFigures> figures = disk->checkpoint(asked_by, is_cancelled_);
   disk.reset();
   UNIONFS_TRY(load_disk());
   if (!figures) {

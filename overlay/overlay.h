@@ -40,12 +40,12 @@ class Overlay {
 
   // For each client, after the fork.  Makes the upper if there is none: the
   // one asked for, or, for a client that only reads, an empty one in memory.
-  Result<void> open(bool read_only);
+  Result<void> open(Access access);
   // After the last client: see Disk::close().
   Result<void> close();
   // Between clients: turns the session into the layer; nothing when there is no
   // session, or when it is cancelled already.  On an error nothing is lost.
-  Result<std::optional<CheckpointFigures>> checkpoint(bool by_itself);
+  Result<std::optional<CheckpointFigures>> checkpoint(AskedBy asked_by);
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
@@ -61,8 +61,8 @@ class Overlay {
   Result<void> load_disk();
   // What the disk has to grow to, if anything.
   Result<std::optional<Geometry>> larger_than(Disk& disk);
-  Result<void> create_upper(bool read_only);
-  Result<void> create_upper_file(bool read_only);
+  Result<void> create_upper(Access access);
+  Result<void> create_upper_file(Access access);
 
   OverlayOptions options_;
   std::string boot_id_;

@@ -22,6 +22,7 @@
 
 namespace {
 
+using unionfs::Access;
 using unionfs::AutoCheckpoint;
 using unionfs::ByteSpan;
 using unionfs::ConstByteSpan;
@@ -35,9 +36,9 @@ std::unique_ptr<Overlay> overlay;
 bool checkpoints_by_itself = true;
 std::unique_ptr<AutoCheckpoint> checkpointer;  // unless checkpoint=never
 
-// What a client has open: whether it may write.
+// What a client has open.
 struct Handle {
-  bool read_only;
+  Access access;
 };
 
 const Handle& as_handle(void* handle) {
@@ -190,8 +191,9 @@ void* unionfs_open(int readonly) {
     checkpointer->client_opens();
   }
   (void)guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->open(readonly != 0));
-    handle = new Handle{readonly != 0};
+    const Access access = readonly != 0 ? Access::kReadOnly : Access::kReadWrite;
+    UNIONFS_TRY(overlay->open(access));
+    handle = new Handle{access};
     return {};
   });
   if (handle == nullptr && checkpointer) {
@@ -214,7 +216,7 @@ int64_t unionfs_get_size(void*) {
 }
 
 int unionfs_can_write(void* handle) {
-  return as_handle(handle).read_only ? 0 : 1;
+  return as_handle(handle).access == Access::kReadOnly ? 0 : 1;
 }
 
 int unionfs_yes(void*) {

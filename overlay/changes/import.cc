@@ -53,12 +53,12 @@ Result<void> import_upper(WritableFile& upper, const ImportParts& parts) {
   }
   UNIONFS_ASSIGN(const auto disk,
                  Disk::load(parts.below, upper, parts.boot_id, parts.log, parts.clock));
-  UNIONFS_TRY(disk->open(false));
+  UNIONFS_TRY(disk->attach(Access::kReadWrite));
   Result<void> applied = apply_tree(*disk, parts);
   UNIONFS_TRY(disk->close());
   UNIONFS_TRY(applied);
   const std::atomic<bool> never{false};
-  UNIONFS_TRY(disk->checkpoint(false, never));
+  UNIONFS_TRY(disk->checkpoint(AskedBy::kPerson, never));
   return {};
 }
 

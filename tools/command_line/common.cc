@@ -123,7 +123,7 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& argument
   UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
   UNIONFS_ASSIGN(open->disk_,
                  Disk::load(*open->lower_, *open->upper_file_, std::move(boot_id), note));
-  UNIONFS_TRY(open->disk_->open(true));
+  UNIONFS_TRY(open->disk_->attach(Access::kReadOnly));
   return open;
 }
 

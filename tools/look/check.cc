@@ -86,7 +86,7 @@ class Checker {
     UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
     auto disk = Disk::load(*lower_, *upper_file_, std::move(boot_id), note);
     if (disk) {
-      UNIONFS_TRY((*disk)->open(true));
+      UNIONFS_TRY((*disk)->attach(Access::kReadOnly));
       session_blocks_ = (*disk)->session_block_count();
       return {};
     }

@@ -33,14 +33,14 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     options.progress = note;  // of an import
   }
   UNIONFS_ASSIGN(const auto overlay, Overlay::prepare(std::move(options)));
-  UNIONFS_TRY(overlay->open(false));
+  UNIONFS_TRY(overlay->open(Access::kReadWrite));
   if (const Result<void> proven = overlay->disk().check_proven(); !proven) {
     note(
         fmt::format("{}: {}; it becomes a layer all the same, if nothing is found against it "
                     "(--fsck has it checked first)",
                     arguments.upper, proven.error().message));
   }
-  const auto figures = overlay->checkpoint(false);
+  const auto figures = overlay->checkpoint(AskedBy::kPerson);
   UNIONFS_TRY(overlay->close());
   if (!figures) {
     return Failure(Error{figures.error().kind, figures.error().error_number,

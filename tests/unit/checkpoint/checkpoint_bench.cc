@@ -194,7 +194,7 @@ std::vector<std::byte> changed_by_debugfs(const Disk& disk,
 Result<CheckpointFigures> checkpoint(std::unique_ptr<Disk> disk) {
   UNIONFS_TRY(disk->close());
   const std::atomic<bool> is_cancelled{false};
-  return disk->checkpoint(false, is_cancelled);
+  return disk->checkpoint(AskedBy::kPerson, is_cancelled);
 }
 
 std::vector<std::byte> shown(const Lower& lower, WritableFile& upper, const std::string& boot_id) {
@@ -204,7 +204,7 @@ std::vector<std::byte> shown(const Lower& lower, WritableFile& upper, const std:
     disk = load_disk(lower, upper, boot_id);
     CHECK_FALSE(disk->has_journal());
   }
-  expect_success(disk->open(true));
+  expect_success(disk->attach(Access::kReadOnly));
   return read_all(*disk);
 }
 

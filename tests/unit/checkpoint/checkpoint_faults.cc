@@ -130,7 +130,7 @@ bool fail_one(const CheckpointImages& images, uint64_t number, int error_number,
   expect_success(disk->close());
   failing.fail_at(number, error_number, stays);
   const std::atomic<bool> is_cancelled{false};
-  const auto result = disk->checkpoint(false, is_cancelled);
+  const auto result = disk->checkpoint(AskedBy::kPerson, is_cancelled);
   disk.reset();
   const bool has_failed = failing.has_failed();
   failing.fail_at(0, 0, false);
@@ -199,7 +199,7 @@ TEST_CASE("Checkpoint: a cancelled one leaves the session", "[checkpoint]") {
   auto disk = open_disk(images.lower(), *upper);
   expect_success(disk->close());
   const std::atomic<bool> is_cancelled{true};
-  const auto result = disk->checkpoint(true, is_cancelled);
+  const auto result = disk->checkpoint(AskedBy::kServer, is_cancelled);
   REQUIRE_FALSE(result);
   CHECK(result.error().error_number == ECANCELED);
   disk.reset();
@@ -241,17 +241,17 @@ TEST_CASE("Checkpoint: after power loss none by itself until the image was check
   SECTION("in this boot the server's death proves nothing against the image") {
     auto disk = open_disk(images.lower(), *upper);
     expect_success(disk->close());
-    value_of(disk->checkpoint(true, is_cancelled));
+    value_of(disk->checkpoint(AskedBy::kServer, is_cancelled));
   }
   SECTION("in the next boot") {
     auto disk = open_disk(images.lower(), *upper, kNextBootId);
     expect_success(disk->close());
-    expect_error(disk->checkpoint(true, is_cancelled), {"power was lost"});
+    expect_error(disk->checkpoint(AskedBy::kServer, is_cancelled), {"power was lost"});
     CHECK((content_of(images, shown(images.lower(), *upper, kNextBootId)) == Content::kSession));
     SECTION("a person may know better") {
       disk = open_disk(images.lower(), *upper, kNextBootId);
       expect_success(disk->close());
-      value_of(disk->checkpoint(false, is_cancelled));
+      value_of(disk->checkpoint(AskedBy::kPerson, is_cancelled));
     }
     SECTION("e2fsck says so") {
       disk = open_disk(images.lower(), *upper, kNextBootId);
@@ -260,7 +260,7 @@ TEST_CASE("Checkpoint: after power loss none by itself until the image was check
       const Le32 now(1700000000);
       expect_success(disk->write(kPlace, std::as_bytes(std::span(&now, 1))));
       expect_success(disk->close());
-      value_of(disk->checkpoint(true, is_cancelled));
+      value_of(disk->checkpoint(AskedBy::kServer, is_cancelled));
     }
   }
 }
@@ -299,7 +299,7 @@ TEST_CASE("Checkpoint: a journal that is not home yet shows the layer to readers
     expect_success(disk->close());
     failing.fail_at(number, EIO, true);
     const std::atomic<bool> is_cancelled{false};
-    (void)disk->checkpoint(false, is_cancelled);
+    (void)disk->checkpoint(AskedBy::kPerson, is_cancelled);
     disk.reset();
     if (!failing.has_failed()) {
       break;
@@ -310,7 +310,7 @@ TEST_CASE("Checkpoint: a journal that is not home yet shows the layer to readers
     }
     ++pending;
     const std::vector<std::byte> raw = raw_bytes(*upper);
-    expect_success(reader->open(true));
+    expect_success(reader->attach(Access::kReadOnly));
     CHECK((content_of(images, read_all(*reader)) == Content::kLayer));
     CHECK(raw_bytes(*upper) == raw);
   }
@@ -328,7 +328,7 @@ TEST_CASE("Checkpoint: a damaged journal is refused, not replayed", "[checkpoint
     expect_success(disk->close());
     failing.fail_at(number, EIO, true);
     const std::atomic<bool> is_cancelled{false};
-    (void)disk->checkpoint(false, is_cancelled);
+    (void)disk->checkpoint(AskedBy::kPerson, is_cancelled);
     REQUIRE(failing.has_failed());
     disk.reset();
     if (load_disk(images.lower(), *upper)->has_journal()) {
@@ -409,7 +409,7 @@ bool lose_power_at(const CheckpointImages& images, uint64_t number, bool after_a
   expect_success(disk->close());
   file.crash_after(number);
   const std::atomic<bool> is_cancelled{false};
-  (void)disk->checkpoint(false, is_cancelled);
+  (void)disk->checkpoint(AskedBy::kPerson, is_cancelled);
   disk.reset();
   const bool was_reached = file.has_crashed();
   if (after_a_kill) {

@@ -34,27 +34,27 @@ constexpr uint64_t kLabelOffset = ext2::kSuperblockOffsetBytes + 120;
 
 TEST_CASE("Clients: a checkpoint leaves the disk to a client that came first", "[clients]") {
   Server server;
-  expect_success(server.overlay->open(false));
+  expect_success(server.overlay->open(Access::kReadWrite));
   expect_success(server.overlay->disk().write(kLabelOffset, pattern(1, 8)));
   // It was decided on, and then the next client came; see AutoCheckpoint.
   server.overlay->cancel_checkpoint(true);
-  expect_success(server.overlay->open(false));
+  expect_success(server.overlay->open(Access::kReadWrite));
   const Disk* disk = &server.overlay->disk();
-  CHECK_FALSE(value_of(server.overlay->checkpoint(true)).has_value());
+  CHECK_FALSE(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
   CHECK(&server.overlay->disk() == disk);
   expect_success(server.overlay->disk().write(kLabelOffset, pattern(2, 8)));
   server.overlay->cancel_checkpoint(false);
-  CHECK(value_of(server.overlay->checkpoint(true)).has_value());
-  expect_success(server.overlay->open(true));
+  CHECK(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
+  expect_success(server.overlay->open(Access::kReadOnly));
   CHECK(read_range(server.overlay->disk(), kLabelOffset, 8) == pattern(2, 8));
   expect_success(server.overlay->close());
 }
 
 TEST_CASE("Clients: readers flush, and make no checkpoint", "[clients]") {
   Server server;
-  expect_success(server.overlay->open(true));
+  expect_success(server.overlay->open(Access::kReadOnly));
   expect_success(server.overlay->disk().flush());
-  CHECK_FALSE(value_of(server.overlay->checkpoint(true)).has_value());
+  CHECK_FALSE(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
   expect_success(server.overlay->close());
 }
 
@@ -75,7 +75,7 @@ struct CheckpointingServer : Server {
 
   void open() {
     checkpointer->client_opens();
-    expect_success(overlay->open(false));
+    expect_success(overlay->open(Access::kReadWrite));
   }
   void write(uint64_t seed) {
     expect_success(overlay->disk().write(kLabelOffset, pattern(seed, 8)));
@@ -149,7 +149,7 @@ TEST_CASE("Clients: at the end a checkpoint that is due is made at once, and onc
   server.clock.advance(seconds(10));
   server.checkpointer.reset();
   CHECK(server.made() == 1);
-  expect_success(server.overlay->open(true));
+  expect_success(server.overlay->open(Access::kReadOnly));
   CHECK(read_range(server.overlay->disk(), kLabelOffset, 8) == pattern(1, 8));
   expect_success(server.overlay->close());
 }

@@ -99,7 +99,7 @@ TEST_CASE("Stack: a layer stands on the merged image of another one", "[stack]")
   SECTION("an untouched layer") {}
   SECTION("a layer with changes") {
     auto disk = value_of(Disk::load(*plain, upper, kBootId, quiet_log()));
-    expect_success(disk->open(false));
+    expect_success(disk->attach(Access::kReadWrite));
     write_differences(
         *disk, changed_by_debugfs(*disk, {"rm /hello", "write @/small /new",
                                           "write @/large /etc/large", "rm /etc/deep/deeper/large",

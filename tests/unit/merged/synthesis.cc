@@ -217,7 +217,7 @@ void check_lower(const RealImage& image, std::initializer_list<uint64_t> more_bl
     check_layer_clean(*upper);
     {
       const auto disk = load_disk(lower, *upper);
-      expect_success(disk->open(true));
+      expect_success(disk->attach(Access::kReadOnly));
       Untouched(lower, *disk).check();
       check_merged_clean(*disk);
       CHECK(upper->count(FileOperation::kWrite) == 0);
@@ -374,7 +374,7 @@ TEST_CASE("Synthesis: a lower of 256 GiB grown to 512", "[synthesis][huge]") {
   const auto upper = value_of(PosixFile::create_temporary(image.directory().string()));
   expect_success(create_layer(*upper, lower->volume(), geometry));
   const auto disk = value_of(Disk::load(*lower, *upper, kBootId, quiet_log()));
-  expect_success(disk->open(true));
+  expect_success(disk->attach(Access::kReadOnly));
 
   // The merged image as a sparse file, by its extents.
   const auto path = image.directory() / "merged.img";

@@ -28,7 +28,7 @@ struct FaultyDisk {
     disk = value_of(Disk::load(
         *images.lower().image, faulty, kBootId,
         [this](const std::string& line) { log.push_back(line); }, clock));
-    expect_success(disk->open(false));
+    expect_success(disk->attach(Access::kReadWrite));
     upper->reset_counts();
   }
 
@@ -511,7 +511,7 @@ TEST_CASE("Disk: loading and reading write nothing", "[disk]") {
   for (const char* boot_id : {kBootId, kNextBootId}) {
     upper->reset_counts();
     const auto disk = load_disk(images.lower(), *upper, boot_id);
-    expect_success(disk->open(true));
+    expect_success(disk->attach(Access::kReadOnly));
     (void)read_all(*disk);
     expect_success(disk->close());
     for (const FileOperation kind :
@@ -536,15 +536,15 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
     expect_success(disk->write(offset + 10 * kBlock, pattern(2, kBlock)));
   }
   const auto now = load_disk(images.lower(), *upper, kBootId);
-  expect_success(now->open(true));
+  expect_success(now->attach(Access::kReadOnly));
   CHECK(read_range(*now, offset, kBlock) == pattern(1, kBlock));
   CHECK(read_range(*now, offset + 10 * kBlock, kBlock) == pattern(2, kBlock));
   const auto later = load_disk(images.lower(), *upper, kNextBootId);
-  expect_success(later->open(true));
+  expect_success(later->attach(Access::kReadOnly));
   CHECK(read_range(*later, offset, kBlock) == pattern(1, kBlock));
   CHECK(read_range(*later, offset + 10 * kBlock, kBlock) != pattern(2, kBlock));
   // A reader that comes first does not stop a writer, and sees what it does.
-  expect_success(now->open(false));
+  expect_success(now->attach(Access::kReadWrite));
   expect_success(now->write(offset + 20 * kBlock, pattern(3, kBlock)));
   CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
 }
@@ -568,11 +568,11 @@ TEST_CASE("Disk: a session that could not begin is no session, and the next clie
       FaultyFile faulty(*upper);
       const auto disk = load_disk(images.lower(), faulty);
       faulty.fail(kind, number, EIO);
-      const Result<void> first = disk->open(false);
+      const Result<void> first = disk->attach(Access::kReadWrite);
       CHECK(disk->has_session() == first.has_value());
       faulty.fail(kind, 1000000, EIO);  // not any more
       expect_success(disk->flush());
-      expect_success(disk->open(false));
+      expect_success(disk->attach(Access::kReadWrite));
       CHECK(disk->has_session());
       CHECK(read_range(*disk, place, kBlock) == written);
       expect_success(disk->write(place + kBlock, written));

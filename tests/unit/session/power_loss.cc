@@ -121,7 +121,7 @@ class Round {
     if (!disk) {
       return;
     }
-    if (const Result<void> opened = disk->open(false); !opened) {
+    if (const Result<void> opened = disk->attach(Access::kReadWrite); !opened) {
       return note_error(opened.error());
     }
     const uint64_t requests = 1 + random_() % 60;
@@ -230,7 +230,9 @@ class Round {
     }
     // A reader first; a writer must see the same.
     const bool may_write = random_() % 2 == 0;
-    if (const Result<void> opened = disk->open(!may_write); !opened) {
+    if (const Result<void> opened =
+            disk->attach(may_write ? Access::kReadWrite : Access::kReadOnly);
+        !opened) {
       return note_error(opened.error());
     }
     std::vector<std::byte> content(arena_.merged.size());
@@ -304,7 +306,7 @@ TEST_CASE("Power loss: across pages of the bitmap", "[power_loss]") {
   const Lower lower(small_image(1024));
   const auto upper = make_upper(lower, 34 * kMebibyte);
   const auto disk = load_disk(lower, *upper);
-  expect_success(disk->open(true));
+  expect_success(disk->attach(Access::kReadOnly));
   const uint64_t boundary = 32768 * 1024;  // of two pages
   const Arena arena{lower,
                     *upper,
@@ -401,7 +403,7 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
     PowerLossFile file(images.upper());
     SectorModel model(images.merged());
     const auto disk = value_of(Disk::load(*images.lower().image, file, kBootId, quiet_log()));
-    expect_success(disk->open(false));
+    expect_success(disk->attach(Access::kReadWrite));
     file.crash_after(crash);
     tell(*disk, file, steps, model);
     is_over = !file.has_crashed();
@@ -411,7 +413,7 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
     do {
       const auto left = file.lose_power(chooser);
       const auto next = load_disk(images.lower(), *left, kNextBootId);
-      expect_success(next->open(true));
+      expect_success(next->attach(Access::kReadOnly));
       const auto complaint = model.judge_after_power_loss(read_all(*next));
       INFO("crash at change " << crash << ", outcome " << count << ": " << complaint.value_or(""));
       REQUIRE_FALSE(complaint);
@@ -421,7 +423,7 @@ TEST_CASE("Power loss: every outcome of every crash of a short story", "[power_l
 
     file.restart();
     const auto next = value_of(Disk::load(*images.lower().image, file, kBootId, quiet_log()));
-    expect_success(next->open(true));
+    expect_success(next->attach(Access::kReadOnly));
     const auto complaint = model.judge_after_death(read_all(*next));
     INFO("crash at change " << crash << ": " << complaint.value_or(""));
     REQUIRE_FALSE(complaint);

@@ -38,7 +38,7 @@ BenchImages::BenchImages(uint32_t block_size_bytes)
   const BlockRange own{middle, middle + 6};
   make_own(*upper_, geometry, own, pattern(77, 6 * block_size_bytes));
   const auto disk = load_disk(lower_, *upper_);
-  expect_success(disk->open(true));
+  expect_success(disk->attach(Access::kReadOnly));
   merged_ = read_all(*disk);
 
   const GroupNumber appended(lower_.layout().group_count() + 1);

@@ -182,7 +182,10 @@ TEST_CASE("Threads: the first client comes many times at once", "[threads]") {
     std::atomic<uint64_t> good{0};
     run_threads([&](uint64_t number) {
       std::vector<std::byte> bytes(5000);
-      good += disk->open(number % 2 == 0) && disk->read(number * 100000, bytes) ? 1 : 0;
+      good += disk->attach(number % 2 == 0 ? Access::kReadOnly : Access::kReadWrite) &&
+                      disk->read(number * 100000, bytes)
+                  ? 1
+                  : 0;
     });
     CHECK(good == kThreads);
   }
@@ -275,7 +278,7 @@ TEST_CASE("Threads: what one of them flushed survives a power loss", "[threads]"
     RandomChooser chooser(random);
     const auto left = file.lose_power(chooser);
     const auto next = load_disk(images.lower(), *left, kNextBootId);
-    expect_success(next->open(true));
+    expect_success(next->attach(Access::kReadOnly));
     uint64_t wrong = 0;
     for (const auto& stamper : stampers) {
       wrong += stamper->wrong_sectors(*next, images.merged());

@@ -102,7 +102,7 @@ std::unique_ptr<Disk> load_disk(const Lower& lower, WritableFile& upper, const s
 std::unique_ptr<Disk> open_disk(const Lower& lower, WritableFile& upper, const std::string& boot_id,
                                 Clock& clock) {
   std::unique_ptr<Disk> disk = load_disk(lower, upper, boot_id, clock);
-  expect_success(disk->open(false));
+  expect_success(disk->attach(Access::kReadWrite));
   return disk;
 }
 

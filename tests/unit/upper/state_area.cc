@@ -105,7 +105,7 @@ Outcome try_upper(const Lower& lower, MemoryFile& upper) {
     CHECK_THAT(disk.error().message, Catch::Contains("upper.img"));
     return Outcome::kRefused;
   }
-  const Result<void> opened = (*disk)->open(true);
+  const Result<void> opened = (*disk)->attach(Access::kReadOnly);
   if (!opened) {
     CHECK_THAT(opened.error().message, Catch::Contains("upper.img"));
     return Outcome::kRefused;
