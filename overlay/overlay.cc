@@ -23,62 +23,125 @@ Result<void> Overlay::open_lower() {
 // An existing upper is opened and checked; of one that is not there yet only
 // the size is settled.
 Result<void> Overlay::open_upper() {
-  if (!options_.upper_path.empty()) {
-    auto opened = PosixFile::open(options_.upper_path, FileLock::kExclusive);
-    if (opened) {
-      upper_file_ = std::move(*opened);
-      UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(*upper_file_));
-      return is_foreign ? open_foreign() : load_disk();
-    }
-    if (opened.error().error_number == EBUSY) {
-      const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
-      if (again && (*again)->is_same_file(*lower_file_)) {
-        return invalid("{}: is given as the lower and as the upper", options_.upper_path);
-      }
-    }
-    if (opened.error().error_number != ENOENT) {
-      return Failure(std::move(opened).error());
-    }
-    UNIONFS_TRY(check_directory_of(options_.upper_path));
+  if (options_.upper_path.empty()) {
+    return expect_upper();
   }
+  auto opened = PosixFile::open(options_.upper_path, FileLock::kExclusive);
+  if (opened) {
+    UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(**opened));
+    if (is_foreign) {
+      return open_foreign(std::move(*opened));
+    }
+    state_ = ClosedUpper{std::move(*opened)};
+    return load();
+  }
+  if (opened.error().error_number == EBUSY) {
+    const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
+    if (again && (*again)->is_same_file(*lower_file_)) {
+      return invalid("{}: is given as the lower and as the upper", options_.upper_path);
+    }
+  }
+  if (opened.error().error_number != ENOENT) {
+    return Failure(std::move(opened).error());
+  }
+  UNIONFS_TRY(check_directory_of(options_.upper_path));
+  return expect_upper();
+}
+
+// Also proves that the lower can be grown, before a client comes.
+Result<void> Overlay::expect_upper() {
   const uint64_t wanted =
       options_.size_bytes.value_or(Geometry::default_size_bytes(lower_->layout()));
-  // Also proves that the lower can be grown, before a client comes.
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
   size_bytes_ = geometry.size_bytes();
+  state_ = NoUpper{};
   return {};
 }
 
 // Made elsewhere: imported at the first client; until then only looked at.
-Result<void> Overlay::open_foreign() {
-  foreign_file_ = std::move(upper_file_);
-  UNIONFS_ASSIGN(foreign_, ForeignTree::open(*foreign_file_));
+Result<void> Overlay::open_foreign(std::unique_ptr<PosixFile> file) {
+  UNIONFS_ASSIGN(auto tree, ForeignTree::open(*file));
   uint64_t wanted = 0;
   if (options_.size_bytes) {
     wanted = *options_.size_bytes;
   } else {
-    UNIONFS_ASSIGN(wanted, foreign_merged_size(lower_->volume(), *foreign_));
+    UNIONFS_ASSIGN(wanted, foreign_merged_size(lower_->volume(), tree));
   }
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
   size_bytes_ = geometry.size_bytes();
+  state_ = ForeignUpper{std::move(file), std::move(tree)};
   return {};
 }
 
-// After a failure there is no disk, and the next client tries anew.
-Result<void> Overlay::load_disk() {
-  disk_.reset();
-  larger_.reset();
+// ---- from state to state -------------------------------------------------------
+
+Result<void> Overlay::make_upper(Access access) {
+  // What only readers ask for goes with them.
+  const Keeping keeping = access == Access::kReadOnly   ? Keeping::kForReaders
+                          : options_.upper_path.empty() ? Keeping::kTemporary
+                                                        : Keeping::kNamed;
+  UNIONFS_ASSIGN(auto file, create_file(keeping));
+  Result<void> filled = fill_and_publish(*file, keeping);
+  if (!filled && !file->is_published()) {
+    return filled;
+  }
+  auto* foreign = std::get_if<ForeignUpper>(&state_);
+  ClosedUpper made{std::move(file), keeping};
+  if (foreign != nullptr && keeping == Keeping::kForReaders) {
+    made.foreign = std::move(foreign->file);
+  }
+  state_ = std::move(made);
+  return filled;
+}
+
+Result<std::unique_ptr<PosixFile>> Overlay::create_file(Keeping keeping) const {
+  const auto* foreign = std::get_if<ForeignUpper>(&state_);
+  switch (keeping) {
+    case Keeping::kForReaders:
+      if (foreign != nullptr && !options_.temporary_directory.empty()) {
+        break;  // it takes all of the upper's files, too much for memory
+      }
+      return PosixFile::create_in_memory();
+    case Keeping::kTemporary:
+      break;
+    case Keeping::kNamed: {
+      if (foreign == nullptr) {
+        return PosixFile::create_for(options_.upper_path);
+      }
+      UNIONFS_TRY(foreign->file->make_writable());  // it is to be replaced
+      UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
+      return PosixFile::create_for(path);
+    }
+  }
+  return PosixFile::create_temporary(options_.temporary_directory);
+}
+
+Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
+  const auto* foreign = std::get_if<ForeignUpper>(&state_);
+  if (foreign == nullptr) {
+    UNIONFS_TRY(create_layer(file, lower_->volume(), geometry));
+    return file.publish();
+  }
+  UNIONFS_TRY(import_upper(file, {*lower_, foreign->tree, geometry, boot_id_, options_.log,
+                                  options_.progress, *options_.clock}));
+  return keeping == Keeping::kNamed ? file.publish_over(*foreign->file) : Result<void>();
+}
+
+Result<void> Overlay::load() {
+  auto& upper = std::get<ClosedUpper>(state_);
+  UNIONFS_TRY(upper.file->sync_name());
   UNIONFS_ASSIGN(auto disk,
-                 Disk::load(*lower_, *upper_file_, boot_id_, options_.log, *options_.clock));
-  UNIONFS_ASSIGN(larger_, larger_than(*disk));
-  size_bytes_ = larger_ ? larger_->size_bytes() : disk->geometry().size_bytes();
-  disk_ = std::move(disk);
+                 Disk::load(*lower_, *upper.file, boot_id_, options_.log, *options_.clock));
+  UNIONFS_ASSIGN(auto larger, larger_than(*disk, *upper.file));
+  size_bytes_ = larger ? larger->size_bytes() : disk->geometry().size_bytes();
+  state_ = LoadedUpper{std::move(upper), std::move(disk), std::move(larger)};
   return {};
 }
 
 // An upper keeps its size; a larger one asked for makes it grow at the first
 // client that may write, if it has no session.
-Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
+Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk, const PosixFile& file) const {
   if (!options_.size_bytes) {
     return std::optional<Geometry>();
   }
@@ -91,114 +154,91 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk) {
   }
   if (wanted.block_count < geometry.merged().block_count) {
     return invalid("{}: has a merged size of {} bytes; it cannot be shrunk to {} bytes",
-                   upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
+                   file.name(), geometry.size_bytes(), wanted.size_bytes());
   }
   UNIONFS_TRY(disk.attach(Access::kReadOnly));  // only to look at its session
   if (disk.session_block_count() > 0) {
     return invalid(
         "{}: has a session, so it cannot be grown from {} to {} bytes now; turn the "
         "session into a layer first: unionfs-img checkpoint",
-        upper_file_->name(), geometry.size_bytes(), wanted.size_bytes());
+        file.name(), geometry.size_bytes(), wanted.size_bytes());
   }
   UNIONFS_ASSIGN(Geometry larger, Geometry::grow(lower_->volume(), wanted.size_bytes()));
   return std::optional<Geometry>(std::move(larger));
 }
 
-// What only readers ask for goes with them.
-Result<void> Overlay::create_upper_file(Access access) {
-  is_upper_for_readers_ = access == Access::kReadOnly;
-  if (is_upper_for_readers_ && foreign_ && !options_.temporary_directory.empty()) {
-    // All of the upper's files, too much for memory.
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
-  } else if (is_upper_for_readers_) {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_in_memory());
-  } else if (options_.upper_path.empty()) {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_temporary(options_.temporary_directory));
-  } else if (foreign_) {
-    UNIONFS_TRY(foreign_file_->make_writable());  // it is to be replaced
-    UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_for(path));
-  } else {
-    UNIONFS_ASSIGN(upper_file_, PosixFile::create_for(options_.upper_path));
+Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
+  PosixFile& file = *loaded.upper.file;
+  if (access == Access::kReadOnly) {
+    if (loaded.larger) {
+      return invalid("{}: cannot be grown by a server that only reads", file.name());
+    }
+    return true;
   }
-  return {};
+  if (loaded.upper.keeping == Keeping::kForReaders) {
+    return invalid(
+        "the first client only read, so there is no upper to write to; restart the "
+        "server");
+  }
+  UNIONFS_TRY(file.make_writable());
+  if (loaded.disk->has_journal()) {
+    UNIONFS_TRY(loaded.disk->finish_checkpoint());
+    take_disk();
+    return false;
+  }
+  if (loaded.larger) {
+    const Geometry larger = std::move(*loaded.larger);
+    // Also after a failure the upper is looked at anew: it may be committed.
+    UNIONFS_TRY(take_disk()->grow(larger));
+    return false;
+  }
+  return true;
 }
 
-Result<void> Overlay::create_upper(Access access) {
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
-  UNIONFS_TRY(create_upper_file(access));
-  if (!foreign_) {
-    UNIONFS_TRY(create_layer(*upper_file_, lower_->volume(), geometry));
-    return upper_file_->publish();
-  }
-  UNIONFS_TRY(import_upper(*upper_file_, {*lower_, *foreign_, geometry, boot_id_, options_.log,
-                                          options_.progress, *options_.clock}));
-  if (access == Access::kReadWrite) {
-    Result<void> published = upper_file_->publish_over(*foreign_file_);
-    if (upper_file_->is_published()) {
-      foreign_.reset();
-      foreign_file_.reset();
-    }
-    return published;
-  }
-  return {};
+std::unique_ptr<Disk> Overlay::take_disk() {
+  auto& loaded = std::get<LoadedUpper>(state_);
+  std::unique_ptr<Disk> disk = std::move(loaded.disk);
+  state_ = ClosedUpper(std::move(loaded.upper));
+  return disk;
 }
+
+// ---- for clients, and between them -----------------------------------------------
 
 Result<void> Overlay::open(Access access) {
-  const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (upper_file_ == nullptr) {
-    if (Result<void> created = create_upper(access); !created) {
-      if (upper_file_ != nullptr && !upper_file_->is_published()) {
-        upper_file_.reset();  // the next client tries anew
+  const std::lock_guard<std::mutex> guard(mutex_);
+  while (true) {
+    if (auto* loaded = std::get_if<LoadedUpper>(&state_)) {
+      UNIONFS_ASSIGN(const bool is_ready, make_ready(*loaded, access));
+      if (is_ready) {
+        return loaded->disk->attach(access);
       }
-      return created;
+    } else if (std::holds_alternative<ClosedUpper>(state_)) {
+      UNIONFS_TRY(load());
+    } else {
+      UNIONFS_TRY(make_upper(access));
     }
   }
-  if (disk_ == nullptr) {
-    UNIONFS_TRY(upper_file_->sync_name());
-    UNIONFS_TRY(load_disk());
-  }
-  if (access == Access::kReadWrite) {
-    if (is_upper_for_readers_) {
-      return invalid(
-          "the first client only read, so there is no upper to write to; restart the "
-          "server");
-    }
-    UNIONFS_TRY(upper_file_->make_writable());
-    if (disk_->has_journal()) {
-      UNIONFS_TRY(disk_->finish_checkpoint());
-      UNIONFS_TRY(load_disk());
-    }
-    if (larger_) {
-      const Geometry larger = *larger_;
-      const Result<void> grown = disk_->grow(larger);
-      UNIONFS_TRY(load_disk());  // also after a failure: it may be committed
-      UNIONFS_TRY(grown);
-    }
-  } else if (larger_) {
-    return invalid("{}: cannot be grown by a server that only reads", upper_file_->name());
-  }
-  return disk_->attach(access);
 }
 
 Result<std::optional<CheckpointFigures>> Overlay::checkpoint(AskedBy asked_by) {
-  const std::lock_guard<std::mutex> guard(open_mutex_);
-  const bool is_kept = !options_.upper_path.empty();
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto* loaded = std::get_if<LoadedUpper>(&state_);
   // A client may have come between the decision and the lock: the disk is its.
-  if (is_cancelled_.load() || disk_ == nullptr || !is_kept || !disk_->has_session()) {
+  if (is_cancelled_.load() || loaded == nullptr || loaded->upper.keeping != Keeping::kNamed ||
+      !loaded->disk->has_session()) {
     return std::optional<CheckpointFigures>();
   }
   // Whatever happens from here on, the disk is loaded anew.
-  std::unique_ptr<Disk> disk = std::move(disk_);
+  std::unique_ptr<Disk> disk = take_disk();
   if (Result<void> closed = disk->close(); !closed) {
-    if (disk->has_failed()) {
-      disk_ = std::move(disk);  // every request fails until a restart
+    if (disk->has_failed()) {  // every request fails until a restart
+      state_ = LoadedUpper{std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}};
     }
     return Failure(std::move(closed).error());
   }
   Result<CheckpointFigures> figures = disk->checkpoint(asked_by, is_cancelled_);
   disk.reset();
-  UNIONFS_TRY(load_disk());
+  UNIONFS_TRY(load());
   if (!figures) {
     return Failure(std::move(figures).error());
   }
@@ -206,7 +246,9 @@ Result<std::optional<CheckpointFigures>> Overlay::checkpoint(AskedBy asked_by) {
 }
 
 Result<void> Overlay::close() {
-  return disk_ != nullptr ? disk_->close() : Result<void>();
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto* loaded = std::get_if<LoadedUpper>(&state_);
+  return loaded != nullptr ? loaded->disk->close() : Result<void>();
 }
 
 }  // namespace unionfs

@@ -2,6 +2,24 @@
 //
 // From two paths to a disk: opening, locking and checking the images, and
 // making an upper where there is none.  The disk itself is overlay/disk.h.
+//
+// What is known of the upper is one of four states:
+//
+//     NoUpper    ForeignUpper           prepare() begins in one of these, or, with
+//        |            |                 an upper of ours, in the two below
+//        +-----+------+
+//              | make_upper()           at the first client
+//              v
+//         ClosedUpper <------------+    a file that is an upper of ours
+//              | load()            | take_disk()
+//              v                   |
+//         LoadedUpper -------------+    before its bytes change other than by a
+//                                       session: a journal is brought home, the upper
+//                                       grows, a session becomes the layer
+//
+// An error leaves the state from which the next client tries again.  The disk of a
+// LoadedUpper may have failed, because a sync did; then it stays, and so do its errors,
+// until the server is started again.
 #ifndef UNIONFS_OVERLAY_OVERLAY_H
 #define UNIONFS_OVERLAY_OVERLAY_H
 
@@ -10,6 +28,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <variant>
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
@@ -31,11 +50,12 @@ struct OverlayOptions {
 };
 
 // prepare() locks and checks without writing a byte; the first open() decides
-// whether anything will ever be written.  open() is thread-safe.
+// whether anything will ever be written.  open(), close() and checkpoint() are thread-safe.
 class Overlay {
  public:
   static Result<std::unique_ptr<Overlay>> prepare(OverlayOptions options);
 
+  // Of the merged image, from prepare() on.
   uint64_t size_bytes() const { return size_bytes_; }
 
   // For each client, after the fork.  Makes the upper if there is none: the
@@ -49,37 +69,66 @@ class Overlay {
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
-  // Only after a successful open().
-  Disk& disk() { return *disk_; }
+  // Only after a successful open(), until the last client has gone.
+  Disk& disk() { return *std::get_if<LoadedUpper>(&state_)->disk; }
 
  private:
+  // How long an upper's file lives.
+  enum class Keeping {
+    kNamed,       // it has the name that was asked for
+    kTemporary,   // as long as the server
+    kForReaders,  // the same, and nobody may write
+  };
+
+  // There is none; its size is settled.
+  struct NoUpper {};
+  // Made elsewhere, and waits to be imported.
+  struct ForeignUpper {
+    std::unique_ptr<PosixFile> file;
+    ForeignTree tree;
+  };
+  // An upper of ours, which is not looked into.
+  struct ClosedUpper {
+    std::unique_ptr<PosixFile> file;
+    Keeping keeping = Keeping::kNamed;
+    std::unique_ptr<PosixFile> foreign = nullptr;  // what it was imported from; stays locked
+  };
+  // The same with a disk, which may have to grow first.
+  struct LoadedUpper {
+    ClosedUpper upper;
+    std::unique_ptr<Disk> disk;
+    std::optional<Geometry> larger;
+  };
+
   explicit Overlay(OverlayOptions options) : options_(std::move(options)) {}
 
   Result<void> open_lower();
+  // The first state.
   Result<void> open_upper();
-  Result<void> open_foreign();
-  Result<void> load_disk();
-  // What the disk has to grow to, if anything.
-  Result<std::optional<Geometry>> larger_than(Disk& disk);
-  Result<void> create_upper(Access access);
-  Result<void> create_upper_file(Access access);
+  Result<void> expect_upper();
+  Result<void> open_foreign(std::unique_ptr<PosixFile> file);
+  // NoUpper or ForeignUpper -> ClosedUpper; after an error the same, or ClosedUpper when
+  // the file has got its name.
+  Result<void> make_upper(Access access);
+  Result<std::unique_ptr<PosixFile>> create_file(Keeping keeping) const;
+  Result<void> fill_and_publish(PosixFile& file, Keeping keeping);
+  // ClosedUpper -> LoadedUpper; after an error the same.
+  Result<void> load();
+  Result<std::optional<Geometry>> larger_than(Disk& disk, const PosixFile& file) const;
+  // Whether the disk can be attached to.  If not, it was made so: LoadedUpper -> ClosedUpper.
+  Result<bool> make_ready(LoadedUpper& loaded, Access access);
+  // LoadedUpper -> ClosedUpper.
+  std::unique_ptr<Disk> take_disk();
 
   OverlayOptions options_;
   std::string boot_id_;
   uint64_t size_bytes_ = 0;
   std::unique_ptr<PosixFile> lower_file_;
   std::unique_ptr<LowerImage> lower_;
-
-  std::mutex open_mutex_;                  // guards what follows while clients come
-  std::unique_ptr<PosixFile> upper_file_;  // nullptr until there is one
-  bool is_upper_for_readers_ = false;      // in memory or temporary, gone with them
-  // An upper made elsewhere, until it was imported; a server that only reads
-  // keeps it, and serves a temporary one.
-  std::unique_ptr<PosixFile> foreign_file_;
-  std::optional<ForeignTree> foreign_;
-  std::unique_ptr<Disk> disk_;
-  std::optional<Geometry> larger_;  // what it has to grow to
   std::atomic<bool> is_cancelled_{false};
+
+  std::mutex mutex_;  // guards state_ while clients come
+  std::variant<NoUpper, ForeignUpper, ClosedUpper, LoadedUpper> state_;
 };
 
 }  // namespace unionfs
