@@ -47,15 +47,16 @@ void AutoCheckpoint::run() {
 }
 
 void AutoCheckpoint::checkpoint_now() {
-  Result<std::optional<CheckpointFigures>> result = std::optional<CheckpointFigures>();
+  CheckpointResult result = std::optional<CheckpointFigures>();
   try {
     result = overlay_.checkpoint(AskedBy::kServer);
-  } catch (const std::exception& exception) {  // no memory for the layer
-    result = invalid("{}", exception.what());
+  } catch (const std::exception& exception) {  // no memory to open the upper again
+    result = tl::unexpected(CheckpointFailure{Error{ErrorKind::kSystem, ENOMEM, exception.what()},
+                                              Commitment::kUnknown});
   }
   if (!result) {
-    if (result.error().error_number != ECANCELED) {
-      log_(fmt::format("no checkpoint: {}; nothing is lost", result.error().message));
+    if (result.error().error.error_number != ECANCELED) {
+      log_(describe(result.error()));
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;

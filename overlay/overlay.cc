@@ -1,10 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/overlay.h"
 
+#include <exception>
+
 #include "overlay/changes/import.h"
 #include "overlay/upper/layer_create.h"
 
 namespace unionfs {
+
+std::string describe(const CheckpointFailure& failure) {
+  const std::string& message = failure.error.message;
+  switch (failure.commitment) {
+    case Commitment::kNone:
+      return fmt::format("no checkpoint: {}; nothing is lost", message);
+    case Commitment::kCommitted:
+      return fmt::format("checkpoint: {}; but it is committed, and its layer is served", message);
+    case Commitment::kUnknown:
+      break;
+  }
+  return fmt::format("checkpoint: {}; the next opening shows whether it is committed", message);
+}
 
 Result<std::unique_ptr<Overlay>> Overlay::prepare(OverlayOptions options) {
   std::unique_ptr<Overlay> overlay(new Overlay(std::move(options)));
@@ -220,7 +235,7 @@ Result<void> Overlay::open(Access access) {
   }
 }
 
-Result<std::optional<CheckpointFigures>> Overlay::checkpoint(AskedBy asked_by) {
+CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto* loaded = std::get_if<LoadedUpper>(&state_);
   // A client may have come between the decision and the lock: the disk is its.
@@ -234,15 +249,37 @@ Result<std::optional<CheckpointFigures>> Overlay::checkpoint(AskedBy asked_by) {
     if (disk->has_failed()) {  // every request fails until a restart
       state_ = LoadedUpper{std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}};
     }
-    return Failure(std::move(closed).error());
+    return tl::unexpected(CheckpointFailure{std::move(closed).error(), Commitment::kNone});
   }
-  Result<CheckpointFigures> figures = disk->checkpoint(asked_by, is_cancelled_);
+  const uint64_t session_number = disk->state_area().session_number;
+  Result<CheckpointFigures> figures = CheckpointFigures{};
+  try {
+    figures = disk->checkpoint(asked_by, is_cancelled_);
+  } catch (const std::exception& exception) {  // no memory for the layer
+    figures = invalid("{}", exception.what());
+  }
   disk.reset();
-  UNIONFS_TRY(load());
-  if (!figures) {
-    return Failure(std::move(figures).error());
+  return load_after_checkpoint(session_number, std::move(figures));
+}
+
+// Each checkpoint begins the session of the next number, so that tells what counts now.
+CheckpointResult Overlay::load_after_checkpoint(uint64_t session_number,
+                                                Result<CheckpointFigures> figures) {
+  Result<void> loaded = load();
+  if (figures && loaded) {
+    return std::optional<CheckpointFigures>(*figures);
   }
-  return std::optional<CheckpointFigures>(*figures);
+  if (figures) {
+    return tl::unexpected(CheckpointFailure{std::move(loaded).error(), Commitment::kCommitted});
+  }
+  CheckpointFailure failure{std::move(figures).error(), Commitment::kNone};
+  if (!loaded) {
+    failure.error.message += fmt::format("; then: {}", loaded.error().message);
+    failure.commitment = Commitment::kUnknown;
+  } else if (disk().state_area().session_number != session_number) {
+    failure.commitment = Commitment::kCommitted;
+  }
+  return tl::unexpected(std::move(failure));
 }
 
 Result<void> Overlay::close() {

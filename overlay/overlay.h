@@ -49,6 +49,28 @@ struct OverlayOptions {
   Clock* clock = &steady_clock();  // of the session and of the progress; outlives the overlay
 };
 
+// Whether a checkpoint that failed has made the layer all the same.
+enum class Commitment {
+  kNone,       // no: the session is as it was
+  kCommitted,  // yes: the new layer is what is served from now on
+  kUnknown,    // the upper could not be opened again: whoever opens it next will see
+};
+
+struct CheckpointFailure {
+  Error error;
+  Commitment commitment = Commitment::kNone;
+};
+
+// One line for the log: what has failed, and what became of the session.
+std::string describe(const CheckpointFailure& failure);
+
+// No figures where there was nothing to do.
+class [[nodiscard]] CheckpointResult
+    : public tl::expected<std::optional<CheckpointFigures>, CheckpointFailure> {
+ public:
+  using expected::expected;
+};
+
 // prepare() locks and checks without writing a byte; the first open() decides
 // whether anything will ever be written.  open(), close() and checkpoint() are thread-safe.
 class Overlay {
@@ -64,8 +86,9 @@ class Overlay {
   // After the last client: see Disk::close().
   Result<void> close();
   // Between clients: turns the session into the layer; nothing when there is no
-  // session, or when it is cancelled already.  On an error nothing is lost.
-  Result<std::optional<CheckpointFigures>> checkpoint(AskedBy asked_by);
+  // session, or when it is cancelled already.  On an error nothing is lost: the
+  // session is there, or the layer that was made of it.
+  CheckpointResult checkpoint(AskedBy asked_by);
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
@@ -119,6 +142,9 @@ class Overlay {
   Result<bool> make_ready(LoadedUpper& loaded, Access access);
   // LoadedUpper -> ClosedUpper.
   std::unique_ptr<Disk> take_disk();
+  // ClosedUpper -> LoadedUpper, after a checkpoint of this session that ended so.
+  CheckpointResult load_after_checkpoint(uint64_t session_number,
+                                         Result<CheckpointFigures> figures);
 
   OverlayOptions options_;
   std::string boot_id_;

@@ -43,9 +43,12 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
   const auto figures = overlay->checkpoint(AskedBy::kPerson);
   UNIONFS_TRY(overlay->close());
   if (!figures) {
-    return Failure(Error{figures.error().kind, figures.error().error_number,
-                         fmt::format("{}: the session cannot become a layer: {}", arguments.upper,
-                                     figures.error().message)});
+    Error error = figures.error().error;
+    error.message = figures.error().commitment == Commitment::kNone
+                        ? fmt::format("{}: the session cannot become a layer: {}", arguments.upper,
+                                      error.message)
+                        : fmt::format("{}: {}", arguments.upper, describe(figures.error()));
+    return Failure(std::move(error));
   }
   if (arguments.as_json) {
     Json json{{"upper", arguments.upper}, {"done", figures->has_value()}, {"imported", is_import}};

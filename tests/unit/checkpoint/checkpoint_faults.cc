@@ -129,6 +129,7 @@ bool fail_one(const CheckpointImages& images, uint64_t number, int error_number,
   std::unique_ptr<Disk> disk = open_disk(images.lower(), failing);
   expect_success(disk->close());
   failing.fail_at(number, error_number, stays);
+  const uint64_t session_number = disk->state_area().session_number;
   const std::atomic<bool> is_cancelled{false};
   const auto result = disk->checkpoint(AskedBy::kPerson, is_cancelled);
   disk.reset();
@@ -143,6 +144,10 @@ bool fail_one(const CheckpointImages& images, uint64_t number, int error_number,
     CHECK(has_failed);
     CHECK(result.error().error_number == error_number);
   }
+  // Overlay tells by it whether a checkpoint that failed is committed.
+  const bool is_next =
+      load_disk(images.lower(), *left)->state_area().session_number != session_number;
+  CHECK(is_next == (content == Content::kLayer));
   // In the same process, or in the next boot: the work can be done after all.
   for (const char* boot_id : {kBootId, kNextBootId}) {
     const auto again = upper->clone();

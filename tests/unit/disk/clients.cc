@@ -30,6 +30,15 @@ struct Server {
 // The label, which a checkpoint takes over as it is.
 constexpr uint64_t kLabelOffset = ext2::kSuperblockOffsetBytes + 120;
 
+// Whether a checkpoint was made, where none must fail.
+bool makes_checkpoint(Overlay& overlay) {
+  const CheckpointResult result = overlay.checkpoint(AskedBy::kServer);
+  if (!result) {
+    FAIL(describe(result.error()));
+  }
+  return result->has_value();
+}
+
 }  // namespace
 
 TEST_CASE("Clients: a checkpoint leaves the disk to a client that came first", "[clients]") {
@@ -40,11 +49,11 @@ TEST_CASE("Clients: a checkpoint leaves the disk to a client that came first", "
   server.overlay->cancel_checkpoint(true);
   expect_success(server.overlay->open(Access::kReadWrite));
   const Disk* disk = &server.overlay->disk();
-  CHECK_FALSE(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
+  CHECK_FALSE(makes_checkpoint(*server.overlay));
   CHECK(&server.overlay->disk() == disk);
   expect_success(server.overlay->disk().write(kLabelOffset, pattern(2, 8)));
   server.overlay->cancel_checkpoint(false);
-  CHECK(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
+  CHECK(makes_checkpoint(*server.overlay));
   expect_success(server.overlay->open(Access::kReadOnly));
   CHECK(read_range(server.overlay->disk(), kLabelOffset, 8) == pattern(2, 8));
   expect_success(server.overlay->close());
@@ -54,8 +63,28 @@ TEST_CASE("Clients: readers flush, and make no checkpoint", "[clients]") {
   Server server;
   expect_success(server.overlay->open(Access::kReadOnly));
   expect_success(server.overlay->disk().flush());
-  CHECK_FALSE(value_of(server.overlay->checkpoint(AskedBy::kServer)).has_value());
+  CHECK_FALSE(makes_checkpoint(*server.overlay));
   expect_success(server.overlay->close());
+}
+
+TEST_CASE("Clients: a failed checkpoint says what became of the session", "[clients]") {
+  Server server;
+  expect_success(server.overlay->open(Access::kReadWrite));
+  // The magic number: this is no file system any more.
+  constexpr uint64_t kMagicOffset = ext2::kSuperblockOffsetBytes + 56;
+  expect_success(server.overlay->disk().write(kMagicOffset, pattern(1, 2)));
+  const CheckpointResult result = server.overlay->checkpoint(AskedBy::kServer);
+  REQUIRE_FALSE(result);
+  CHECK((result.error().commitment == Commitment::kNone));
+  CHECK_THAT(describe(result.error()),
+             Catch::StartsWith("no checkpoint: ") && Catch::EndsWith("; nothing is lost"));
+  // What is committed must not be called none.
+  const Error error{ErrorKind::kSystem, EIO, "upper.img: cannot write"};
+  for (const Commitment commitment : {Commitment::kCommitted, Commitment::kUnknown}) {
+    CHECK_THAT(describe({error, commitment}),
+               Catch::StartsWith("checkpoint: upper.img: cannot write") &&
+                   Catch::Contains("committed") && !Catch::Contains("no checkpoint"));
+  }
 }
 
 namespace {
