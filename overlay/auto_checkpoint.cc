@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/auto_checkpoint.h"
 
+#include <utility>
+
 namespace unionfs {
 namespace {
 
@@ -9,7 +11,12 @@ constexpr std::chrono::seconds kGrace(1);
 
 }  // namespace
 
-void AutoCheckpoint::start() {
+void AutoCheckpoint::start(LeftSession left_session) {
+  if (left_session == LeftSession::kLayer) {
+    // What fails here is told to the first client.
+    has_left_session_ = overlay_.has_left_session().value_or(false);
+    due_at_ = has_left_session_ ? clock_.now() + kGrace : Clock::kNever;
+  }
   thread_ = std::thread(&AutoCheckpoint::run, this);
 }
 
@@ -49,7 +56,10 @@ void AutoCheckpoint::run() {
 void AutoCheckpoint::checkpoint_now() {
   CheckpointResult result = std::optional<CheckpointFigures>();
   try {
-    result = overlay_.checkpoint(AskedBy::kServer);
+    const Result<void> taken =
+        std::exchange(has_left_session_, false) ? overlay_.take_left_session() : Result<void>();
+    result = taken ? overlay_.checkpoint(AskedBy::kServer)
+                   : tl::unexpected(CheckpointFailure{taken.error(), Commitment::kNone});
   } catch (const std::exception& exception) {  // no memory to open the upper again
     result = tl::unexpected(CheckpointFailure{Error{ErrorKind::kSystem, ENOMEM, exception.what()},
                                               Commitment::kUnknown});

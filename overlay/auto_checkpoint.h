@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Checkpoints by itself: some time after the last client has gone, and at the
-// end.
+// end.  A session that an earlier server has left is layered in the same way, even
+// when no client comes.
 #ifndef UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
 #define UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
 
@@ -16,6 +17,10 @@
 
 namespace unionfs {
 
+// What to do with a session that an earlier server has left, because it was killed or was
+// told to make no checkpoints, when no client comes that may write.
+enum class LeftSession { kKeep, kLayer };
+
 // Thread-safe, but for start() and finish().  The overlay outlives it.
 class AutoCheckpoint {
  public:
@@ -25,8 +30,8 @@ class AutoCheckpoint {
       : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)), clock_(clock) {}
   ~AutoCheckpoint() { stop(); }
 
-  // After the fork.
-  void start();
+  // After the fork, and before the first client.
+  void start(LeftSession left_session);
   // For each client: before Overlay::open(), and after it has gone.  A client
   // that comes stops a checkpoint that has not been committed.
   void client_opens();
@@ -51,6 +56,8 @@ class AutoCheckpoint {
   // When to make a checkpoint, because the last client has gone.  Guarded by mutex_.
   Clock::TimePoint due_at_ = Clock::kNever;
   bool has_to_stop_ = false;  // guarded by mutex_
+  // Until the first checkpoint was tried.  Of start(), the thread, and then finish().
+  bool has_left_session_ = false;
 };
 
 }  // namespace unionfs

@@ -150,7 +150,7 @@ Result<void> Overlay::load() {
                  Disk::load(*lower_, *upper.file, boot_id_, options_.log, *options_.clock));
   UNIONFS_ASSIGN(auto larger, larger_than(*disk, *upper.file));
   size_bytes_ = larger ? larger->size_bytes() : disk->geometry().size_bytes();
-  state_ = LoadedUpper{std::move(upper), std::move(disk), std::move(larger)};
+  state_ = LoadedUpper{std::move(upper), std::move(disk), std::move(larger), false};
   return {};
 }
 
@@ -225,6 +225,7 @@ Result<void> Overlay::open(Access access) {
     if (auto* loaded = std::get_if<LoadedUpper>(&state_)) {
       UNIONFS_ASSIGN(const bool is_ready, make_ready(*loaded, access));
       if (is_ready) {
+        loaded->has_readers |= access == Access::kReadOnly;
         return loaded->disk->attach(access);
       }
     } else if (std::holds_alternative<ClosedUpper>(state_)) {
@@ -233,6 +234,34 @@ Result<void> Overlay::open(Access access) {
       UNIONFS_TRY(make_upper(access));
     }
   }
+}
+
+// Where the disk has to grow it has no session, and in a journal it is a layer already.
+Overlay::LoadedUpper* Overlay::loaded_with_session() {
+  auto* loaded = std::get_if<LoadedUpper>(&state_);
+  const bool may_have_one = loaded != nullptr && loaded->upper.keeping == Keeping::kNamed &&
+                            !loaded->larger && !loaded->disk->has_journal();
+  return may_have_one ? loaded : nullptr;
+}
+
+Result<bool> Overlay::has_left_session() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const LoadedUpper* loaded = loaded_with_session();
+  if (loaded == nullptr) {
+    return false;
+  }
+  UNIONFS_TRY(loaded->disk->attach(Access::kReadOnly));
+  return loaded->disk->session_block_count() > 0;
+}
+
+Result<void> Overlay::take_left_session() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const LoadedUpper* loaded = loaded_with_session();
+  if (loaded == nullptr || loaded->has_readers) {
+    return {};
+  }
+  UNIONFS_TRY(loaded->upper.file->make_writable());
+  return loaded->disk->attach(Access::kReadWrite);
 }
 
 CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
@@ -247,7 +276,7 @@ CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
   std::unique_ptr<Disk> disk = take_disk();
   if (Result<void> closed = disk->close(); !closed) {
     if (disk->has_failed()) {  // every request fails until a restart
-      state_ = LoadedUpper{std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}};
+      state_ = LoadedUpper{std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}, false};
     }
     return tl::unexpected(CheckpointFailure{std::move(closed).error(), Commitment::kNone});
   }

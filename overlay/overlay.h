@@ -89,6 +89,11 @@ class Overlay {
   // session, or when it is cancelled already.  On an error nothing is lost: the
   // session is there, or the layer that was made of it.
   CheckpointResult checkpoint(AskedBy asked_by);
+  // Whether an earlier server has left a session.  Before the first client; writes nothing.
+  Result<bool> has_left_session();
+  // Makes that session this server's, as a client that may write does, so that checkpoint()
+  // finds it.  Does nothing when a client has read, because the disk is its.
+  Result<void> take_left_session();
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
@@ -121,6 +126,7 @@ class Overlay {
     ClosedUpper upper;
     std::unique_ptr<Disk> disk;
     std::optional<Geometry> larger;
+    bool has_readers = false;  // a client was there that only reads
   };
 
   explicit Overlay(OverlayOptions options) : options_(std::move(options)) {}
@@ -138,6 +144,8 @@ class Overlay {
   // ClosedUpper -> LoadedUpper; after an error the same.
   Result<void> load();
   Result<std::optional<Geometry>> larger_than(Disk& disk, const PosixFile& file) const;
+  // A named upper's, if it is loaded and may have a session.
+  LoadedUpper* loaded_with_session();
   // Whether the disk can be attached to.  If not, it was made so: LoadedUpper -> ClosedUpper.
   Result<bool> make_ready(LoadedUpper& loaded, Access access);
   // LoadedUpper -> ClosedUpper.

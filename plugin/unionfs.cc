@@ -17,6 +17,7 @@
 
 #include "overlay/auto_checkpoint.h"
 #include "overlay/overlay.h"
+#include "plugin/server_options.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -27,6 +28,7 @@ using unionfs::AutoCheckpoint;
 using unionfs::ByteSpan;
 using unionfs::ConstByteSpan;
 using unionfs::Error;
+using unionfs::LeftSession;
 using unionfs::Overlay;
 using unionfs::OverlayOptions;
 using unionfs::Result;
@@ -166,7 +168,9 @@ int unionfs_after_fork() {
     checkpointer = std::make_unique<AutoCheckpoint>(
         *overlay, options.log,
         [](const std::string& message) { nbdkit_debug("%s", message.c_str()); });
-    checkpointer->start();
+    // nbdkit says that it only reads when a client comes, but none may come.
+    checkpointer->start(unionfs::may_server_be_read_only() ? LeftSession::kKeep
+                                                           : LeftSession::kLayer);
     return {};
   });
 }

@@ -458,6 +458,28 @@ rule_readers_leave_a_session() {
     expect_own_inodes 2
 }
 
+rule_left_session_without_a_client() {
+    usual_lower
+    change() { echo x >"$1/b/x"; }
+    session change # with checkpoint=never
+    local before
+    before=$(sha256sum <"$upper")
+    NBDKIT_FLAGS=(-r)
+    serve merged "$lower" "$upper"
+    sleep 2
+    stop_server merged
+    NBDKIT_FLAGS=()
+    [ "$before" = "$(sha256sum <"$upper")" ] || fail "a server that only reads wrote"
+    dump_merged before
+    serve merged "$lower" "$upper"
+    stop_server merged
+    copy_layer
+    expect_own_inodes 2
+    dump_merged after
+    same_files "$WORK/before.full" "$WORK/after.full" "the checkpoint changed the tree"
+    compare_to_plain after
+}
+
 rule_reformatted() {
     usual_lower
     format() { mke2fs -q -F -t ext2 -b 4096 "$1" >/dev/null 2>&1; }

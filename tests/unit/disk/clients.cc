@@ -15,12 +15,19 @@ namespace {
 constexpr uint32_t kBlock = 1024;
 
 struct Server {
-  Server() {
+  Server() { start(); }
+
+  void start() {
     OverlayOptions options;
     options.lower_path = small_image(kBlock).path();
     options.upper_path = scratch.path() / "upper.img";
     options.log = quiet_log();
     overlay = value_of(Overlay::prepare(options));
+  }
+  // The server dies.  Another one over the same files finds its session.
+  void restart() {
+    overlay.reset();
+    start();
   }
 
   ScratchDirectory scratch;
@@ -95,11 +102,26 @@ using std::chrono::seconds;
 // A server with checkpoint=auto whose time the test makes.
 struct CheckpointingServer : Server {
   CheckpointingServer() {
+    start_checkpointer(LeftSession::kLayer);
+    clock.await_idle();
+  }
+
+  void start_checkpointer(LeftSession left_session) {
     checkpointer = std::make_unique<AutoCheckpoint>(
         *overlay, [this](const std::string& line) { refusals.push_back(line); },
         [this](const std::string& line) { figures.push_back(line); }, clock);
-    checkpointer->start();
-    clock.await_idle();
+    checkpointer->start(left_session);
+  }
+  // Dies with a session in which the label was written by this seed.
+  void restart_with_session(uint64_t seed, LeftSession left_session) {
+    open();
+    write(seed);
+    checkpointer.reset();
+    restart();
+    start_checkpointer(left_session);
+  }
+  bool has_label(uint64_t seed) {
+    return read_range(overlay->disk(), kLabelOffset, 8) == pattern(seed, 8);
   }
 
   void open() {
@@ -181,4 +203,66 @@ TEST_CASE("Clients: at the end a checkpoint that is due is made at once, and onc
   expect_success(server.overlay->open(Access::kReadOnly));
   CHECK(read_range(server.overlay->disk(), kLabelOffset, 8) == pattern(1, 8));
   expect_success(server.overlay->close());
+}
+
+TEST_CASE("Clients: a session that was left is layered without a client", "[clients]") {
+  CheckpointingServer server;
+  server.restart_with_session(1, LeftSession::kLayer);
+  CHECK(server.clock.await_deadline() == seconds(1));
+  CHECK(server.made() == 0);
+  server.clock.advance(seconds(1));
+  server.clock.await_idle();
+  CHECK(server.made() == 1);
+  // There is none any more.
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
+  server.restart();
+  CHECK_FALSE(value_of(server.overlay->has_left_session()));
+  expect_success(server.overlay->open(Access::kReadOnly));
+  CHECK(server.has_label(1));
+}
+
+TEST_CASE("Clients: a session that was left is layered at the end, too", "[clients]") {
+  CheckpointingServer server;
+  server.restart_with_session(1, LeftSession::kLayer);
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
+}
+
+TEST_CASE("Clients: a session that was left stays where a server only reads", "[clients]") {
+  CheckpointingServer server;
+  server.restart_with_session(1, LeftSession::kKeep);
+  server.clock.await_idle();
+  server.checkpointer->finish();
+  CHECK(server.made() == 0);
+  // Also where it is only seen by the client that comes.
+  server.restart();
+  server.start_checkpointer(LeftSession::kLayer);
+  server.checkpointer->client_opens();
+  expect_success(server.overlay->open(Access::kReadOnly));
+  CHECK(server.has_label(1));
+  server.checkpointer->client_closed();
+  server.clock.await_deadline();
+  server.clock.advance(seconds(1));
+  server.clock.await_idle();
+  server.checkpointer->finish();
+  CHECK(server.made() == 0);
+  server.restart();
+  CHECK(value_of(server.overlay->has_left_session()));
+}
+
+TEST_CASE("Clients: a session that was left goes on with a client that comes", "[clients]") {
+  CheckpointingServer server;
+  server.restart_with_session(1, LeftSession::kLayer);
+  server.clock.await_deadline();
+  server.open();
+  CHECK(server.has_label(1));
+  server.write(2);
+  server.clock.await_idle();
+  server.clock.advance(seconds(10));
+  server.clock.await_idle();
+  CHECK(server.made() == 0);
+  server.checkpointer->client_closed();
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
 }
