@@ -9,6 +9,7 @@
 #include "fsparse/inode.h"
 #include "overlay/upper/layer.h"
 #include "overlay/upper/layer_groups.h"
+#include "overlay/upper/lower_identity.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/upper/opened_upper.h"
 
+#include "overlay/upper/lower_identity.h"
 #include "overlay/upper/upper_state.h"
 
 namespace unionfs {

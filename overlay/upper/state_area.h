@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "fsparse/volume.h"
+#include "fsparse/superblock.h"
 #include "overlay/geometry/geometry.h"
 #include "overlay/host/file.h"
 #include "overlay/upper/upper_format.h"
@@ -81,12 +81,6 @@ upper_format::Header encode_header(const StateArea& area, const Geometry& geomet
 Result<void> write_header(ByteSink& upper, upper_format::Header raw, uint64_t generation);
 // Both for this area, whose generation is raised.
 Result<void> write_state_header(WritableFile& upper, StateArea& area, const Geometry& geometry);
-
-// What a lower is recognized by.
-Result<upper_format::LowerIdentity> identity_of(const Volume& lower);
-bool is_same_lower(const upper_format::LowerIdentity& a, const upper_format::LowerIdentity& b);
-// One line for messages: UUID, size, last write, hash.
-std::string describe(const upper_format::LowerIdentity& identity);
 
 }  // namespace unionfs
 

@@ -3,6 +3,7 @@
 // unionfs-img info: what an upper is, what it holds, what could become of it.
 #include <fmt/ranges.h>
 
+#include "overlay/upper/lower_identity.h"
 #include "overlay/upper/upper_facts.h"
 #include "tools/command_line/common.h"
 
