@@ -32,8 +32,8 @@ struct MergedFeatures {
 
 using upper_format::TranslatedKind;
 
-// An own block whose bytes in the layer differ from the merged bytes, or must
-// stay as they are while a session writes.
+// A block whose bytes in the layer differ from the merged bytes, or must stay as
+// they are while a session writes.  It is own, unless its kind is kXattrCount.
 struct TranslatedBlock {
   BlockNumber block;
   InodeNumber inode;
@@ -77,7 +77,7 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables);
 // Checks every number against the merged image's layout.
 Result<LayerTables> read_layer_tables(const Image& upper, FileRange range, const Layout& merged);
 
-// Immutable while a session is open; then thread-safe.
+// Immutable, so thread-safe.
 class Layer {
  public:
   // Takes the ext2 part of the upper, whose geometry must be the merged one.
