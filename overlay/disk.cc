@@ -76,6 +76,7 @@ Result<void> Disk::show_to_readers() {
 // It has begun when writing_ is set; whatever fails before, the next client tries all of
 // it anew, and who only reads goes on as before.
 Result<void> Disk::begin_session() {
+  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
   const uint32_t flags = area_.flags;
   Result<std::unique_ptr<Writing>> prepared = prepare_session();
   if (!prepared) {
@@ -104,7 +105,7 @@ Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
     area_.flags |= kFlagUnproven;
   }
   area_.flags |= kFlagInUse;
-  UNIONFS_TRY(write_state_header(upper_file_, area_, geometry()));
+  UNIONFS_TRY(write_state_header(upper_file_, area_));
   if (Result<void> synced = upper_file_.sync(); !synced) {
     // The host may have dropped what the last server wrote and did not flush.
     writing->stamp->clear();
@@ -130,7 +131,7 @@ Result<void> Disk::close() {
   session.stop();
   UNIONFS_TRY(session.flush());
   area_.flags &= ~kFlagInUse;
-  UNIONFS_TRY(write_state_header(upper_file_, area_, geometry()));
+  UNIONFS_TRY(write_state_header(upper_file_, area_));
   return session.sync();
 }
 
@@ -198,7 +199,20 @@ bool Disk::has_session() const {
   return writing_ != nullptr && !writing_->bitmap->is_empty();
 }
 
+Result<void> Disk::finish_checkpoint() {
+  UNIONFS_TRY(check_may_write(upper_file_.name(), journal_area_));
+  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
+  return finish_journal(upper_file_, journal_area_);
+}
+
+Result<void> Disk::finish_checkpoint() {
+  UNIONFS_TRY(check_may_write(upper_file_.name(), layer_->journal_area()));
+  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
+  return finish_journal(upper_file_, layer_->journal_area());
+}
+
 Result<void> Disk::grow(const Geometry& larger) {
+  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
   return grow_layer(*layer_, upper_file_, area_, larger);
 }
 

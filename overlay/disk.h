@@ -89,7 +89,7 @@ class Disk {
   // Whether a checkpoint was committed but not brought home.  Such a disk can
   // only be read; finish_checkpoint() mends that.
   bool has_journal() const { return layer_->has_journal(); }
-  Result<void> finish_checkpoint() { return finish_journal(upper_file_, layer_->journal_area()); }
+  Result<void> finish_checkpoint();
   // Whether there is anything that checkpoint() could turn into a layer; false
   // unless attach(Access::kReadWrite) was called.
   bool has_session() const;

@@ -51,9 +51,8 @@ uint64_t missing_to(uint64_t wanted, uint64_t got) {
 
 Result<bool> ForeignTree::is_foreign(const Image& image) {
   UNIONFS_ASSIGN(const Superblock superblock, Superblock::read(image, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(const std::optional<uint64_t> state_offset,
-                 state_offset_of(image.name(), superblock.raw()));
-  if (state_offset) {
+  UNIONFS_ASSIGN(const auto mark, mark_of(image.name(), superblock.raw()));
+  if (mark) {
     return false;
   }
   UNIONFS_ASSIGN(const bool is_ours, has_state_area(image, superblock.layout()));

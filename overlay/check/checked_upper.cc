@@ -42,10 +42,11 @@ class Repairer {
 
  private:
   Result<void> stage_groups() {
+    ext2::Superblock superblock = from_.upper.superblock().raw();
+    renew_mark(superblock);
     return write_layer_groups(
         stage_, from_.geometry, found_.walked_blocks().bits(), found_.own_inodes().bits(),
-        [this](GroupNumber group) { return found_.directories_in(group); },
-        from_.upper.superblock().raw());
+        [this](GroupNumber group) { return found_.directories_in(group); }, superblock);
   }
 
   Result<void> stage_inodes() {
@@ -134,6 +135,7 @@ class Repairer {
     const std::vector<std::byte> bytes = encode_layer_tables(tables_);
     StateArea area = from_.area;
     StateArea next = area;
+    next.version = upper_format::kVersion;
     ++next.session_number;
     next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes), bytes.size()};
     next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
@@ -144,9 +146,9 @@ class Repairer {
                            {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
                             area.layer_tables, area.translated_blocks},
                            next.end(),
-                           encode_header(next, from_.geometry)};
+                           encode_header(next)};
     UNIONFS_ASSIGN(const FileRange journal, write_journal(upper_, plan));
-    UNIONFS_TRY(commit_journal(upper_, area, from_.geometry, journal));
+    UNIONFS_TRY(commit_journal(upper_, area, journal));
     return replay_journal(upper_, area);
   }
 

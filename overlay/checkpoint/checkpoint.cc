@@ -11,7 +11,7 @@ Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableF
                                           const std::atomic<bool>& is_cancelled) {
   UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled));
   UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan(is_cancelled)));
-  UNIONFS_TRY(commit_journal(upper, area, layer.geometry(), journal));
+  UNIONFS_TRY(commit_journal(upper, area, journal));
   if (Result<void> home = replay_journal(upper, area); !home) {
     Error error = std::move(home).error();
     error.message += " (the new layer is committed; the next opening brings it home)";

@@ -81,6 +81,7 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
       plan_state_area(larger, encoded.size(), tables.translated.size(), upper.size_bytes());
   next.session_number = area.session_number + 1;
   next.flags = area.flags;
+  next.features = area.features;
   next.lower = area.lower;
 
   StagedFile stage(upper);
@@ -95,14 +96,14 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
   UNIONFS_TRY(stage.write(next.layer_tables.offset, encoded));
 
   const JournalPlan plan{
-      stage, {{area.offset, area.end() - area.offset}}, next.end(), encode_header(next, larger)};
+      stage, {{area.offset, area.end() - area.offset}}, next.end(), encode_header(next)};
   UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, plan));
   // The new place has a header that names the journal before anything leads to it.
   StateArea waiting = next;
   waiting.journal = journal;
-  UNIONFS_TRY(write_header(upper, encode_header(waiting, larger), area.generation + 1));
+  UNIONFS_TRY(write_header(upper, encode_header(waiting), area.generation + 1));
   UNIONFS_TRY(upper.sync());
-  UNIONFS_TRY(commit_journal(upper, area, geometry, journal));
+  UNIONFS_TRY(commit_journal(upper, area, journal));
   return replay_journal(upper, area);
 }
 

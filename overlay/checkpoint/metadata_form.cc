@@ -75,6 +75,7 @@ Result<void> form_superblock(const LayerSources& from, const MergedFeatures& fea
   formed.s_first_meta_bg = old.s_first_meta_bg;
   formed.s_overhead_clusters = old.s_overhead_clusters;
   formed.s_jnl_blocks = old.s_jnl_blocks;  // the mark
+  renew_mark(formed);
   uint64_t free_blocks = 0;
   uint64_t free_inodes = 0;
   for (uint32_t number = 0; number < from.layout().group_count(); ++number) {

@@ -12,6 +12,7 @@ namespace {
 StateArea next_area(const StateArea& area, const Layout& merged, uint64_t tables_bytes,
                     uint64_t translated_count) {
   StateArea next = area;
+  next.version = upper_format::kVersion;
   ++next.session_number;
   next.flags = area.flags & ~upper_format::kFlagUnproven;
   next.journal = {};
@@ -95,7 +96,7 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
 
 JournalPlan NextLayer::plan(const std::atomic<bool>& is_cancelled) const {
   const StateArea& area = layer_->area();
-  return {stage_, punches_, area.end(), encode_header(area, layer_->geometry()), &is_cancelled};
+  return {stage_, punches_, area.end(), encode_header(area), &is_cancelled};
 }
 
 }  // namespace unionfs

@@ -199,16 +199,15 @@ Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan) {
   const uint64_t size_bytes = upper.size_bytes();
   Result<FileRange> journal = write_at_end(upper, plan);
   if (!journal) {
-    // Where it failed for want of space, the client must not miss it too.
+    // If it failed because the host's disk is full, the client needs the space.
     (void)upper.resize(size_bytes);
   }
   return journal;
 }
 
-Result<void> commit_journal(WritableFile& upper, StateArea& area, const Geometry& geometry,
-                            const FileRange& journal) {
+Result<void> commit_journal(WritableFile& upper, StateArea& area, const FileRange& journal) {
   area.journal = journal;
-  UNIONFS_TRY(write_state_header(upper, area, geometry));
+  UNIONFS_TRY(write_state_header(upper, area));
   return upper.sync();
 }
 
@@ -230,9 +229,9 @@ Result<void> replay_journal(WritableFile& upper, const StateArea& area) {
 }
 
 Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
-  // What goes home lies where the session is; that may be lost only when the journal
-  // counts in its stead. Both are written again, for after a failed sync the host
-  // takes what it has for durable.
+  // What goes home overwrites the session, so the journal must count before that.
+  // Header and superblock are written once more because after a failed sync the host
+  // takes what it has in its cache for durable, and would not write it.
   const uint64_t slot = area.generation % format::kHeaderSlots;
   const uint64_t header_offset = area.offset + slot * format::kPageBytes;
   UNIONFS_ASSIGN(const auto header, read_structure<format::Header>(upper, header_offset));
@@ -247,7 +246,7 @@ Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
 Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area) {
   Reader reader(upper, area);
   UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
-  // What would be punched means nothing to the new layer, so it may stay.
+  // The ranges to punch mean nothing to the new layer, so they may stay.
   UNIONFS_TRY(reader.visit(
       [](FileRange) -> Result<void> { return {}; },
       [&](uint64_t offset, ConstByteSpan bytes) { return stage.write(offset, bytes); }));

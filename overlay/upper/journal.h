@@ -33,18 +33,18 @@ struct JournalPlan {
 Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan);
 // Commits it by a header, durably.  `area` is the one that counts so far; it
 // gains the journal.
-Result<void> commit_journal(WritableFile& upper, StateArea& area, const Geometry& geometry,
-                            const FileRange& journal);
+Result<void> commit_journal(WritableFile& upper, StateArea& area, const FileRange& journal);
 
-// Brings a journal home and retires it, whose commit and mark are durable; may be
-// repeated after a crash at any point.  The upper's header must be read anew afterwards.
+// Brings a journal home and retires it.  Its commit and the mark that leads to it
+// must be durable.  May be repeated after a crash at any point.  Afterwards the upper's
+// header must be read anew.
 Result<void> replay_journal(WritableFile& upper, const StateArea& area);
-// The same for a journal that was found: its commit may have been seen in the host's
-// cache alone.
+// The same for a journal that was found when the upper was opened: perhaps the host
+// has its commit in the cache alone, so that is written once more first.
 Result<void> finish_journal(WritableFile& upper, const StateArea& area);
 
-// Puts the committed journal on a stage, header and all, for those who may not
-// write.
+// Puts the committed journal on a stage, its header too, because a reader may not
+// write it home.
 Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area);
 
 }  // namespace unionfs

@@ -174,7 +174,7 @@ class LayerCreator {
   Result<void> write_header() {
     UNIONFS_ASSIGN(area_.lower, identity_of(lower_));
     area_.session_number = 1;
-    return write_state_header(upper_, area_, geometry_);
+    return write_state_header(upper_, area_);
   }
 
   WritableFile& upper_;

@@ -146,6 +146,7 @@ class Decoder {
           ascending("inode of a translated block", raw.inode, 1, merged_.inode_count() + 1));
       UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
       UNIONFS_TRY(ascending("level of a translated block", raw.level, 0, kMaxLevel + 1));
+      UNIONFS_TRY(ascending("reserved word of a translated block", raw.reserved, 0, 1));
       least = raw.block + uint64_t{1};
       tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode), raw.file_block,
                                     static_cast<TranslatedKind>(raw.kind), raw.level});

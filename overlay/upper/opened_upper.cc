@@ -45,21 +45,21 @@ Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) 
 Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
   const std::string& name = upper.name();
   UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
-  const StateHeader& header = state.header;
+  const StateArea& area = state.area;
   UNIONFS_ASSIGN(const auto identity, identity_of(below));
-  if (!is_same_lower(header.area.lower, identity)) {
-    return invalid("{}: belongs to another lower ({}), not to {} ({})", name,
-                   describe(header.area.lower), below.name(), describe(identity));
+  if (!is_same_lower(area.lower, identity)) {
+    return invalid("{}: belongs to another lower ({}), not to {} ({})", name, describe(area.lower),
+                   below.name(), describe(identity));
   }
   UNIONFS_ASSIGN(Geometry grown,
-                 Geometry::grow(below, header.merged_block_count * header.block_size_bytes));
+                 Geometry::grow(below, area.merged_block_count * area.block_size_bytes));
   auto geometry = std::make_shared<const Geometry>(std::move(grown));
-  UNIONFS_TRY(check_sections(name, header, *geometry));
+  UNIONFS_TRY(check_sections(name, area, *geometry));
   UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
   UNIONFS_TRY(check_same_geometry(volume, *geometry));
   UNIONFS_ASSIGN(LayerTables tables,
-                 read_layer_tables(*state.file, header.area.layer_tables, geometry->merged()));
-  return OpenedUpper{state.file,          std::move(state.stage), state.journal_area, header.area,
+                 read_layer_tables(*state.file, area.layer_tables, geometry->merged()));
+  return OpenedUpper{state.file,          std::move(state.stage), state.journal_area, area,
                      std::move(geometry), std::move(volume),      std::move(tables)};
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/upper/state_area.h"
 
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace unionfs {
@@ -63,33 +65,145 @@ Result<format::Header> newest_header(const ReadableFile& upper, uint64_t state_o
   return *newest;
 }
 
+void append_unknown(std::vector<std::string>& names, uint32_t word, char letter) {
+  for (int bit = 0; bit < 32; ++bit) {
+    if ((word >> bit & 1) != 0) {
+      names.push_back(fmt::format("FEATURE_{}{}", letter, bit));
+    }
+  }
+}
+
+StateFeatures features_of(const format::Header& raw) {
+  return {raw.feature_compat, raw.feature_incompat, raw.feature_ro_compat, raw.reserved};
+}
+
+bool is_known_version(uint32_t version) {
+  return version >= format::kOldestVersion && version <= format::kVersion;
+}
+
+// The bytes of the header that must be zero.  An unknown feature without which one
+// can read may use the reserved ones.
+std::span<const uint8_t> unused_bytes_of(const format::Header& raw) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&raw);
+  if (raw.version == format::kOldestVersion) {
+    return {bytes + offsetof(format::Header, feature_compat), bytes + sizeof(raw)};
+  }
+  const bool has_unknown = (raw.feature_compat & ~format::kKnownCompat) != 0 ||
+                           (raw.feature_ro_compat & ~format::kKnownRoCompat) != 0;
+  return has_unknown ? std::span<const uint8_t>() : std::span<const uint8_t>(raw.reserved);
+}
+
+// Refuses what a later program may have put there.
+Result<void> check_known(const std::string& name, const format::Header& raw) {
+  if (!is_known_version(raw.version)) {
+    return unsupported("{}: state area: version {} is not known (this is version {})", name,
+                       raw.version, format::kVersion);
+  }
+  if ((raw.flags & ~format::kKnownFlags) != 0) {
+    return unsupported("{}: state area: unknown flags {:#x}", name,
+                       raw.flags & ~format::kKnownFlags);
+  }
+  StateFeatures unknown;
+  unknown.incompat =
+      raw.version == format::kOldestVersion ? 0 : raw.feature_incompat & ~format::kKnownIncompat;
+  if (unknown.incompat != 0) {
+    return unsupported("{}: state area: needs features that are not known: {}", name,
+                       fmt::join(names_of(unknown), ", "));
+  }
+  const std::span<const uint8_t> unused = unused_bytes_of(raw);
+  const auto used = std::find_if(unused.begin(), unused.end(), [](uint8_t b) { return b != 0; });
+  if (used != unused.end()) {
+    return unsupported("{}: state area: reserved byte {:#x} of the header is {:#x}, not 0", name,
+                       sizeof(raw) - (unused.end() - used), *used);
+  }
+  return {};
+}
+
+// Mark and header are of one version, except that a journal brings the mark
+// home before the header.
+Result<void> check_versions(const std::string& name, const format::Header& raw,
+                            const StateMark& mark) {
+  const bool is_on_the_way = raw.journal.length != 0 && mark.version > raw.version;
+  if (mark.version != raw.version && !is_on_the_way) {
+    return corrupt("{}: state area: is of version {}, but the superblock's mark of version {}",
+                   name, raw.version, mark.version);
+  }
+  return {};
+}
+
+StateArea decode(const format::Header& raw) {
+  StateArea area;
+  area.offset = raw.state_offset;
+  area.version = raw.version;
+  area.features = features_of(raw);
+  area.generation = raw.generation;
+  area.session_number = raw.session_number;
+  area.flags = raw.flags;
+  area.merged_block_count = raw.merged_block_count;
+  area.block_size_bytes = raw.block_size_bytes;
+  area.lower = raw.lower;
+  area.durable_bitmap = decode(raw.durable_bitmap);
+  area.live_bitmap = decode(raw.live_bitmap);
+  area.fixed_blocks = decode(raw.fixed_blocks);
+  area.layer_tables = decode(raw.layer_tables);
+  area.translated_blocks = decode(raw.translated_blocks);
+  area.journal = decode(raw.journal);
+  return area;
+}
+
+Result<void> check_places(const ReadableFile& upper, const StateArea& area) {
+  uint64_t least = area.offset + format::kSectionsOffset;
+  for (const NamedSection& section : {NamedSection{"durable bitmap", area.durable_bitmap},
+                                      NamedSection{"live bitmap", area.live_bitmap},
+                                      NamedSection{"fixed blocks", area.fixed_blocks},
+                                      NamedSection{"layer tables", area.layer_tables},
+                                      NamedSection{"translated blocks", area.translated_blocks}}) {
+    UNIONFS_TRY(check_section(upper, section, least));
+  }
+  if (area.journal.length != 0) {
+    UNIONFS_TRY(check_section(upper, {"journal", area.journal}, least));
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
-                                                const ext2::Superblock& superblock) {
+std::vector<std::string> names_of(const StateFeatures& features) {
+  std::vector<std::string> names;
+  append_unknown(names, features.compat, 'C');
+  append_unknown(names, features.incompat, 'I');
+  append_unknown(names, features.ro_compat, 'R');
+  return names;
+}
+
+Result<std::optional<StateMark>> mark_of(const std::string& name,
+                                         const ext2::Superblock& superblock) {
   format::Mark mark;
   std::memcpy(&mark, superblock.s_jnl_blocks.data(), sizeof(mark));
   if (mark.magic != format::kMarkMagic) {
-    return std::optional<uint64_t>();
+    return std::optional<StateMark>();
   }
-  if (mark.version != format::kVersion) {
+  if (!is_known_version(mark.version)) {
     return unsupported("{}: superblock: the mark's version {} is not known (this is version {})",
                        name, mark.version, format::kVersion);
   }
-  return std::optional<uint64_t>(mark.state_offset.value());
+  if (mark.reserved != 0) {
+    return unsupported("{}: superblock: the mark's reserved word is {:#x}, not 0", name,
+                       mark.reserved);
+  }
+  return std::optional<StateMark>({mark.state_offset, mark.version});
 }
 
-Result<uint64_t> required_state_offset_of(const std::string& name,
-                                          const ext2::Superblock& superblock) {
-  UNIONFS_ASSIGN(const auto state_offset, state_offset_of(name, superblock));
-  if (!state_offset) {
+Result<StateMark> required_mark_of(const std::string& name, const ext2::Superblock& superblock) {
+  UNIONFS_ASSIGN(const auto mark, mark_of(name, superblock));
+  if (!mark) {
     return unsupported(
         "{}: is an ext2 image without a state area, so not an upper made by this "
         "program; to import it, serve it once to a client that may write, or run: "
         "unionfs-img checkpoint -b LOWER {}",
         name, name);
   }
-  return *state_offset;
+  return *mark;
 }
 
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset) {
@@ -98,6 +212,12 @@ void set_mark(ext2::Superblock& superblock, uint64_t state_offset) {
   mark.state_offset = state_offset;
   mark.version = format::kVersion;
   std::memcpy(static_cast<void*>(superblock.s_jnl_blocks.data()), &mark, sizeof(mark));
+}
+
+void renew_mark(ext2::Superblock& superblock) {
+  format::Mark mark;
+  std::memcpy(&mark, superblock.s_jnl_blocks.data(), sizeof(mark));
+  set_mark(superblock, mark.state_offset);
 }
 
 uint64_t bitmap_size_bytes(const Geometry& geometry) {
@@ -109,6 +229,8 @@ StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
   StateArea area;
   area.offset =
       round_up(std::max(geometry.size_bytes(), least_offset), format::kStateAlignmentBytes);
+  area.merged_block_count = geometry.merged().block_count;
+  area.block_size_bytes = geometry.merged().block_size_bytes;
   uint64_t next = area.offset + format::kSectionsOffset;
   const auto place = [&next](uint64_t length) {
     const FileRange range{next, length};
@@ -124,73 +246,58 @@ StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
   return area;
 }
 
-Result<StateHeader> read_state_header(const ReadableFile& upper, uint64_t state_offset) {
+Result<StateArea> read_state_area(const ReadableFile& upper, const StateMark& mark) {
+  const uint64_t state_offset = mark.state_offset;
   if (state_offset % format::kPageBytes != 0 || state_offset > upper.size_bytes() ||
       upper.size_bytes() - state_offset < format::kSectionsOffset) {
     return corrupt("{}: is cut short: its state area belongs at offset {}, but it is {} bytes long",
                    upper.name(), state_offset, upper.size_bytes());
   }
   UNIONFS_ASSIGN(const format::Header raw, newest_header(upper, state_offset));
-  if (raw.version != format::kVersion) {
-    return unsupported("{}: state area: version {} is not known (this is version {})", upper.name(),
-                       raw.version, format::kVersion);
-  }
+  UNIONFS_TRY(check_known(upper.name(), raw));
   if (raw.state_offset != state_offset) {
     return corrupt("{}: state area at {} says that it lies at {}", upper.name(), state_offset,
                    raw.state_offset);
   }
-  StateHeader header;
-  header.merged_block_count = raw.merged_block_count;
-  header.block_size_bytes = raw.block_size_bytes;
-  StateArea& area = header.area;
-  area.offset = state_offset;
-  area.generation = raw.generation;
-  area.session_number = raw.session_number;
-  area.flags = raw.flags;
-  area.lower = raw.lower;
-  area.durable_bitmap = decode(raw.durable_bitmap);
-  area.live_bitmap = decode(raw.live_bitmap);
-  area.fixed_blocks = decode(raw.fixed_blocks);
-  area.layer_tables = decode(raw.layer_tables);
-  area.translated_blocks = decode(raw.translated_blocks);
-  area.journal = decode(raw.journal);
-  uint64_t least = state_offset + format::kSectionsOffset;
-  for (const NamedSection& section : {NamedSection{"durable bitmap", area.durable_bitmap},
-                                      NamedSection{"live bitmap", area.live_bitmap},
-                                      NamedSection{"fixed blocks", area.fixed_blocks},
-                                      NamedSection{"layer tables", area.layer_tables},
-                                      NamedSection{"translated blocks", area.translated_blocks}}) {
-    UNIONFS_TRY(check_section(upper, section, least));
-  }
-  if (area.journal.length != 0) {
-    UNIONFS_TRY(check_section(upper, {"journal", area.journal}, least));
-  }
-  return header;
+  UNIONFS_TRY(check_versions(upper.name(), raw, mark));
+  const StateArea area = decode(raw);
+  UNIONFS_TRY(check_places(upper, area));
+  return area;
 }
 
-Result<void> check_merged_size(const std::string& name, const StateHeader& header,
-                               const Layout& upper) {
-  if (header.block_size_bytes != upper.block_size_bytes ||
-      header.merged_block_count != upper.block_count) {
-    return corrupt(
-        "{}: state area: is for {} blocks of {} bytes, but the superblock says {} of "
-        "{} bytes",
-        name, header.merged_block_count, header.block_size_bytes, upper.block_count,
-        upper.block_size_bytes);
-  }
-  if (header.area.offset < upper.size_bytes()) {
-    return corrupt("{}: state area: lies at {}, inside the image of {} bytes", name,
-                   header.area.offset, upper.size_bytes());
+Result<void> check_may_write(const std::string& name, const StateArea& area) {
+  StateFeatures unknown;
+  unknown.ro_compat = area.features.ro_compat & ~format::kKnownRoCompat;
+  if (unknown.ro_compat != 0) {
+    return unsupported(
+        "{}: state area: can only be read, with -r, because it has features that are not known: {}",
+        name, fmt::join(names_of(unknown), ", "));
   }
   return {};
 }
 
-Result<void> check_sections(const std::string& name, const StateHeader& header,
+Result<void> check_merged_size(const std::string& name, const StateArea& area,
+                               const Layout& upper) {
+  if (area.block_size_bytes != upper.block_size_bytes ||
+      area.merged_block_count != upper.block_count) {
+    return corrupt(
+        "{}: state area: is for {} blocks of {} bytes, but the superblock says {} of "
+        "{} bytes",
+        name, area.merged_block_count, area.block_size_bytes, upper.block_count,
+        upper.block_size_bytes);
+  }
+  if (area.offset < upper.size_bytes()) {
+    return corrupt("{}: state area: lies at {}, inside the image of {} bytes", name, area.offset,
+                   upper.size_bytes());
+  }
+  return {};
+}
+
+Result<void> check_sections(const std::string& name, const StateArea& area,
                             const Geometry& geometry) {
   const Layout& merged = geometry.merged();
   const uint64_t bitmap = bitmap_size_bytes(geometry);
   const uint64_t fixed = geometry.fixed_block_count() * merged.block_size_bytes;
-  const StateArea& area = header.area;
   if (area.durable_bitmap.length != bitmap || area.live_bitmap.length != bitmap ||
       area.fixed_blocks.length != fixed) {
     return corrupt(
@@ -202,15 +309,15 @@ Result<void> check_sections(const std::string& name, const StateHeader& header,
   return {};
 }
 
-format::Header encode_header(const StateArea& area, const Geometry& geometry) {
+format::Header encode_header(const StateArea& area) {
   format::Header raw = {};
   raw.magic = format::kHeaderMagic;
-  raw.version = format::kVersion;
+  raw.version = area.version;
   raw.flags = area.flags;
   raw.state_offset = area.offset;
   raw.session_number = area.session_number;
-  raw.merged_block_count = static_cast<uint32_t>(geometry.merged().block_count);
-  raw.block_size_bytes = geometry.merged().block_size_bytes;
+  raw.merged_block_count = static_cast<uint32_t>(area.merged_block_count);
+  raw.block_size_bytes = area.block_size_bytes;
   raw.lower = area.lower;
   raw.durable_bitmap = encode(area.durable_bitmap);
   raw.live_bitmap = encode(area.live_bitmap);
@@ -218,6 +325,10 @@ format::Header encode_header(const StateArea& area, const Geometry& geometry) {
   raw.layer_tables = encode(area.layer_tables);
   raw.translated_blocks = encode(area.translated_blocks);
   raw.journal = encode(area.journal);
+  raw.feature_compat = area.features.compat;
+  raw.feature_incompat = area.features.incompat;
+  raw.feature_ro_compat = area.features.ro_compat;
+  raw.reserved = area.features.bytes;
   return raw;
 }
 
@@ -229,9 +340,9 @@ Result<void> write_header(ByteSink& upper, format::Header raw, uint64_t generati
                      std::as_bytes(std::span(&raw, 1)));
 }
 
-Result<void> write_state_header(WritableFile& upper, StateArea& area, const Geometry& geometry) {
+Result<void> write_state_header(WritableFile& upper, StateArea& area) {
   ++area.generation;
-  return write_header(upper, encode_header(area, geometry), area.generation);
+  return write_header(upper, encode_header(area), area.generation);
 }
 
 }  // namespace unionfs

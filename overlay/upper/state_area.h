@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fsparse/superblock.h"
 #include "overlay/geometry/geometry.h"
@@ -22,12 +23,29 @@ struct FileRange {
   uint64_t end() const { return offset + length; }
 };
 
+// The feature words of the header, and the bytes that features which are not
+// known keep there.  All zero in version 1.
+struct StateFeatures {
+  uint32_t compat = 0;
+  uint32_t incompat = 0;
+  uint32_t ro_compat = 0;
+  std::array<uint8_t, sizeof(upper_format::Header::reserved)> bytes = {};
+};
+
+// Each bit by its name.  A bit that this program does not know is "FEATURE_C5",
+// "FEATURE_I5" or "FEATURE_R5": word and number of the bit, as e2fsprogs say it.
+std::vector<std::string> names_of(const StateFeatures& features);
+
 // The header, decoded.
 struct StateArea {
-  uint64_t offset = 0;  // of the state area in the upper
+  uint64_t offset = 0;                        // of the state area in the upper
+  uint32_t version = upper_format::kVersion;  // of the header
+  StateFeatures features;
   uint64_t generation = 0;
   uint64_t session_number = 0;
-  uint32_t flags = 0;  // upper_format::kFlag...
+  uint32_t flags = 0;               // upper_format::kFlag...
+  uint64_t merged_block_count = 0;  // of the merged image
+  uint32_t block_size_bytes = 0;    // ... in each of its blocks
   upper_format::LowerIdentity lower = {};
   FileRange durable_bitmap;
   FileRange live_bitmap;
@@ -41,46 +59,51 @@ struct StateArea {
   uint64_t end() const { return translated_blocks.end(); }
 };
 
-// Where the state area lies, from the mark of the upper's superblock; nothing
-// if there is no mark (a foreign upper, or no upper at all).  `name` is the
-// upper's, for messages.
-Result<std::optional<uint64_t>> state_offset_of(const std::string& name,
-                                                const ext2::Superblock& superblock);
+// What the mark in the upper's superblock says.
+struct StateMark {
+  uint64_t state_offset = 0;
+  uint32_t version = 0;
+};
+
+// Nothing if there is no mark (a foreign upper, or no upper at all).  `name` is
+// the upper's, for messages.  kUnsupported for what this program does not know.
+Result<std::optional<StateMark>> mark_of(const std::string& name,
+                                         const ext2::Superblock& superblock);
 // The same of an upper that must have one.
-Result<uint64_t> required_state_offset_of(const std::string& name,
-                                          const ext2::Superblock& superblock);
+Result<StateMark> required_mark_of(const std::string& name, const ext2::Superblock& superblock);
+// Writes a mark of the newest version.
 void set_mark(ext2::Superblock& superblock, uint64_t state_offset);
+// Makes the mark that is there one of the newest version.
+void renew_mark(ext2::Superblock& superblock);
 
 // Bytes of one of the two session bitmaps.
 uint64_t bitmap_size_bytes(const Geometry& geometry);
 
-// Lays out a new state area behind the merged image, and not before
-// `least_offset`.
+// Lays out a new state area of the newest version behind the merged image, and
+// not before `least_offset`.
 StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
                           uint64_t translated_count, uint64_t least_offset);
 
-// Reads the header that counts, and checks every number in it against the
-// file's size.  kCorrupt when neither slot holds a valid one.
-struct StateHeader {
-  StateArea area;
-  uint64_t merged_block_count = 0;
-  uint32_t block_size_bytes = 0;
-};
-Result<StateHeader> read_state_header(const ReadableFile& upper, uint64_t state_offset);
+// Reads the header that counts, and checks every number in it against the mark
+// and the file's size.  kCorrupt when neither slot holds a valid one,
+// kUnsupported when it has something that this program does not know.
+Result<StateArea> read_state_area(const ReadableFile& upper, const StateMark& mark);
 // Checks what the header says of the merged image against the layer's
 // superblock: the two are written together.
-Result<void> check_merged_size(const std::string& name, const StateHeader& header,
-                               const Layout& upper);
+Result<void> check_merged_size(const std::string& name, const StateArea& area, const Layout& upper);
 // Checks that the sections are as long as this geometry needs.
-Result<void> check_sections(const std::string& name, const StateHeader& header,
+Result<void> check_sections(const std::string& name, const StateArea& area,
                             const Geometry& geometry);
+// kUnsupported for an upper that this program may only read.  Whoever is about
+// to change an upper asks first.
+Result<void> check_may_write(const std::string& name, const StateArea& area);
 // The header's bytes, but for generation and checksum.
-upper_format::Header encode_header(const StateArea& area, const Geometry& geometry);
+upper_format::Header encode_header(const StateArea& area);
 // Writes a header with the next generation into the slot that does not count;
 // the caller syncs.
 Result<void> write_header(ByteSink& upper, upper_format::Header raw, uint64_t generation);
 // Both for this area, whose generation is raised.
-Result<void> write_state_header(WritableFile& upper, StateArea& area, const Geometry& geometry);
+Result<void> write_state_header(WritableFile& upper, StateArea& area);
 
 }  // namespace unionfs
 

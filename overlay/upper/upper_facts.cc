@@ -67,7 +67,7 @@ Result<UpperFacts> read_upper_facts(WritableFile& upper) {
   UpperFacts facts;
   UNIONFS_ASSIGN(const UpperState state, read_upper_state(upper));
   facts.has_journal = state.has_journal();
-  facts.area = state.header.area;
+  facts.area = state.area;
   UNIONFS_ASSIGN(const Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
   const Layout& layout = volume.layout();
   facts.merged_size_bytes = layout.size_bytes();

@@ -32,7 +32,11 @@ struct Mark {
 static_assert(sizeof(Mark) == 24);
 
 constexpr std::array<char, 8> kMarkMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'M'};
-constexpr uint32_t kVersion = 1;
+
+// The version of mark and header.  Version 1 has no feature words.  It is read
+// and written as it is; whatever writes a new layer writes it as kVersion.
+constexpr uint32_t kOldestVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 // ---- the header ----------------------------------------------------------
 
@@ -66,6 +70,14 @@ constexpr std::array<char, 8> kHeaderMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's',
 constexpr uint32_t kFlagInUse = 0x1;     // a server may be writing; cleared by a clean end
 constexpr uint32_t kFlagUnproven = 0x2;  // power was lost during this session: the valid flag
                                          // of the merged superblock proves nothing
+constexpr uint32_t kKnownFlags = kFlagInUse | kFlagUnproven;
+
+// Features of the header, as ext2 has them: what a program does that does not
+// know a bit depends on the word.  None is defined yet.  docs/format.md says
+// which kind of change takes a bit of which word.
+constexpr uint32_t kKnownCompat = 0;
+constexpr uint32_t kKnownIncompat = 0;
+constexpr uint32_t kKnownRoCompat = 0;
 
 // Two slots, a page apart; the valid one with the higher generation counts.
 // One sector, so a slot is written whole or not at all.
@@ -86,11 +98,15 @@ struct Header {
   Section layer_tables;       // 0x0a0
   Section translated_blocks;  // 0x0b0: raw copies of written translated blocks, by index
   Section journal;            // 0x0c0: of a committed checkpoint that is not home yet, or empty
-  std::array<uint8_t, 0x130> reserved;  // 0x0d0
+  Le32 feature_compat;        // 0x0d0: an unknown bit is ignored and kept
+  Le32 feature_incompat;      // 0x0d4: with an unknown bit the upper is not opened
+  Le32 feature_ro_compat;     // 0x0d8: with an unknown bit the upper is only read
+  std::array<uint8_t, 0x124> reserved;  // 0x0dc: zero, unless a feature uses them
 };
 static_assert(sizeof(Header) == 512);
 static_assert(offsetof(Header, lower) == 0x38);
 static_assert(offsetof(Header, durable_bitmap) == 0x70);
+static_assert(offsetof(Header, feature_compat) == 0xd0);
 
 // Tells whether the live bitmap can be believed: only in the boot and the
 // session it was stamped in.

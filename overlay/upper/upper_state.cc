@@ -6,9 +6,9 @@
 namespace unionfs {
 namespace {
 
-Result<StateHeader> header_of(const ReadableFile& upper, const Superblock& superblock) {
-  UNIONFS_ASSIGN(const uint64_t offset, required_state_offset_of(upper.name(), superblock.raw()));
-  return read_state_header(upper, offset);
+Result<StateArea> area_of(const ReadableFile& upper, const Superblock& superblock) {
+  UNIONFS_ASSIGN(const StateMark mark, required_mark_of(upper.name(), superblock.raw()));
+  return read_state_area(upper, mark);
 }
 
 }  // namespace
@@ -17,17 +17,17 @@ Result<UpperState> read_upper_state(const ReadableFile& upper) {
   UpperState state;
   state.file = &upper;
   UNIONFS_ASSIGN(Superblock superblock, Superblock::read(upper, SuperblockUse::kUpper));
-  UNIONFS_ASSIGN(state.header, header_of(upper, superblock));
-  if (state.header.area.journal.length != 0) {
-    state.journal_area = state.header.area;
+  UNIONFS_ASSIGN(state.area, area_of(upper, superblock));
+  if (state.area.journal.length != 0) {
+    state.journal_area = state.area;
     state.stage = std::make_unique<StagedFile>(upper);
     UNIONFS_TRY(stage_journal(*state.stage, upper, state.journal_area));
     state.file = state.stage.get();
     UNIONFS_ASSIGN(superblock, Superblock::read(*state.stage, SuperblockUse::kUpper));
-    UNIONFS_ASSIGN(state.header, header_of(*state.stage, superblock));
+    UNIONFS_ASSIGN(state.area, area_of(*state.stage, superblock));
   }
   // Only now: while a journal goes home, the two need not agree yet.
-  UNIONFS_TRY(check_merged_size(upper.name(), state.header, superblock.layout()));
+  UNIONFS_TRY(check_merged_size(upper.name(), state.area, superblock.layout()));
   return state;
 }
 

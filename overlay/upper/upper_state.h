@@ -17,7 +17,7 @@ struct UpperState {
   const ReadableFile* file = nullptr;  // the upper, or `stage`
   std::unique_ptr<StagedFile> stage;   // with a journal: the upper as it will be
   StateArea journal_area;              // with a journal: the area that has it
-  StateHeader header;                  // of `file`; its sizes are the superblock's
+  StateArea area;                      // of `file`; its sizes are the superblock's
 
   bool has_journal() const { return stage != nullptr; }
 };

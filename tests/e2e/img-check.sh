@@ -263,6 +263,11 @@ broken 'section translated blocks at .* does not lie between' \
 broken 'section live bitmap at .* does not lie between' \
     header.durable_bitmap.length=+4096 header.checksum=checksum
 broken 'version 99 is not known' header.version=99 header.checksum=checksum
+broken "is of version 1, but the superblock's mark of version 2" \
+    header.version=1 header.checksum=checksum
+broken 'needs features that are not known: FEATURE_I1, FEATURE_I6' \
+    header.feature_incompat=0x42 header.checksum=checksum
+broken "the mark's reserved word is 0x1, not 0" mark.reserved=1
 broken 'section fixed blocks at .* does not lie between' \
     "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \
     header.checksum=checksum

@@ -110,11 +110,13 @@ END
 
 step "an open session"
 "$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
+has_line "$WORK/out" "^format: unionfs upper, version 2$"
+has_line "$WORK/out" "^features: none$"
 has_line "$WORK/out" "^session: number 1, open, [0-9]+ blocks written"
 has_line "$WORK/out" "^lower matches: yes"
 has_line "$WORK/out" "^checkpoint: possible"
 "$IMG" info --output=json -b "$LOWER" "$UPPER" |
-    json 'j["session"]["open"] and j["session"]["written-blocks"] > 0 and
+    json 'j["format-version"] == 2 and j["features"] == [] and j["session"]["open"] and j["session"]["written-blocks"] > 0 and
 j["lower-matches"] and j["checkpoint"]["possible"] and j["layer"]["own-inodes"] == 1'
 cmp "$UPPER" "$WORK/session.img" || fail "looking changed the upper"
 "$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"

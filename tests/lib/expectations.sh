@@ -143,7 +143,7 @@ expect_mark='
 magic all
 state_offset all
 version all
-reserved -
+reserved 1 max max-1 sign sign-1
 '
 
 # With the checksum made right. For a slot whose magic or checksum is wrong, as after a
@@ -152,7 +152,7 @@ reserved -
 expect_header='
 magic -
 version all
-flags -
+flags max max-1 sign sign-1
 generation -
 checksum -
 state_offset all
@@ -177,6 +177,9 @@ layer_tables.offset all
 layer_tables.length 0 1 max max-1 sign sign-1
 translated_blocks.offset 0 1 max max-1 sign sign-1
 translated_blocks.length max max-1 sign sign-1
+feature_compat -
+feature_incompat 1 max max-1 sign sign-1
+feature_ro_compat -
 '
 
 # shellcheck disable=SC2034

@@ -200,6 +200,9 @@ constexpr Field kHeaderFields[] = {
     {"layer_tables.length", 0x0a8, 8, 1},
     {"translated_blocks.offset", 0x0b0, 8, 1},
     {"translated_blocks.length", 0x0b8, 8, 1},
+    {"feature_compat", 0x0d0, 4, 1},
+    {"feature_incompat", 0x0d4, 4, 1},
+    {"feature_ro_compat", 0x0d8, 4, 1},
 };
 
 constexpr Field kTablesFields[] = {

@@ -59,7 +59,7 @@ class Checker {
     const auto superblock = Superblock::read(*upper_file_, SuperblockUse::kUpper);
     const auto is_foreign = ForeignTree::is_foreign(*upper_file_);
     if (superblock && is_foreign && *is_foreign) {
-      auto error = required_state_offset_of(arguments_.upper, superblock->raw()).error();
+      auto error = required_mark_of(arguments_.upper, superblock->raw()).error();
       error.kind = ErrorKind::kInvalid;
       return Failure(std::move(error));
     }
@@ -106,7 +106,9 @@ class Checker {
     if (session_blocks_ > 0) {
       return invalid("{}: a session is open; checkpoint it before a repair", arguments_.upper);
     }
+    UNIONFS_TRY(check_may_write(arguments_.upper, checked_->area));
     if (checked_->has_journal()) {
+      UNIONFS_TRY(check_may_write(arguments_.upper, checked_->journal_area));
       UNIONFS_TRY(finish_journal(*upper_file_, checked_->journal_area));
       UNIONFS_TRY(check());
     }

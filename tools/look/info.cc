@@ -62,18 +62,19 @@ std::vector<std::string> flag_names(uint32_t flags) {
   if ((flags & upper_format::kFlagUnproven) != 0) {
     names.emplace_back("unproven");
   }
-  constexpr uint32_t kKnown = upper_format::kFlagInUse | upper_format::kFlagUnproven;
-  if ((flags & ~kKnown) != 0) {
-    names.push_back(fmt::format("{:#x}", flags & ~kKnown));
-  }
   return names;
+}
+
+std::string list_text(const std::vector<std::string>& names) {
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
 Json to_json(const CommonArguments& arguments, const UpperFacts& facts, const PosixFile& upper) {
   const upper_format::LowerIdentity& lower = facts.area.lower;
   return Json{{"upper", arguments.upper},
               {"format", "unionfs-upper"},
-              {"format-version", upper_format::kVersion},
+              {"format-version", facts.area.version},
+              {"features", names_of(facts.area.features)},
               {"merged-size", facts.merged_size_bytes},
               {"block-size", facts.block_size_bytes},
               {"file-size", upper.size_bytes()},
@@ -126,7 +127,8 @@ void print_facts(const CommonArguments& arguments, const UpperFacts& facts,
                  const PosixFile& upper) {
   const uint64_t block_size = facts.block_size_bytes;
   fmt::print("upper: {}\n", arguments.upper);
-  fmt::print("format: unionfs upper, version {}\n", upper_format::kVersion);
+  fmt::print("format: unionfs upper, version {}\n", facts.area.version);
+  fmt::print("features: {}\n", list_text(names_of(facts.area.features)));
   fmt::print("merged size: {} ({} bytes)\n", human_size(facts.merged_size_bytes),
              facts.merged_size_bytes);
   fmt::print("block size: {}\n", block_size);
@@ -137,8 +139,7 @@ void print_facts(const CommonArguments& arguments, const UpperFacts& facts,
                  ? "empty"
                  : fmt::format("open, {} blocks written ({})", facts.written_blocks,
                                human_size(facts.written_blocks * block_size)));
-  const std::vector<std::string> flags = flag_names(facts.area.flags);
-  fmt::print("flags: {}\n", flags.empty() ? "none" : fmt::format("{}", fmt::join(flags, ", ")));
+  fmt::print("flags: {}\n", list_text(flag_names(facts.area.flags)));
   fmt::print("journal pending: {}\n", facts.has_journal ? "yes" : "no");
   fmt::print("layer: {} own inodes ({} directories), {} own blocks ({})\n", facts.own_inodes,
              facts.own_directories, facts.own_blocks, human_size(facts.own_blocks * block_size));

@@ -340,12 +340,9 @@ TEST_CASE("Checkpoint: a damaged journal is refused, not replayed", "[checkpoint
       pending = upper->clone();
     }
   }
+  const auto superblock = pending->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
   const StateArea area =
-      value_of(read_state_header(
-                   *pending,
-                   *value_of(state_offset_of(
-                       "upper.img", pending->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes)))))
-          .area;
+      value_of(read_state_area(*pending, value_of(required_mark_of("upper.img", superblock))));
   REQUIRE(area.journal.length > 0);
   std::mt19937_64 random(test_seed("a damaged journal"));
   for (int i = 0; i < 100; ++i) {

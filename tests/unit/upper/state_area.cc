@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "tests/unit/session/session_bench.h"
+#include "tests/unit/support/old_version.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
@@ -19,31 +20,11 @@ namespace format = upper_format;
 constexpr uint32_t kBlock = 1024;
 
 uint64_t state_offset(const MemoryFile& upper) {
-  const auto superblock = upper.get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
-  format::Mark mark;
-  std::memcpy(&mark, superblock.s_jnl_blocks.data(), sizeof(mark));
-  return mark.state_offset;
-}
-
-uint64_t header_offset(const MemoryFile& upper) {
-  const uint64_t state = state_offset(upper);
-  const auto first = upper.get<format::Header>(state);
-  const auto second = upper.get<format::Header>(state + format::kPageBytes);
-  return second.generation > first.generation ? state + format::kPageBytes : state;
-}
-
-format::Header header_of(const MemoryFile& upper) {
-  return upper.get<format::Header>(header_offset(upper));
-}
-
-void put_header(MemoryFile& upper, format::Header header) {
-  header.checksum = uint64_t{0};
-  header.checksum = XXH3_64bits(&header, sizeof(header));
-  upper.put(header_offset(upper), header);
+  return mark_in(upper).state_offset;
 }
 
 std::vector<std::byte> tables_of(const MemoryFile& upper) {
-  const format::Section section = header_of(upper).layer_tables;
+  const format::Section section = header_in(upper).layer_tables;
   std::vector<std::byte> bytes(section.length);
   expect_success(upper.peek(section.offset, bytes));
   return bytes;
@@ -54,7 +35,7 @@ void put_tables(MemoryFile& upper, std::vector<std::byte> bytes) {
   std::memset(&bytes[kChecksum], 0, sizeof(Le64));
   const Le64 checksum = XXH3_64bits(bytes.data(), bytes.size());
   std::memcpy(&bytes[kChecksum], &checksum, sizeof(checksum));
-  upper.poke(header_of(upper).layer_tables.offset, bytes);
+  upper.poke(header_in(upper).layer_tables.offset, bytes);
 }
 
 // An upper whose tables have something in each of their arrays: the small
@@ -72,9 +53,9 @@ struct Subject {
     tables.kept_inodes.push_back({InodeNumber(20), 2, 1});
     tables.counters.push_back({GroupNumber(1), 100, 20, 0});
     const std::vector<std::byte> bytes = encode_layer_tables(tables);
-    format::Header header = header_of(*upper);
+    format::Header header = header_in(*upper);
     header.layer_tables.length = bytes.size();
-    put_header(*upper, header);
+    replace_header(*upper, header);
     put_tables(*upper, bytes);
     REQUIRE_FALSE(tables.kept_xattrs.empty());
     REQUIRE_FALSE(tables.block_whiteouts.empty());
@@ -186,7 +167,9 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
   const Subject& subject = Subject::get();
   const uint64_t size = subject.upper->size_bytes();
   const BadHeader cases[] = {
-      {"version", [](format::Header& h) { h.version = 2U; }, {"version 2"}},
+      {"version", [](format::Header& h) { h.version = 0U; }, {"version 0"}},
+      {"version", [](format::Header& h) { h.version = 3U; }, {"version 3"}},
+      {"older version", [](format::Header& h) { h.version = 1U; }, {"version 1", "version 2"}},
       {"state_offset",
        [](format::Header& h) { h.state_offset = h.state_offset + 4096; },
        {"lies at"}},
@@ -236,9 +219,9 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
   for (const BadHeader& bad : cases) {
     INFO(bad.name);
     const auto upper = subject.upper->clone();
-    format::Header header = header_of(*upper);
+    format::Header header = header_in(*upper);
     bad.change(header);
-    put_header(*upper, header);
+    replace_header(*upper, header);
     const auto disk = Disk::load(*subject.lower.image, *upper, kBootId, quiet_log());
     CHECK_FALSE(disk);
     if (!disk) {
@@ -253,7 +236,7 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
 TEST_CASE("State area: every part of the header at its extremes", "[state_area]") {
   const Subject& subject = Subject::get();
   const auto good = subject.upper->clone();
-  const format::Header header = header_of(*good);
+  const format::Header header = header_in(*good);
   std::vector<std::byte> bytes(offsetof(format::Header, reserved));
   std::memcpy(bytes.data(), &header, bytes.size());
   uint64_t refused = 0;
@@ -261,9 +244,9 @@ TEST_CASE("State area: every part of the header at its extremes", "[state_area]"
     INFO("header, offset " << at);
     format::Header bad = header;
     std::memcpy(static_cast<void*>(&bad), changed.data(), changed.size());
-    put_header(*good, bad);
+    replace_header(*good, bad);
     refused += try_upper(subject.lower, *good) == Outcome::kRefused ? 1 : 0;
-    good->put(header_offset(*subject.upper), header);
+    good->put(header_place(*subject.upper), header);
   });
   CHECK(refused > 500);
 }
@@ -331,12 +314,12 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
     LayerTables tables = good;
     bad.change(tables);
     const std::vector<std::byte> bytes = encode_layer_tables(tables);
-    format::Header header = header_of(*upper);
+    format::Header header = header_in(*upper);
     header.layer_tables.length = bytes.size();
     header.translated_blocks.length = tables.translated.size() * kBlock;
     expect_success(upper->resize(std::max<uint64_t>(
         upper->size_bytes(), header.translated_blocks.offset + header.translated_blocks.length)));
-    put_header(*upper, header);
+    replace_header(*upper, header);
     put_tables(*upper, bytes);
     CHECK(expect_error(Disk::load(*subject.lower.image, *upper, kBootId, quiet_log()),
                        {"upper.img: state area"}) == ErrorKind::kCorrupt);
@@ -388,7 +371,7 @@ TEST_CASE("State area: a damaged header falls back to the other, then is refused
   const auto upper = subject.upper->clone();
   { const auto disk = open_disk(subject.lower, *upper); }  // writes the second header
   const uint64_t state = state_offset(*upper);
-  upper->bytes(header_offset(*upper) + 100, 1)[0] ^= std::byte{1};
+  upper->bytes(header_place(*upper) + 100, 1)[0] ^= std::byte{1};
   CHECK(try_upper(subject.lower, *upper) == Outcome::kRead);
   upper->bytes(state + 200, 1)[0] ^= std::byte{1};
   upper->bytes(state + 4096 + 200, 1)[0] ^= std::byte{1};
@@ -412,7 +395,7 @@ TEST_CASE("State area: a mark that leads astray", "[state_area]") {
   // A whole state area inside the image itself is none.
   const auto upper = subject.upper->clone();
   const uint64_t inside = right - 65536;
-  format::Header header = header_of(*upper);
+  format::Header header = header_in(*upper);
   header.state_offset = inside;
   header.checksum = uint64_t{0};
   header.checksum = XXH3_64bits(&header, sizeof(header));
