@@ -7,8 +7,10 @@
     function
   - the tables of docs/format.md give each structure of overlay/upper/upper_format.h, with
     every field's offset and size
+  - the bytes that docs/format.md shows are those of the golden upper
 """
 
+import lzma
 import pathlib
 import re
 import sys
@@ -17,6 +19,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 HEADER = TOP / "overlay" / "upper" / "upper_format.h"
 FORMAT = TOP / "docs" / "format.md"
+GOLDEN = TOP / "tests" / "golden" / "v2-layer.img.xz"
 SOURCES = ("fsparse", "overlay", "plugin", "tools")
 FIELD = r"(std::array<\s*(\w+),\s*(\w+)>|\w+) (\w+);"
 SIZES = {"char": 1, "uint8_t": 1, "Le16": 2, "Le32": 4, "Le64": 8}
@@ -124,8 +127,21 @@ def check_tables():
         complain(FORMAT, f"has a table of {name}, which the header does not know")
 
 
+def check_bytes():
+    upper = lzma.open(GOLDEN).read()
+    lines = re.findall(r"^([0-9a-f]{8})  ((?:[0-9a-f]{2} ?)+)$", FORMAT.read_text(), re.M)
+    if len(lines) < 30:
+        complain(FORMAT, f"only {len(lines)} lines of bytes: is this test still awake?")
+    for place, digits in lines:
+        wanted, offset = bytes.fromhex(digits), int(place, 16)
+        found = upper[offset : offset + len(wanted)]
+        if wanted != found:
+            complain(FORMAT, f"{place}: says {wanted.hex(' ')}, but the upper has {found.hex(' ')}")
+
+
 check_links()
 check_names()
+check_bytes()
 check_tables()
 for line in complaints:
     print(line, file=sys.stderr)
