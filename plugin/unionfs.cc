@@ -15,8 +15,8 @@
 #include <new>
 #include <string>
 
-#include "overlay/auto_checkpoint.h"
-#include "overlay/overlay.h"
+#include "overlay/service/auto_checkpoint.h"
+#include "overlay/service/overlay.h"
 #include "plugin/server_options.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "overlay/changes/foreign_tree.h"
-#include "overlay/overlay.h"
+#include "overlay/service/overlay.h"
 #include "tools/command_line/common.h"
 #include "tools/make/fsck.h"
 

@@ -2,8 +2,8 @@
 //
 // Clients that come and go, one after another, over files of the host: what the server
 // does between them.
-#include "overlay/auto_checkpoint.h"
-#include "overlay/overlay.h"
+#include "overlay/service/auto_checkpoint.h"
+#include "overlay/service/overlay.h"
 #include "tests/unit/support/manual_clock.h"
 #include "tests/unit/support/overlay_fixture.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "overlay/overlay.h"
+#include "overlay/service/overlay.h"
 
 #include <exception>
 

@@ -20,8 +20,8 @@
 // An error leaves the state from which the next client tries again.  The disk of a
 // LoadedUpper may have failed, because a sync did; then it stays, and so do its errors,
 // until the server is started again.
-#ifndef UNIONFS_OVERLAY_OVERLAY_H
-#define UNIONFS_OVERLAY_OVERLAY_H
+#ifndef UNIONFS_OVERLAY_SERVICE_OVERLAY_H
+#define UNIONFS_OVERLAY_SERVICE_OVERLAY_H
 
 #include <atomic>
 #include <memory>
@@ -167,4 +167,4 @@ class Overlay {
 
 }  // namespace unionfs
 
-#endif  // UNIONFS_OVERLAY_OVERLAY_H
+#endif  // UNIONFS_OVERLAY_SERVICE_OVERLAY_H

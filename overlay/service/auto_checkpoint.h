@@ -3,8 +3,8 @@
 // Checkpoints by itself: some time after the last client has gone, and at the
 // end.  A session that an earlier server has left is layered in the same way, even
 // when no client comes.
-#ifndef UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
-#define UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
+#ifndef UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
+#define UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 
 #include <condition_variable>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
-#include "overlay/overlay.h"
+#include "overlay/service/overlay.h"
 
 namespace unionfs {
 
@@ -62,4 +62,4 @@ class AutoCheckpoint {
 
 }  // namespace unionfs
 
-#endif  // UNIONFS_OVERLAY_AUTO_CHECKPOINT_H
+#endif  // UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "overlay/auto_checkpoint.h"
+#include "overlay/service/auto_checkpoint.h"
 
 #include <utility>
 
