@@ -5,6 +5,7 @@
 
 #include "overlay/host/cancellation.h"
 #include "overlay/upper/layer_groups.h"
+#include "overlay/upper/state_area.h"
 
 namespace unionfs {
 namespace {

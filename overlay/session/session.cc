@@ -184,8 +184,8 @@ Result<void> Session::trim(uint64_t offset, uint64_t length) {
     const uint64_t run_bytes = (run.end - block) * block_size_;
     const Result<void> zeroed =
         apply(block.value() * block_size_, {nullptr, run_bytes, ZeroWay::kPunch});
-    // Of what the upper does not hold no space is given back, and some may be needed for
-    // its bits: who trims because the host is full must not fail there.
+    // A block that the upper does not hold has no space to give back, and its bit may need
+    // some.  Whoever trims because the host is full must not fail there.
     if (!zeroed && run.source == Source::kUpper) {
       return zeroed;
     }

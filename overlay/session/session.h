@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // A session: the client's raw blocks over the merged image, from the first
-// write until they are turned into a layer.  Reads, writes, zeroes, trims and
-// flushes of any offset and length, any number at once.
+// write until a checkpoint turns them into a layer.  Requests may have any offset and
+// length, and any number of them may run at once.
 //
-// First touches.  A block whose bit is clear is composed from lower and layer;
-// the first change to it must write all of it home before its bit may be set.
-// So a first touch holds the stripe lock of its block; a change to a block
+// First touches.  A block whose bit is clear is composed from lower and layer.
+// The first change to it must write all of it home before its bit may be set,
+// so a first touch holds the stripe lock of its block.  A change to a block
 // that lies home already is a plain write without any lock.
 //
 // Order.  The bit is set after the data was written.  Flushing goes in rounds,
 // one at a time.  A round copies the pages of the live bitmap that gained bits,
-// writes the copies of the round before to the durable bitmap, and syncs: no bit
-// is durable before its data.  A flush that finds new bits takes two rounds, and
-// the second is the first of the flushes that came meanwhile.
+// writes the copies of the round before to the durable bitmap, and syncs.  So no bit
+// is durable before its data.  A flush that finds new bits takes two rounds.  Its
+// second round is the first one of the flushes that came meanwhile.
 #ifndef UNIONFS_OVERLAY_SESSION_SESSION_H
 #define UNIONFS_OVERLAY_SESSION_SESSION_H
 
