@@ -200,12 +200,6 @@ bool Disk::has_session() const {
 }
 
 Result<void> Disk::finish_checkpoint() {
-  UNIONFS_TRY(check_may_write(upper_file_.name(), journal_area_));
-  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
-  return finish_journal(upper_file_, journal_area_);
-}
-
-Result<void> Disk::finish_checkpoint() {
   UNIONFS_TRY(check_may_write(upper_file_.name(), layer_->journal_area()));
   UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
   return finish_journal(upper_file_, layer_->journal_area());

@@ -224,7 +224,7 @@ TEST_CASE("Checkpoint: one that is cancelled while it is journaled leaves the se
     expect_success(disk->close());
     const uint64_t size_bytes = upper->size_bytes();
     file.cancel_at(number);
-    const auto result = disk->checkpoint(true, is_cancelled);
+    const auto result = disk->checkpoint(AskedBy::kServer, is_cancelled);
     disk.reset();
     REQUIRE(is_cancelled);
     if (result) {

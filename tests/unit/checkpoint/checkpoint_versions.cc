@@ -45,7 +45,7 @@ bool lose_power_at(const CheckpointImages& images, uint64_t number, std::mt19937
   expect_success(disk->close());
   file.crash_after(number);
   const std::atomic<bool> is_cancelled{false};
-  (void)disk->checkpoint(false, is_cancelled);
+  (void)disk->checkpoint(AskedBy::kPerson, is_cancelled);
   disk.reset();
   for (int i = 0; i < 4; ++i) {
     RandomChooser chooser(random);
@@ -89,7 +89,7 @@ TEST_CASE("Checkpoint: a journal is not brought home by who may only read",
     expect_success(disk->close());
     file.crash_after(number);
     const std::atomic<bool> is_cancelled{false};
-    (void)disk->checkpoint(false, is_cancelled);
+    (void)disk->checkpoint(AskedBy::kPerson, is_cancelled);
     disk.reset();
     REQUIRE(file.has_crashed());
     std::mt19937_64 random(number);
@@ -104,7 +104,7 @@ TEST_CASE("Checkpoint: a journal is not brought home by who may only read",
     const auto reader = load_disk(images.lower(), *upper, kNextBootId);
     CHECK((expect_error(reader->finish_checkpoint(), {"upper.img", "FEATURE_R1"}) ==
            ErrorKind::kUnsupported));
-    expect_success(reader->open(true));
+    expect_success(reader->attach(Access::kReadOnly));
     CHECK((read_all(*reader) == images.after()));
     return;
   }

@@ -72,13 +72,14 @@ TEST_CASE("Features: with an unknown ro_compat bit an upper is only read", "[sta
     subject.change([bit](format::Header& h) { h.feature_ro_compat = 1U << bit; });
     const std::vector<std::byte> before = subject.bytes();
     const auto disk = value_of(subject.load());
-    CHECK(expect_error(disk->open(false), {"upper.img", "-r", fmt::format("FEATURE_R{}", bit)}) ==
+    CHECK(expect_error(disk->attach(Access::kReadWrite),
+                       {"upper.img", "-r", fmt::format("FEATURE_R{}", bit)}) ==
           ErrorKind::kUnsupported);
     const Geometry larger =
         value_of(Geometry::grow(subject.images.lower().volume, disk->geometry().size_bytes() * 2));
     CHECK(expect_error(disk->grow(larger), {fmt::format("FEATURE_R{}", bit)}) ==
           ErrorKind::kUnsupported);
-    expect_success(disk->open(true));
+    expect_success(disk->attach(Access::kReadOnly));
     std::vector<std::byte> found(disk->geometry().size_bytes());
     expect_success(disk->read(0, found));
     CHECK(found == subject.images.merged());
