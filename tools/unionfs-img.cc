@@ -6,7 +6,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "tools/command_line/common.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/text.h"
 
 #ifndef UNIONFS_VERSION
 #define UNIONFS_VERSION "unknown"

@@ -7,7 +7,9 @@
 #include "overlay/check/checked_upper.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/upper/journal.h"
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

@@ -5,7 +5,10 @@
 
 #include "overlay/upper/lower_identity.h"
 #include "overlay/upper/upper_facts.h"
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/open_disk.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

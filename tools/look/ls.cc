@@ -4,7 +4,10 @@
 #include <map>
 
 #include "overlay/upper/layer_tree.h"
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/open_disk.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

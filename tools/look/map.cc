@@ -3,7 +3,10 @@
 // unionfs-img map: which ranges of the merged image come from where.
 #include <unistd.h>
 
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/open_disk.h"
+#include "tools/command_line/text.h"
 #include "tools/look/map_picture.h"
 
 namespace unionfs::img {

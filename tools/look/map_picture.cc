@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tools/command_line/common.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

@@ -5,7 +5,9 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/service/overlay.h"
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/text.h"
 #include "tools/make/fsck.h"
 
 namespace unionfs::img {

@@ -3,7 +3,11 @@
 // unionfs-img convert: the merged image as one plain ext2 file.
 #include <algorithm>
 
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/open_disk.h"
+#include "tools/command_line/progress.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

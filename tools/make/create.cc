@@ -2,7 +2,10 @@
 //
 // unionfs-img create: a new, empty upper.
 #include "overlay/upper/layer_create.h"
-#include "tools/command_line/common.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/command_line/open_disk.h"
+#include "tools/command_line/text.h"
 
 namespace unionfs::img {
 namespace {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "tools/command_line/common.h"
+#include "tools/command_line/text.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
-#include <charconv>
+#include <cstdio>
+
+#include "fsparse/ext2_format.h"
 
 namespace unionfs::img {
 namespace {
@@ -55,78 +57,6 @@ bool is_control(std::string_view character) {
 }
 
 }  // namespace
-
-void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
-  CLI::Option* option =
-      command.add_option("-b,--lower", arguments.lower, "The lower image of the upper")
-          ->type_name("LOWER");
-  if (lower == LowerArgument::kRequired) {
-    option->required();
-  }
-  command
-      .add_option_function<std::string>(
-          "--output",
-          [&arguments](const std::string& format) { arguments.as_json = format == "json"; },
-          "How facts are printed")
-      ->check(CLI::IsMember({"human", "json"}))
-      ->type_name("human|json");
-  command.add_option("UPPER", arguments.upper, "The upper")->required()->type_name("");
-}
-
-Result<uint64_t> parse_size(const std::string& text) {
-  uint64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  unsigned shift = 0;
-  if (rest != end) {
-    switch (*rest) {
-      case 'k':
-      case 'K':
-        shift = 10;
-        break;
-      case 'm':
-      case 'M':
-        shift = 20;
-        break;
-      case 'g':
-      case 'G':
-        shift = 30;
-        break;
-      case 't':
-      case 'T':
-        shift = 40;
-        break;
-      default:
-        shift = 64;
-    }
-  }
-  const bool is_whole = rest == end || rest + 1 == end;
-  if (error != std::errc() || !is_whole || shift == 64 || number > UINT64_MAX >> shift) {
-    return invalid("\"{}\" is not a size: a number, with K, M, G or T behind it", text);
-  }
-  return number << shift;
-}
-
-Result<void> check_absent(const std::string& path) {
-  struct stat status;
-  if (::lstat(path.c_str(), &status) == 0) {
-    return invalid("{}: exists already", path);
-  }
-  return {};
-}
-
-Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& arguments) {
-  std::unique_ptr<OpenDisk> open(new OpenDisk());
-  UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(arguments.lower, FileLock::kShared));
-  UNIONFS_ASSIGN(open->lower_, LowerImage::open(*open->lower_file_));
-  UNIONFS_ASSIGN(open->upper_file_, PosixFile::open(arguments.upper, FileLock::kShared));
-  UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(open->disk_,
-                 Disk::load(*open->lower_, *open->upper_file_, std::move(boot_id), note));
-  UNIONFS_TRY(open->disk_->attach(Access::kReadOnly));
-  return open;
-}
-
 void note(const std::string& message) {
   std::string line = "unionfs-img: ";
   for (const char letter : message) {
@@ -136,14 +66,6 @@ void note(const std::string& message) {
   }
   line += "\n";
   (void)!std::fwrite(line.data(), 1, line.size(), stderr);
-}
-
-uint64_t disk_bytes(const PosixFile& file) {
-  struct stat status = {};
-  constexpr uint64_t kStatUnitBytes = 512;
-  return ::fstat(file.descriptor(), &status) == 0
-             ? static_cast<uint64_t>(status.st_blocks) * kStatUnitBytes
-             : 0;
 }
 
 void print_json(const Json& json) {
@@ -232,28 +154,6 @@ const char* type_name(uint8_t file_type) {
       return "symlink";
     default:
       return "unknown";
-  }
-}
-
-Progress::Progress(std::string what, uint64_t total)
-    : what_(std::move(what)), total_(total), is_terminal_(::isatty(STDERR_FILENO) == 1) {}
-
-Progress::~Progress() {
-  if (last_per_mille_ >= 0) {
-    (void)std::fputs("\r\033[K", stderr);
-  }
-}
-
-void Progress::show(uint64_t done) {
-  if (!is_terminal_ || total_ == 0) {
-    return;
-  }
-  const int per_mille =
-      static_cast<int>(static_cast<double>(done) * 1000 / static_cast<double>(total_));
-  if (per_mille != last_per_mille_) {
-    last_per_mille_ = per_mille;
-    (void)std::fputs(fmt::format("\r{}: {:.1f} %", what_, per_mille / 10.0).c_str(), stderr);
-    (void)std::fflush(stderr);
   }
 }
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tools/command_line/open_disk.h"
+
+#include <sys/stat.h>
+
+#include "tools/command_line/text.h"
+
+namespace unionfs::img {
+
+Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& arguments) {
+  std::unique_ptr<OpenDisk> open(new OpenDisk());
+  UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(arguments.lower, FileLock::kShared));
+  UNIONFS_ASSIGN(open->lower_, LowerImage::open(*open->lower_file_));
+  UNIONFS_ASSIGN(open->upper_file_, PosixFile::open(arguments.upper, FileLock::kShared));
+  UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
+  UNIONFS_ASSIGN(open->disk_,
+                 Disk::load(*open->lower_, *open->upper_file_, std::move(boot_id), note));
+  UNIONFS_TRY(open->disk_->attach(Access::kReadOnly));
+  return open;
+}
+
+uint64_t disk_bytes(const PosixFile& file) {
+  struct stat status = {};
+  constexpr uint64_t kStatUnitBytes = 512;
+  return ::fstat(file.descriptor(), &status) == 0
+             ? static_cast<uint64_t>(status.st_blocks) * kStatUnitBytes
+             : 0;
+}
+
+}  // namespace unionfs::img

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What the commands print: facts on the standard output, notes on stderr.
+#ifndef UNIONFS_TOOLS_COMMAND_LINE_TEXT_H
+#define UNIONFS_TOOLS_COMMAND_LINE_TEXT_H
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace unionfs::img {
+
+using Json = nlohmann::ordered_json;
+
+// A note to the user on stderr, on one line; never fails.
+void note(const std::string& message);
+
+void print_json(const Json& json);
+// "4.0 KiB"; below 1 KiB "17 bytes".
+std::string human_size(uint64_t size_bytes);
+// A name that may hold any byte as printable UTF-8: backslash, control
+// characters, those of Unicode among them, and what is not UTF-8 become "\\" and "\xNN".
+std::string printable(std::string_view name);
+// "drwxr-xr-x", as ls has it.
+std::string mode_text(uint16_t mode);
+// "directory", "file", ... for an ext2 file type of a directory entry.
+const char* type_name(uint8_t file_type);
+
+}  // namespace unionfs::img
+
+#endif  // UNIONFS_TOOLS_COMMAND_LINE_TEXT_H
