@@ -1,44 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Where the merged image's blocks come from, as a list and as pictures.
+// Where the merged image's blocks come from, as pictures.
 #ifndef UNIONFS_TOOLS_LOOK_MAP_PICTURE_H
 #define UNIONFS_TOOLS_LOOK_MAP_PICTURE_H
 
-#include <array>
-#include <cstdint>
 #include <string>
-#include <vector>
 
-#include "overlay/merged/merged_view.h"
-#include "overlay/upper/state_area.h"
+#include "overlay/merged/owner_map.h"
 
 namespace unionfs::img {
 
-enum class Owner : uint8_t { kLower, kUpper, kState, kSynthesized, kZero };
-constexpr size_t kOwnerCount = 5;
-
 const char* owner_name(Owner owner);
-// Whether its blocks lie in a file, and not in no file at all.
-bool has_place(Owner owner);
-
-// A stretch of the merged image with one owner.
-struct OwnedRange {
-  Owner owner = Owner::kZero;
-  BlockRange blocks;
-  uint64_t file_offset = 0;  // in the lower or the upper, of the first block
-};
-
-struct OwnerMap {
-  std::string lower_name;
-  std::string upper_name;
-  uint32_t block_size_bytes = 0;
-  uint64_t block_count = 0;
-  std::vector<OwnedRange> ranges;  // ascending, adjacent, they cover everything
-  std::array<uint64_t, kOwnerCount> block_counts = {};
-};
-
-OwnerMap make_owner_map(const MergedView& view, const StateArea& area);
-
 // A coarse picture of characters; with colours for a terminal.
 std::string terminal_picture(const OwnerMap& map);
 // The same, finer, as an SVG document.
