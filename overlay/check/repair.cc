@@ -1,32 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "overlay/check/checked_upper.h"
+#include "overlay/check/repair.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstddef>
+#include <memory>
 
+#include "fsparse/xattr.h"
+#include "overlay/check/merged_check.h"
 #include "overlay/merged/merged_image.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/layer_groups.h"
 
 namespace unionfs {
-
-CheckSources check_sources(const Below& below, const OpenedUpper& opened) {
-  return {below,         below.volume(), opened.volume, *opened.file, *opened.geometry,
-          opened.tables, opened.area};
-}
-
-// ---- repair --------------------------------------------------------------------
-
 namespace {
 
 class Repairer {
  public:
-  Repairer(const Below& below, const OpenedUpper& opened, const LayerCheck& found,
+  Repairer(const Below& below, const OpenedUpper& opened, const LayerFacts& facts,
            WritableFile& upper)
       : from_(check_sources(below, opened)),
-        shared_geometry_(opened.geometry),
-        found_(found),
-        layout_(from_.geometry.merged()),
+        geometry_(opened.geometry),
+        layout_(from_.layout()),
+        facts_(facts),
         upper_(upper),
         stage_(upper),
         tables_(opened.tables) {}
@@ -45,20 +40,22 @@ class Repairer {
     ext2::Superblock superblock = from_.upper.superblock().raw();
     renew_mark(superblock);
     return write_layer_groups(
-        stage_, from_.geometry, found_.walked_blocks().bits(), found_.own_inodes().bits(),
-        [this](GroupNumber group) { return found_.directories_in(group); }, superblock);
+        stage_, from_.geometry, facts_.files.blocks.bits(), facts_.numbers.own_inodes.bits(),
+        [this](GroupNumber group) { return facts_.files.directories_in(layout_, group); },
+        superblock);
   }
 
   Result<void> stage_inodes() {
-    for (const auto& [inode, counts] : found_.counts()) {
+    for (const auto& [inode, own] : facts_.files.inodes) {
       if (inode.value() < layout_.first_inode && inode.value() != ext2::kRootInode) {
         continue;
       }
       UNIONFS_ASSIGN(InodeRecord record, read_inode(from_.upper, inode));
       record.raw().i_blocks = static_cast<uint32_t>(
-          counts.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes));
-      if (counts.links != 0) {
-        record.raw().i_links_count = static_cast<uint16_t>(counts.links);
+          own.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes));
+      const auto links = facts_.links.find(inode);
+      if (links != facts_.links.end() && links->second.in_layer != 0) {
+        record.raw().i_links_count = static_cast<uint16_t>(links->second.in_layer);
       }
       UNIONFS_TRY(stage_.write(inode_offset(layout_, from_.upper.groups(), inode), record.bytes()));
     }
@@ -66,7 +63,7 @@ class Repairer {
   }
 
   Result<void> stage_xattr_counts() {
-    for (const auto& [block, users] : found_.xattr_users()) {
+    for (const auto& [block, users] : facts_.files.xattr_users) {
       const Le32 count(users);
       UNIONFS_TRY(stage_.write(layout_.offset_of(block) + offsetof(ext2::XattrHeader, h_refcount),
                                std::as_bytes(std::span(&count, 1))));
@@ -74,8 +71,9 @@ class Repairer {
     return {};
   }
 
+  // All but the counts of the merged image.
   void derive_tables() {
-    std::map<BlockNumber, TranslatedBlock> translated = found_.translated();
+    std::map<BlockNumber, TranslatedBlock> translated = facts_.files.translated;
     for (const TranslatedBlock& entry : tables_.translated) {
       if (entry.kind == TranslatedKind::kXattrCount) {
         translated.try_emplace(entry.block, entry);
@@ -85,10 +83,10 @@ class Repairer {
     for (const auto& [block, entry] : translated) {
       tables_.translated.push_back(entry);
     }
-    for (const BlockNumber block : found_.missing_whiteouts()) {
-      tables_.block_whiteouts.push_back({block, block + 1});
-    }
     auto& whiteouts = tables_.block_whiteouts;
+    for (const BlockNumber block : facts_.missing_whiteouts) {
+      whiteouts.push_back({block, block + 1});
+    }
     std::sort(whiteouts.begin(), whiteouts.end(),
               [](const BlockRange& a, const BlockRange& b) { return a.begin < b.begin; });
     tables_.kept_inodes.clear();
@@ -98,33 +96,27 @@ class Repairer {
 
   // From the merged image that the mended layer gives.
   Result<void> derive_merged() {
-    UNIONFS_ASSIGN(Volume mended, Volume::open(stage_, SuperblockUse::kUpper));
-    OpenedUpper opened{&stage_,          nullptr,           {},     from_.area,
-                       shared_geometry_, std::move(mended), tables_};
-    opened.area.translated_blocks.length = tables_.translated.size() * layout_.block_size_bytes;
-    UNIONFS_ASSIGN(const auto layer, LayerOverLower::make(from_.below, std::move(opened), {}));
-    UNIONFS_ASSIGN(const auto image, MergedImage::open("merged image", layer->view()));
-    const Volume& upper = layer->upper();
-    const Volume& merged = image->volume();
-
-    UNIONFS_ASSIGN(const auto inodes, found_.merged_inodes(merged));
-    for (const KeptInode& kept : inodes) {
-      UNIONFS_ASSIGN(const InodeRecord own, read_inode(upper, kept.inode));
-      if (own.raw().i_blocks != kept.block_sectors || own.raw().i_links_count != kept.links_count) {
-        tables_.kept_inodes.push_back(kept);
+    UNIONFS_ASSIGN(Volume volume, Volume::open(stage_, SuperblockUse::kUpper));
+    OpenedUpper mended{&stage_, nullptr, {}, from_.area, geometry_, std::move(volume), tables_};
+    mended.area.translated_blocks.length = tables_.translated.size() * layout_.block_size_bytes;
+    UNIONFS_ASSIGN(const auto layer, LayerOverLower::make(from_.below, std::move(mended), {}));
+    UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer->view()));
+    LowerSide lower(from_.lower);
+    UNIONFS_ASSIGN(MergedCounts counts, count_merged(from_, facts_, lower, merged->volume()));
+    for (const KeptInode& counted : counts.inodes) {
+      UNIONFS_ASSIGN(const InodeRecord own, read_inode(layer->upper(), counted.inode));
+      if (own.raw().i_blocks != counted.block_sectors ||
+          own.raw().i_links_count != counted.links_count) {
+        tables_.kept_inodes.push_back(counted);
       }
     }
-    UNIONFS_ASSIGN(tables_.kept_xattrs, found_.merged_xattrs());
-    for (uint32_t number = 0; number < layout_.group_count(); ++number) {
-      if (found_.is_group_touched(GroupNumber(number))) {
-        UNIONFS_ASSIGN(const GroupCounters counters,
-                       found_.merged_counters(merged, GroupNumber(number)));
-        const Group& untouched = from_.geometry.groups()[number];
-        if (counters.free_blocks_count != untouched.free_blocks_count ||
-            counters.free_inodes_count != untouched.free_inodes_count ||
-            counters.used_dirs_count != untouched.used_dirs_count) {
-          tables_.counters.push_back(counters);
-        }
+    tables_.kept_xattrs = std::move(counts.xattrs);
+    for (const GroupCounters& counted : counts.counters) {
+      const Group& untouched = from_.geometry.groups()[counted.group.value()];
+      if (counted.free_blocks_count != untouched.free_blocks_count ||
+          counted.free_inodes_count != untouched.free_inodes_count ||
+          counted.used_dirs_count != untouched.used_dirs_count) {
+        tables_.counters.push_back(counted);
       }
     }
     return {};
@@ -153,9 +145,9 @@ class Repairer {
   }
 
   const CheckSources from_;
-  const std::shared_ptr<const Geometry> shared_geometry_;
-  const LayerCheck& found_;
+  const std::shared_ptr<const Geometry> geometry_;
   const Layout& layout_;
+  const LayerFacts& facts_;
   WritableFile& upper_;
   StagedFile stage_;
   LayerTables tables_;
@@ -163,9 +155,9 @@ class Repairer {
 
 }  // namespace
 
-Result<void> repair_upper(const Below& below, const OpenedUpper& opened, const LayerCheck& found,
+Result<void> repair_upper(const Below& below, const OpenedUpper& opened, const LayerFacts& facts,
                           WritableFile& upper) {
-  return Repairer(below, opened, found, upper).repair();
+  return Repairer(below, opened, facts, upper).repair();
 }
 
 }  // namespace unionfs

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The lower as a check asks it: which numbers are used, and the names.
+#ifndef UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
+#define UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fsparse/block_map.h"
+#include "overlay/geometry/number_sets.h"
+
+namespace unionfs {
+
+// Reads each bitmap and each directory once, when it is first asked for.  Not
+// thread-safe.  Refers to the volume, which must outlive it.
+class LowerSide {
+ public:
+  // "." and ".." are among them.
+  using Names = std::map<std::string, InodeNumber>;
+
+  explicit LowerSide(const Volume& volume) : volume_(volume), used_(volume) {}
+
+  const Layout& layout() const { return volume_.layout(); }
+
+  Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
+  Result<bool> is_used(InodeNumber inode) { return used_.is_used(inode); }
+  Result<InodeRecord> inode(InodeNumber inode) const { return read_inode(volume_, inode); }
+  // The pointers of an indirect block; all 0 where `block` is 0 or outside the image.
+  Result<std::vector<BlockNumber>> pointers(BlockNumber block) const;
+  Result<void> walk_blocks(const InodeRecord& inode, const BlockVisitor& visitor) const {
+    return walk_block_map(volume_, inode, visitor);
+  }
+  // The names of the directory of that number; nullptr if there is none in use.
+  // They stay where they are while this object lives.
+  Result<const Names*> names(InodeNumber directory);
+
+ private:
+  const Volume& volume_;
+  UsedNumbers used_;
+  std::map<InodeNumber, Names> names_;
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H

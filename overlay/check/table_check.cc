@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/check/table_check.h"
+
+namespace unionfs {
+
+void check_state_area(const CheckSources& sources, Violations& violations) {
+  constexpr uint32_t kKnown = upper_format::kFlagInUse | upper_format::kFlagUnproven;
+  const uint32_t unknown = sources.area.flags & ~kKnown;
+  if (unknown != 0) {
+    violations.add("state area: unknown flags {:#x}", unknown);
+  }
+  const MergedFeatures& features = sources.tables.features;
+  const bool says_meta_groups = (features.incompat & ext2::kIncompatMetaBg) != 0;
+  const bool has_meta_groups = sources.layout().has_meta_groups;
+  if (says_meta_groups != has_meta_groups) {
+    violations.add("state area: the merged image's features are {:#x}, but it {} meta block groups",
+                   features.incompat, has_meta_groups ? "has" : "has no");
+  }
+}
+
+namespace {
+
+class WhiteoutCheck {
+ public:
+  WhiteoutCheck(const CheckSources& sources, const LayerNumbers& numbers, LowerSide& lower,
+                Violations& violations)
+      : from_(sources),
+        first_inode_(sources.layout().first_inode),
+        numbers_(numbers),
+        lower_(lower),
+        violations_(violations) {}
+
+  Result<std::set<BlockNumber>> run() {
+    UNIONFS_TRY(violations_.take(check_listed()));
+    UNIONFS_TRY(violations_.take(check_freed()));
+    return std::move(missing_);
+  }
+
+ private:
+  // What is whited out is the lower's; and what the geometry released is
+  // whited out.
+  Result<void> check_listed() {
+    UNIONFS_TRY(check_listed_blocks());
+    UNIONFS_TRY(check_listed_inodes());
+    check_released();
+    return {};
+  }
+
+  Result<void> check_listed_blocks() {
+    for (const BlockRange& range : from_.tables.block_whiteouts) {
+      for (BlockNumber block = range.begin; block < range.end; ++block) {
+        const FixedRange* fixed = from_.geometry.fixed_at_or_after(block);
+        UNIONFS_ASSIGN(const bool is_used, lower_.is_used(block));
+        if (!is_used || (fixed != nullptr && fixed->blocks.contains(block))) {
+          violations_.add("block {} is whited out, but the lower has no file's block there", block);
+        }
+      }
+    }
+    return {};
+  }
+
+  Result<void> check_listed_inodes() {
+    for (const InodeNumber inode : from_.tables.inode_whiteouts) {
+      UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
+      if (!is_used) {
+        violations_.add("inode {} is whited out, but free in the lower", inode);
+      } else if (inode.value() < first_inode_ && inode.value() != ext2::kResizeInode) {
+        violations_.add("the reserved inode {} is whited out", inode);
+      }
+    }
+    return {};
+  }
+
+  void check_released() {
+    const auto& released = from_.geometry.released();
+    for (const BlockRange& range : released) {
+      for (BlockNumber block = range.begin; block < range.end; ++block) {
+        if (!numbers_.block_whiteouts.test(block)) {
+          missing_.insert(block);
+          violations_.add_mendable("block {} of the lower's resize inode is not whited out", block);
+        }
+      }
+    }
+    if (!released.empty() && !numbers_.inode_whiteouts.test(InodeNumber(ext2::kResizeInode))) {
+      violations_.add("the lower's resize inode is not whited out");
+    }
+  }
+
+  // The blocks of a file that is gone are gone.
+  Result<void> check_freed() {
+    for (const InodeNumber inode : from_.tables.inode_whiteouts) {
+      UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
+      if (inode.value() < first_inode_ || !is_used) {
+        continue;
+      }
+      UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(inode));
+      UNIONFS_TRY(lower_.walk_blocks(record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+        if (!numbers_.block_whiteouts.test(block)) {
+          missing_.insert(block);
+          violations_.add_mendable("block {} of the whited-out inode {} is not whited out", block,
+                                   inode);
+        }
+        return WalkStep::kContinue;
+      }));
+    }
+    return {};
+  }
+
+  const CheckSources& from_;
+  const uint32_t first_inode_;
+  const LayerNumbers& numbers_;
+  LowerSide& lower_;
+  Violations& violations_;
+  std::set<BlockNumber> missing_;
+};
+
+}  // namespace
+
+Result<std::set<BlockNumber>> check_whiteouts(const CheckSources& sources,
+                                              const LayerNumbers& numbers, LowerSide& lower,
+                                              Violations& violations) {
+  return WhiteoutCheck(sources, numbers, lower, violations).run();
+}
+
+}  // namespace unionfs

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/check/upper_check.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "overlay/changes/foreign_tree.h"
+#include "overlay/check/layer_check.h"
+#include "overlay/check/repair.h"
+#include "overlay/disk.h"
+#include "overlay/host/posix_file.h"
+#include "overlay/merged/lower_image.h"
+#include "overlay/upper/journal.h"
+
+namespace unionfs {
+namespace {
+
+// Errors of the upper's bytes are what a check is for.  Others end it.
+bool is_of_the_upper(const Error& error) {
+  return error.kind == ErrorKind::kCorrupt || error.kind == ErrorKind::kUnsupported;
+}
+
+// There is nothing to check in an upper that was made elsewhere.
+Result<void> refuse_foreign(const ReadableFile& upper) {
+  const auto superblock = Superblock::read(upper, SuperblockUse::kUpper);
+  const auto is_foreign = ForeignTree::is_foreign(upper);
+  if (superblock && is_foreign && *is_foreign) {
+    Error error = required_mark_of(upper.name(), superblock->raw()).error();
+    error.kind = ErrorKind::kInvalid;
+    return Failure(std::move(error));
+  }
+  return {};
+}
+
+class UpperCheck {
+ public:
+  UpperCheck(const Below& lower, WritableFile& upper_file, const LogSink& log)
+      : lower_(lower), upper_file_(upper_file), log_(log) {}
+
+  Result<CheckReport> run(CheckPurpose purpose) {
+    CheckReport report;
+    UNIONFS_TRY(check());
+    report.found = violations_;
+    report.is_repair_tried =
+        purpose == CheckPurpose::kRepair &&
+        std::any_of(violations_.begin(), violations_.end(),
+                    [](const Violation& violation) { return violation.can_repair; });
+    if (report.is_repair_tried) {
+      if (Result<void> repaired = repair(); repaired) {
+        UNIONFS_TRY(check());
+      } else {
+        report.repair_failure = std::move(repaired).error();
+      }
+    }
+    report.left = std::move(violations_);
+    return report;
+  }
+
+ private:
+  // Fills violations_; fails when no check is possible.
+  Result<void> check() {
+    violations_.clear();
+    facts_.reset();
+    auto opened = open_upper(lower_.volume(), upper_file_);
+    if (!opened) {
+      return take(std::move(opened).error());
+    }
+    opened_.emplace(std::move(*opened));
+    UNIONFS_ASSIGN(LayerFindings findings, check_layer(check_sources(lower_, *opened_)));
+    violations_ = std::move(findings.violations);
+    facts_.emplace(std::move(findings.facts));
+    return check_loading();
+  }
+
+  // What a server would say.
+  Result<void> check_loading() {
+    UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
+    auto disk = Disk::load(lower_, upper_file_, std::move(boot_id), log_);
+    if (disk) {
+      UNIONFS_TRY((*disk)->attach(Access::kReadOnly));
+      session_block_count_ = (*disk)->session_block_count();
+      return {};
+    }
+    const bool is_known = !violations_.empty();
+    return is_known ? Result<void>() : take(std::move(disk).error());
+  }
+
+  Result<void> take(Error error) {
+    if (!is_of_the_upper(error)) {
+      return Failure(std::move(error));
+    }
+    violations_.push_back({std::move(error.message), false});
+    return {};
+  }
+
+  Result<void> repair() {
+    const std::string& name = upper_file_.name();
+    if (session_block_count_ > 0) {
+      return invalid("{}: a session is open; checkpoint it before a repair", name);
+    }
+    UNIONFS_TRY(check_may_write(name, opened_->area));
+    if (opened_->has_journal()) {
+      UNIONFS_TRY(check_may_write(name, opened_->journal_area));
+      UNIONFS_TRY(finish_journal(upper_file_, opened_->journal_area));
+      UNIONFS_TRY(check());
+    }
+    if (!facts_->files.has_all_blocks) {
+      return invalid("{}: not repaired: the blocks of a damaged inode would become free", name);
+    }
+    return repair_upper(lower_, *opened_, *facts_, upper_file_);
+  }
+
+  const Below& lower_;
+  WritableFile& upper_file_;
+  const LogSink& log_;
+  std::optional<OpenedUpper> opened_;
+  std::optional<LayerFacts> facts_;  // of opened_
+  std::vector<Violation> violations_;
+  uint64_t session_block_count_ = 0;
+};
+
+}  // namespace
+
+Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
+                                CheckPurpose purpose, const LogSink& log) {
+  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kShared));
+  UNIONFS_ASSIGN(const auto lower, LowerImage::open(*lower_file));
+  const bool is_repair = purpose == CheckPurpose::kRepair;
+  UNIONFS_ASSIGN(const auto upper_file,
+                 PosixFile::open(upper_path, is_repair ? FileLock::kExclusive : FileLock::kShared));
+  UNIONFS_TRY(refuse_foreign(*upper_file));
+  if (is_repair) {
+    UNIONFS_TRY(upper_file->make_writable());
+  }
+  return UpperCheck(*lower, *upper_file, log).run(purpose);
+}
+
+Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,
+                                CheckPurpose purpose, const LogSink& log) {
+  UNIONFS_ASSIGN(const auto lower, LowerImage::open(lower_file));
+  UNIONFS_TRY(refuse_foreign(upper_file));
+  return UpperCheck(*lower, upper_file, log).run(purpose);
+}
+
+}  // namespace unionfs

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A check of an upper from the start to the end: opened over its lower,
+// checked, repaired if that is wanted, and checked again.
+#ifndef UNIONFS_OVERLAY_CHECK_UPPER_CHECK_H
+#define UNIONFS_OVERLAY_CHECK_UPPER_CHECK_H
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "overlay/check/violations.h"
+#include "overlay/host/file.h"
+#include "overlay/host/log.h"
+
+namespace unionfs {
+
+enum class CheckPurpose { kLook, kRepair };
+
+struct CheckReport {
+  std::vector<Violation> found;         // by the first check
+  std::vector<Violation> left;          // by the last one; as `found` where nothing was repaired
+  bool is_repair_tried = false;         // wanted, and there was something to repair
+  std::optional<Error> repair_failure;  // why the upper was not repaired, if it was tried
+
+  size_t mended_count() const {
+    return found.size() > left.size() ? found.size() - left.size() : 0;
+  }
+};
+
+// Opens both files by their paths, and keeps out those who write, to look; and
+// everybody else, to repair.  An error means that there could be no check: a
+// file cannot be opened or read, or the upper is no upper of this lower.
+Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
+                                CheckPurpose purpose, const LogSink& log);
+// The same of files that are open.  `upper` is written only to repair.
+Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,
+                                CheckPurpose purpose, const LogSink& log);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHECK_UPPER_CHECK_H

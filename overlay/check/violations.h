@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What a check finds wrong with an upper.
+#ifndef UNIONFS_OVERLAY_CHECK_VIOLATIONS_H
+#define UNIONFS_OVERLAY_CHECK_VIOLATIONS_H
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fsparse/result.h"
+
+namespace unionfs {
+
+struct Violation {
+  std::string message;
+  bool can_repair = false;
+};
+
+// The violations in the order in which they are found.  Not thread-safe.
+class Violations {
+ public:
+  // Each message begins with the upper's name.
+  explicit Violations(std::string upper_name) : upper_name_(std::move(upper_name)) {}
+
+  template <typename... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    add_message(fmt::format(format, std::forward<Args>(args)...), false);
+  }
+  // A violation that a repair can undo, because the right value follows from
+  // the layer's inodes and directories.
+  template <typename... Args>
+  void add_mendable(fmt::format_string<Args...> format, Args&&... args) {
+    add_message(fmt::format(format, std::forward<Args>(args)...), true);
+  }
+  // An error that kept the check from looking at a part of the upper becomes a
+  // violation; its message names the image already.
+  Result<void> take(const Result<void>& result) {
+    if (!result) {
+      list_.push_back({result.error().message, false});
+    }
+    return {};
+  }
+
+  bool empty() const { return list_.empty(); }
+  const std::vector<Violation>& list() const { return list_; }
+
+ private:
+  void add_message(const std::string& message, bool can_repair) {
+    list_.push_back({upper_name_ + ": " + message, can_repair});
+  }
+
+  std::string upper_name_;
+  std::vector<Violation> list_;
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHECK_VIOLATIONS_H
