@@ -3,7 +3,9 @@
 // unionfs-img diff: what changed against the lower.
 #include <fmt/ranges.h>
 
-#include "overlay/changes/diff_tree.h"
+#include <array>
+
+#include "overlay/changes/tree_changes.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/open_disk.h"
@@ -30,22 +32,6 @@ const char* name_of(ChangeKind kind) {
     }
   }
   return "?";
-}
-
-// A session counts as the layer that it would become.
-Result<std::vector<Change>> compare(OpenDisk& open) {
-  Disk& disk = open.disk();
-  if (disk.session_block_count() == 0) {
-    UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", disk.view()));
-    return DiffTree(disk.layer(), merged->volume()).compare();
-  }
-  const auto next = disk.next_layer();
-  if (!next) {
-    return Failure(Error{next.error().kind, next.error().error_number,
-                         fmt::format("{}: the open session cannot be read as files: {}",
-                                     open.upper_file().name(), next.error().message)});
-  }
-  return DiffTree((*next)->layer(), (*next)->merged()).compare();
 }
 
 Json to_json(const Change& change) {
@@ -116,7 +102,7 @@ void print_changes(const std::vector<Change>& changes) {
 
 Result<int> diff(const CommonArguments& arguments) {
   UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
-  UNIONFS_ASSIGN(const std::vector<Change> changes, compare(*open));
+  UNIONFS_ASSIGN(const std::vector<Change> changes, changes_of(open->disk()));
   if (arguments.as_json) {
     Json json = Json::array();
     for (const Change& change : changes) {

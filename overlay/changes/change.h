@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// One change of a layer against its lower, by path.
+#ifndef UNIONFS_OVERLAY_CHANGES_CHANGE_H
+#define UNIONFS_OVERLAY_CHANGES_CHANGE_H
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fsparse/numbers.h"
+
+namespace unionfs {
+
+enum class ChangeKind { kAdded, kModified, kMetadata, kDeleted, kRenamed };
+
+// One name that leads to something else than in the lower.
+struct Change {
+  ChangeKind kind = ChangeKind::kAdded;
+  std::string path;  // in the merged image; of a deleted name: in the lower
+  std::string from;  // kRenamed: in the lower
+  InodeNumber inode;
+  uint8_t file_type = 0;  // ext2::kFileType...
+  uint64_t old_size_bytes = 0;
+  uint64_t new_size_bytes = 0;
+  uint64_t changed_bytes = 0;         // of the content, in whole blocks
+  bool is_content_changed = false;    // also of a renamed file
+  std::vector<std::string> metadata;  // "mode", "owner", "times", ...
+  bool is_link = false;               // added: another name of a file that was there before;
+                                      // deleted: the file is still there under another name
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_CHANGES_CHANGE_H

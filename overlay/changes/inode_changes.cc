@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/changes/inode_changes.h"
+
+#include <algorithm>
+#include <array>
+
+#include "fsparse/paired_walk.h"
+#include "fsparse/symlink.h"
+#include "fsparse/xattr.h"
+
+namespace unionfs {
+namespace {
+
+// Compares what the layer and the lower have in each role of a file.  A hole of
+// the layer shows the lower's block, unless that is whited out.
+class ContentComparison final : public PairedVisitor {
+ public:
+  ContentComparison(const ChangeSources& sources, const BlockSet& block_whiteouts,
+                    InodeDifference& difference)
+      : from_(sources),
+        block_size_(sources.merged.layout().block_size_bytes),
+        block_whiteouts_(block_whiteouts),
+        difference_(difference) {}
+
+  Result<PairedStep> enter(const PairedBlock& place) override {
+    if (place.role.level > 0) {
+      return PairedStep::kContinue;
+    }
+    std::array<std::byte, ext2::kMaxBlockSizeBytes> now = {};
+    std::array<std::byte, ext2::kMaxBlockSizeBytes> before = {};
+    UNIONFS_TRY(from_.merged.read_block(place.block, ByteSpan(now).first(block_size_)));
+    if (place.below.value() != 0 && from_.lower.is_inside(place.below)) {
+      UNIONFS_TRY(from_.lower.read_block(place.below, ByteSpan(before).first(block_size_)));
+    }
+    if (now != before) {
+      difference_.is_content = true;
+      difference_.changed_bytes += block_size_;
+    }
+    return PairedStep::kContinue;
+  }
+
+  Result<void> hole(BlockRole role, BlockNumber below) override {
+    if (is_whited_out(below)) {
+      difference_.is_content = true;
+      uint64_t visits = 0;
+      UNIONFS_ASSIGN(const uint64_t gone, count_whited_out(role.level, below, visits));
+      difference_.changed_bytes += gone * block_size_;
+    }
+    return {};
+  }
+
+ private:
+  bool is_whited_out(BlockNumber block) const {
+    return block.value() != 0 && from_.lower.is_inside(block) && block_whiteouts_.test(block);
+  }
+
+  // Data blocks that are whited out at or below this one of the lower.
+  Result<uint64_t> count_whited_out(Level level, BlockNumber block, uint64_t& visits) const {
+    if (!is_whited_out(block)) {
+      return uint64_t{0};
+    }
+    if (++visits > from_.lower.layout().block_count) {
+      return corrupt("{}: block {}: is an indirect block of more blocks than there are",
+                     from_.lower.name(), block);
+    }
+    if (level == 0) {
+      return uint64_t{1};
+    }
+    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(from_.lower, block));
+    uint64_t count = 0;
+    for (const BlockNumber pointer : pointers) {
+      UNIONFS_ASSIGN(const uint64_t here, count_whited_out(level - 1, pointer, visits));
+      count += here;
+    }
+    return count;
+  }
+
+  const ChangeSources& from_;
+  const uint32_t block_size_;
+  const BlockSet& block_whiteouts_;
+  InodeDifference& difference_;
+};
+
+std::vector<std::pair<std::string, std::vector<std::byte>>> sorted_attributes(
+    std::vector<Attribute> attributes) {
+  std::vector<std::pair<std::string, std::vector<std::byte>>> sorted;
+  for (Attribute& attribute : attributes) {
+    sorted.emplace_back(attribute.full_name(), std::move(attribute.value));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
+}
+
+bool has_other_time(const InodeRecord& below, const InodeRecord& now) {
+  const auto below_extra = below.extra();
+  const auto now_extra = now.extra();
+  return below.raw().i_mtime.value() != now.raw().i_mtime.value() ||
+         (below_extra && now_extra &&
+          below_extra->i_mtime_extra.value() != now_extra->i_mtime_extra.value());
+}
+
+}  // namespace
+
+Result<const InodeDifference*> InodeChanges::difference(InodeNumber inode, bool are_names_changed) {
+  auto [found, is_new] = differences_.try_emplace(inode);
+  if (is_new) {
+    UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, inode));
+    UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, inode));
+    UNIONFS_TRY(compare_content(below, now, found->second));
+    UNIONFS_TRY(compare_metadata(below, now, are_names_changed, found->second));
+  }
+  return &found->second;
+}
+
+Result<void> InodeChanges::compare_content(const InodeRecord& below, const InodeRecord& now,
+                                           InodeDifference& difference) const {
+  if (now.is_symlink()) {
+    UNIONFS_ASSIGN(const std::string old_target, read_symlink(from_.lower, below));
+    UNIONFS_ASSIGN(const std::string new_target, read_symlink(from_.merged, now));
+    difference.is_content = old_target != new_target;
+  } else if (now.is_device()) {
+    difference.is_content =
+        below.pointer(0) != now.pointer(0) || below.pointer(1) != now.pointer(1);
+  } else if (now.is_regular()) {
+    difference.is_content = below.size_bytes() != now.size_bytes();
+    return compare_blocks(below, now, difference);
+  }
+  return {};
+}
+
+Result<void> InodeChanges::compare_blocks(const InodeRecord& below, const InodeRecord& now,
+                                          InodeDifference& difference) const {
+  UNIONFS_ASSIGN(const InodeRecord own, read_inode(from_.upper, now.number()));
+  ContentComparison comparison(from_, block_whiteouts_, difference);
+  UNIONFS_TRY(walk_paired(from_.upper, own, from_.lower, slot_pointers(below), comparison));
+  return {};
+}
+
+// Access and change times do not count, nor does the number of links: a name
+// that came or went is a change of its own.
+Result<void> InodeChanges::compare_metadata(const InodeRecord& below, const InodeRecord& now,
+                                            bool are_names_changed,
+                                            InodeDifference& difference) const {
+  const auto differs = [&difference](bool is_different, const char* what) {
+    if (is_different) {
+      difference.metadata.emplace_back(what);
+    }
+  };
+  differs(below.raw().i_mode.value() != now.raw().i_mode.value(), "mode");
+  differs(below.user_id() != now.user_id() || below.group_id() != now.group_id(), "owner");
+  // Names that came or went give their directory a new time.
+  differs(has_other_time(below, now) && !are_names_changed && !difference.is_content, "times");
+  constexpr uint32_t kOwnFlags = ext2::kFlagIndex | ext2::kFlagOpaque;
+  differs(((below.raw().i_flags ^ now.raw().i_flags) & ~kOwnFlags) != 0, "flags");
+  UNIONFS_ASSIGN(std::vector<Attribute> old_attributes, read_attributes(from_.lower, below));
+  UNIONFS_ASSIGN(std::vector<Attribute> new_attributes, read_attributes(from_.merged, now));
+  differs(
+      sorted_attributes(std::move(old_attributes)) != sorted_attributes(std::move(new_attributes)),
+      "xattrs");
+  return {};
+}
+
+}  // namespace unionfs
