@@ -1,15 +1,73 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/check/inode_check.h"
 
-#include <array>
-
+#include "fsparse/paired_walk.h"
 #include "fsparse/xattr.h"
 
 namespace unionfs {
 namespace {
 
-// Visits each own block in each of its roles, beside the block that the lower
-// has in the same role.
+// What the checks of all inodes share.
+struct Shared {
+  const LayerNumbers& numbers;
+  LowerSide& lower;
+  Violations& violations;
+  OwnFiles& files;
+};
+
+// Takes each own block of one inode, beside the block that the lower has in the
+// same role.
+class OwnBlocks final : public PairedVisitor {
+ public:
+  OwnBlocks(const Shared& shared, const InodeRecord& record, uint64_t& block_count)
+      : shared_(shared),
+        inode_(record.number()),
+        data_kind_(record.is_symlink() ? TranslatedKind::kSymlink : TranslatedKind::kDirectory),
+        is_plain_data_(!record.is_directory() && !record.is_symlink()),
+        block_count_(block_count) {}
+
+  Result<PairedStep> enter(const PairedBlock& place) override {
+    OwnFiles& files = shared_.files;
+    if (files.blocks.test(place.block)) {
+      shared_.violations.add("inode {}: own block {} is used twice", inode_, place.block);
+      return PairedStep::kSkip;
+    }
+    files.blocks.set(place.block);
+    ++block_count_;
+    UNIONFS_TRY(check_marks(place.block, place.below));
+    const BlockRole role = place.role;
+    if (role.level > 0 || !is_plain_data_) {
+      files.translated[place.block] = {place.block, inode_,
+                                       static_cast<uint32_t>(role.first.value()),
+                                       role.level > 0 ? TranslatedKind::kIndirect : data_kind_,
+                                       static_cast<uint8_t>(role.level)};
+    }
+    return PairedStep::kContinue;
+  }
+
+ private:
+  // Whether the block is marked own, and hides what the lower uses it for.
+  Result<void> check_marks(BlockNumber block, BlockNumber below) {
+    if (!shared_.numbers.own_blocks.test(block)) {
+      shared_.violations.add_mendable("inode {}: block {} is used, but not marked own", inode_,
+                                      block);
+    }
+    UNIONFS_ASSIGN(const bool used_below, shared_.lower.is_used(block));
+    if (used_below && block != below && !shared_.numbers.block_whiteouts.test(block)) {
+      shared_.files.missing_whiteouts.insert(block);
+      shared_.violations.add_mendable(
+          "inode {}: block {} has another role in the lower, but is not whited out", inode_, block);
+    }
+    return {};
+  }
+
+  const Shared& shared_;
+  const InodeNumber inode_;
+  const TranslatedKind data_kind_;  // of its data blocks
+  const bool is_plain_data_;        // which are not translated
+  uint64_t& block_count_;
+};
+
 class InodeCheck {
  public:
   InodeCheck(const CheckSources& sources, const LayerNumbers& numbers, LowerSide& lower,
@@ -37,13 +95,6 @@ class InodeCheck {
   }
 
  private:
-  struct Walk {
-    InodeNumber inode;
-    TranslatedKind data_kind = TranslatedKind::kDirectory;
-    bool is_plain_data = false;
-  };
-  using Slots = std::array<BlockNumber, ext2::kBlockSlots>;
-
   Result<void> check_inode(InodeNumber inode) {
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.upper, inode));
     if (!check_record(record)) {
@@ -87,80 +138,23 @@ class InodeCheck {
 
   // What is counted before an error stays counted.
   Result<void> check_blocks(const InodeRecord& record, uint64_t& block_count) {
-    const Walk walk{record.number(),
-                    record.is_symlink() ? TranslatedKind::kSymlink : TranslatedKind::kDirectory,
-                    !record.is_directory() && !record.is_symlink()};
-    UNIONFS_ASSIGN(const Slots below, slots_below(record));
-    for (uint32_t slot = 0; record.has_block_map() && slot < ext2::kBlockSlots; ++slot) {
-      if (record.pointer(slot).value() != 0) {
-        UNIONFS_TRY(visit(walk, role_of_slot(layout_.pointers_per_block(), slot),
-                          record.pointer(slot), below[slot], block_count));
-      }
-    }
+    const Shared shared{numbers_, lower_, violations_, files_};
+    OwnBlocks blocks(shared, record, block_count);
+    UNIONFS_ASSIGN(const SlotPointers below, slots_below(record));
+    UNIONFS_TRY(walk_paired(from_.upper, record, from_.lower, below, blocks));
     UNIONFS_TRY(check_xattr_block(record));
     block_count += record.file_acl().value() != 0 ? 1 : 0;
     return {};
   }
 
   // What the lower has in the slots of the same inode; 0 where it is another file.
-  Result<Slots> slots_below(const InodeRecord& record) {
-    Slots below = {};
+  Result<SlotPointers> slots_below(const InodeRecord& record) {
     UNIONFS_ASSIGN(const bool is_below, lower_.is_used(record.number()));
     if (!is_below || numbers_.inode_whiteouts.test(record.number())) {
-      return below;
+      return SlotPointers{};
     }
     UNIONFS_ASSIGN(const InodeRecord lower, lower_.inode(record.number()));
-    if (lower.type() == record.type() && lower.has_block_map()) {
-      for (uint32_t slot = 0; slot < below.size(); ++slot) {
-        below[slot] = lower.pointer(slot);
-      }
-    }
-    return below;
-  }
-
-  // One own block; `below` is what the lower has in the same role.
-  Result<void> visit(const Walk& walk, BlockRole role, BlockNumber block, BlockNumber below,
-                     uint64_t& block_count) {
-    UNIONFS_TRY(check_pointer(from_.upper, walk.inode, role.level, block));
-    if (files_.blocks.test(block)) {
-      violations_.add("inode {}: own block {} is used twice", walk.inode, block);
-      return {};
-    }
-    files_.blocks.set(block);
-    ++block_count;
-    UNIONFS_TRY(check_marks(walk.inode, block, below));
-    const auto first = static_cast<uint32_t>(role.first.value());
-    if (role.level == 0) {
-      if (!walk.is_plain_data) {
-        files_.translated[block] = {block, walk.inode, first, walk.data_kind, 0};
-      }
-      return {};
-    }
-    files_.translated[block] = {block, walk.inode, first, TranslatedKind::kIndirect,
-                                static_cast<uint8_t>(role.level)};
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(from_.upper, block));
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> lower_pointers, lower_.pointers(below));
-    for (uint32_t i = 0; i < pointers.size(); ++i) {
-      if (pointers[i].value() != 0) {
-        UNIONFS_TRY(visit(walk, role_of_child(layout_.pointers_per_block(), role, i), pointers[i],
-                          lower_pointers[i], block_count));
-      }
-    }
-    return {};
-  }
-
-  // Whether the block is marked own, and hides what the lower uses it for.
-  Result<void> check_marks(InodeNumber inode, BlockNumber block, BlockNumber below) {
-    if (!numbers_.own_blocks.test(block)) {
-      violations_.add_mendable("inode {}: block {} is used, but not marked own", inode, block);
-    }
-    UNIONFS_ASSIGN(const bool used_below, lower_.is_used(block));
-    if (used_below && block != below && !numbers_.block_whiteouts.test(block)) {
-      files_.missing_whiteouts.insert(block);
-      violations_.add_mendable(
-          "inode {}: block {} has another role in the lower, but is not whited out", inode, block);
-    }
-    return {};
+    return lower.type() == record.type() ? slot_pointers(lower) : SlotPointers{};
   }
 
   Result<void> check_xattr_block(const InodeRecord& record) {

@@ -5,13 +5,6 @@
 
 namespace unionfs {
 
-Result<std::vector<BlockNumber>> LowerSide::pointers(BlockNumber block) const {
-  if (block.value() == 0 || !volume_.is_inside(block)) {
-    return std::vector<BlockNumber>(layout().pointers_per_block());
-  }
-  return read_pointers(volume_, block);
-}
-
 Result<const LowerSide::Names*> LowerSide::names(InodeNumber directory) {
   const Names* none = nullptr;
   if (const auto known = names_.find(directory); known != names_.end()) {

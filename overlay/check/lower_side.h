@@ -27,8 +27,6 @@ class LowerSide {
   Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
   Result<bool> is_used(InodeNumber inode) { return used_.is_used(inode); }
   Result<InodeRecord> inode(InodeNumber inode) const { return read_inode(volume_, inode); }
-  // The pointers of an indirect block; all 0 where `block` is 0 or outside the image.
-  Result<std::vector<BlockNumber>> pointers(BlockNumber block) const;
   Result<void> walk_blocks(const InodeRecord& inode, const BlockVisitor& visitor) const {
     return walk_block_map(volume_, inode, visitor);
   }
