@@ -20,7 +20,7 @@ void check_group_claims(const CheckSources& sources, const LayerNumbers& numbers
                                 blocks.begin + bit);
       }
     }
-    const uint32_t directories = files.directories_in(layout, group);
+    const uint32_t directories = files.directory_counts[number];
     const uint32_t claimed = sources.upper.group(group).used_dirs_count;
     if (claimed != directories) {
       violations.add_mendable("group {}: bg_used_dirs_count is {}, but it has {} own directories",

@@ -103,6 +103,9 @@ class InodeCheck {
     }
     OwnInode& own = files_.inodes[inode];
     own.is_directory = record.is_directory();
+    if (own.is_directory) {
+      ++files_.directory_counts[layout_.group_of(inode).value()];
+    }
     UNIONFS_TRY(check_blocks(record, own.block_count));
     const uint64_t sectors = own.block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes);
     if (record.raw().i_blocks != sectors && !is_bad_blocks(inode)) {
@@ -190,14 +193,6 @@ class InodeCheck {
 };
 
 }  // namespace
-
-uint32_t OwnFiles::directories_in(const Layout& layout, GroupNumber group) const {
-  uint32_t count = 0;
-  for (const auto& [inode, own] : inodes) {
-    count += own.is_directory && layout.group_of(inode) == group ? 1 : 0;
-  }
-  return count;
-}
 
 Result<OwnFiles> check_inodes(const CheckSources& sources, const LayerNumbers& numbers,
                               LowerSide& lower, Violations& violations) {

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <set>
+#include <vector>
 
 #include "overlay/check/group_check.h"
 #include "overlay/check/lower_side.h"
@@ -20,10 +21,12 @@ struct OwnInode {
 
 // Refers to the merged image's layout.
 struct OwnFiles {
-  explicit OwnFiles(const Layout& layout) : blocks(layout) {}
+  explicit OwnFiles(const Layout& layout)
+      : blocks(layout), directory_counts(layout.group_count()) {}
 
   std::map<InodeNumber, OwnInode> inodes;
-  BlockSet blocks;  // that an own inode has
+  BlockSet blocks;                         // that an own inode has
+  std::vector<uint32_t> directory_counts;  // own directories, by group
   std::map<BlockNumber, TranslatedBlock> translated;
   std::map<BlockNumber, uint32_t> xattr_users;  // own inodes of each own xattr block
   // Own blocks with another role in the lower that are not whited out.
@@ -31,9 +34,6 @@ struct OwnFiles {
   // Whether the blocks of every own inode are known.  Otherwise nobody can say
   // which blocks are free.
   bool has_all_blocks = true;
-
-  // Own directories of the group.
-  uint32_t directories_in(const Layout& layout, GroupNumber group) const;
 };
 
 Result<OwnFiles> check_inodes(const CheckSources& sources, const LayerNumbers& numbers,

@@ -15,7 +15,16 @@ class MergedCount {
  public:
   MergedCount(const CheckSources& sources, const LayerFacts& facts, LowerSide& lower,
               const Volume& merged)
-      : from_(sources), layout_(sources.layout()), facts_(facts), lower_(lower), merged_(merged) {}
+      : from_(sources),
+        layout_(sources.layout()),
+        facts_(facts),
+        lower_(lower),
+        merged_(merged),
+        has_counters_(layout_.group_count()) {
+    for (const GroupCounters& entry : sources.tables.counters) {
+      has_counters_[entry.group.value()] = true;
+    }
+  }
 
   Result<MergedCounts> run() {
     MergedCounts counts;
@@ -98,12 +107,9 @@ class MergedCount {
 
   bool is_touched(GroupNumber group) const {
     const LayerNumbers& numbers = facts_.numbers;
-    const auto& counters = from_.tables.counters;
     return numbers.own_blocks.bits().has_any(group) || numbers.own_inodes.bits().has_any(group) ||
            numbers.block_whiteouts.bits().has_any(group) ||
-           numbers.inode_whiteouts.bits().has_any(group) ||
-           std::any_of(counters.begin(), counters.end(),
-                       [group](const GroupCounters& entry) { return entry.group == group; });
+           numbers.inode_whiteouts.bits().has_any(group) || has_counters_[group.value()];
   }
 
   Result<GroupCounters> count_group(GroupNumber group) {
@@ -131,6 +137,7 @@ class MergedCount {
   const LayerFacts& facts_;
   LowerSide& lower_;
   const Volume& merged_;
+  std::vector<bool> has_counters_;  // by group: whether the tables keep its counters
 };
 
 }  // namespace

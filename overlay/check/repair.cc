@@ -41,7 +41,7 @@ class Repairer {
     renew_mark(superblock);
     return write_layer_groups(
         stage_, from_.geometry, facts_.files.blocks.bits(), facts_.numbers.own_inodes.bits(),
-        [this](GroupNumber group) { return facts_.files.directories_in(layout_, group); },
+        [this](GroupNumber group) { return facts_.files.directory_counts[group.value()]; },
         superblock);
   }
 
