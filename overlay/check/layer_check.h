@@ -17,7 +17,8 @@ struct LayerFindings {
 };
 
 // Finds all violations.  While the layer itself is not sound, it leaves out
-// what can only be said of the merged image.
+// what can only be said of the merged image.  An error of the host, and damage
+// of the lower, end the check.
 Result<LayerFindings> check_layer(const CheckSources& sources);
 
 }  // namespace unionfs

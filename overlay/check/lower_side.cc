@@ -5,6 +5,29 @@
 
 namespace unionfs {
 
+Error damaged_lower(Error error) {
+  error.kind = ErrorKind::kInvalid;
+  error.message += "; the lower is damaged";
+  return error;
+}
+
+Result<void> LowerSide::check_blocks(InodeNumber number) {
+  UNIONFS_ASSIGN(const bool is_inode_used, is_used(number));
+  if (!is_inode_used) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const InodeRecord record, inode(number));
+  return of_lower(
+      walk_block_map(volume_, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+        UNIONFS_ASSIGN(const bool is_block_used, is_used(block));
+        if (!is_block_used) {
+          return corrupt("{}: inode {}: block {} is free in the block bitmap", volume_.name(),
+                         number, block);
+        }
+        return WalkStep::kContinue;
+      }));
+}
+
 Result<const LowerSide::Names*> LowerSide::names(InodeNumber directory) {
   const Names* none = nullptr;
   if (const auto known = names_.find(directory); known != names_.end()) {
@@ -18,7 +41,7 @@ Result<const LowerSide::Names*> LowerSide::names(InodeNumber directory) {
   if (!record.is_directory()) {
     return none;
   }
-  UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(volume_, record));
+  UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, of_lower(read_directory(volume_, record)));
   Names& names = names_[directory];
   for (const NamedEntry& entry : entries) {
     names[entry.name] = entry.inode;

@@ -13,6 +13,19 @@
 
 namespace unionfs {
 
+// The error of a damaged lower is one of the request, not one of the upper:
+// nobody can say what an upper should be over such a lower.
+Error damaged_lower(Error error);
+template <typename T>
+Result<T> of_lower(Result<T> result) {
+  if (!result && result.error().kind == ErrorKind::kCorrupt) {
+    return Failure(damaged_lower(std::move(result).error()));
+  }
+  return result;
+}
+
+// Every error is the host's or one of a damaged lower.
+//
 // Reads each bitmap and each directory once, when it is first asked for.  Not
 // thread-safe.  Refers to the volume, which must outlive it.
 class LowerSide {
@@ -26,10 +39,16 @@ class LowerSide {
 
   Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
   Result<bool> is_used(InodeNumber inode) { return used_.is_used(inode); }
-  Result<InodeRecord> inode(InodeNumber inode) const { return read_inode(volume_, inode); }
-  Result<void> walk_blocks(const InodeRecord& inode, const BlockVisitor& visitor) const {
-    return walk_block_map(volume_, inode, visitor);
+  Result<InodeRecord> inode(InodeNumber inode) const {
+    return of_lower(read_inode(volume_, inode));
   }
+  // The visitor gives no error of its own.
+  Result<void> walk_blocks(const InodeRecord& inode, const BlockVisitor& visitor) const {
+    return of_lower(walk_block_map(volume_, inode, visitor));
+  }
+  // Fails if the block map of this inode is damaged, or has a block that the
+  // lower's bitmap calls free.  Of a free inode there is nothing to say.
+  Result<void> check_blocks(InodeNumber inode);
   // The names of the directory of that number; nullptr if there is none in use.
   // They stay where they are while this object lives.
   Result<const Names*> names(InodeNumber directory);

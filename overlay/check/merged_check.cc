@@ -61,7 +61,7 @@ class MergedCount {
   Result<uint64_t> count_blocks(const InodeRecord& record) {
     UNIONFS_ASSIGN(const InodeRecord own, read_inode(from_.upper, record.number()));
     uint64_t count = 0;
-    UNIONFS_TRY(
+    const Result<void> walked =
         walk_block_map(merged_, record, [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
           ++count;
           UNIONFS_ASSIGN(const auto own_block, map_block(from_.upper, own, role));
@@ -75,7 +75,12 @@ class MergedCount {
                            from_.upper.name(), own.number(), block);
           }
           return WalkStep::kContinue;
-        }));
+        });
+    if (!walked) {
+      // What falls through may be damaged in the lower already.
+      UNIONFS_TRY(lower_.check_blocks(record.number()));
+      return Failure(walked.error());
+    }
     return count;
   }
 

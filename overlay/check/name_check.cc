@@ -32,7 +32,7 @@ class NameCheck {
     for (size_t i = 0; i < directories_.size(); ++i) {
       UNIONFS_TRY(violations_.take(check_directory(directories_[i])));
     }
-    check_links();
+    UNIONFS_TRY(violations_.take(check_links()));
     return std::move(links_);
   }
 
@@ -208,7 +208,7 @@ class NameCheck {
   }
 
   // Turns numbers of subdirectories and of names into numbers of links.
-  void check_links() {
+  Result<void> check_links() {
     for (const auto& [inode, own] : files_.inodes) {
       if (is_reserved(inode)) {
         continue;
@@ -223,12 +223,13 @@ class NameCheck {
       LinkCounts& links = links_[inode];
       links.in_layer = own.is_directory ? links.in_layer + kDots : names;
       links.in_merged = own.is_directory ? links.in_merged + kDots : names;
-      const auto record = read_inode(from_.upper, inode);
-      if (record && record->raw().i_links_count != links.in_layer) {
+      UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.upper, inode));
+      if (record.raw().i_links_count != links.in_layer) {
         violations_.add_mendable("inode {}: i_links_count is {}, but it should be {}", inode,
-                                 record->raw().i_links_count, links.in_layer);
+                                 record.raw().i_links_count, links.in_layer);
       }
     }
+    return {};
   }
 
   const CheckSources& from_;

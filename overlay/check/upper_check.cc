@@ -6,6 +6,7 @@
 
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/check/layer_check.h"
+#include "overlay/check/lower_side.h"
 #include "overlay/check/repair.h"
 #include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
@@ -14,11 +15,6 @@
 
 namespace unionfs {
 namespace {
-
-// Errors of the upper's bytes are what a check is for.  Others end it.
-bool is_of_the_upper(const Error& error) {
-  return error.kind == ErrorKind::kCorrupt || error.kind == ErrorKind::kUnsupported;
-}
 
 // There is nothing to check in an upper that was made elsewhere.
 Result<void> refuse_foreign(const ReadableFile& upper) {
@@ -29,7 +25,25 @@ Result<void> refuse_foreign(const ReadableFile& upper) {
     error.kind = ErrorKind::kInvalid;
     return Failure(std::move(error));
   }
+  // The check itself says what is wrong with the upper's bytes.
+  if (!superblock && !is_of_the_upper(superblock.error())) {
+    return Failure(superblock.error());
+  }
+  if (!is_foreign && !is_of_the_upper(is_foreign.error())) {
+    return Failure(is_foreign.error());
+  }
   return {};
+}
+
+// A lower that no upper can be opened over, because its resize inode is damaged.
+Result<void> check_can_grow(const Volume& lower) {
+  const Layout& layout = lower.layout();
+  const uint64_t group_bytes = uint64_t{layout.blocks_per_group} * layout.block_size_bytes;
+  auto grown = Geometry::grow(lower, layout.size_bytes() + group_bytes);
+  if (grown || grown.error().kind != ErrorKind::kCorrupt) {
+    return {};  // that there is no room for one more group is no damage
+  }
+  return Failure(damaged_lower(std::move(grown).error()));
 }
 
 class UpperCheck {
@@ -63,6 +77,7 @@ class UpperCheck {
     facts_.reset();
     auto opened = open_upper(lower_.volume(), upper_file_);
     if (!opened) {
+      UNIONFS_TRY(check_can_grow(lower_.volume()));
       return take(std::move(opened).error());
     }
     opened_.emplace(std::move(*opened));
@@ -81,7 +96,7 @@ class UpperCheck {
       session_block_count_ = (*disk)->session_block_count();
       return {};
     }
-    const bool is_known = !violations_.empty();
+    const bool is_known = !violations_.empty() && is_of_the_upper(disk.error());
     return is_known ? Result<void>() : take(std::move(disk).error());
   }
 

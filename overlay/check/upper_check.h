@@ -29,8 +29,10 @@ struct CheckReport {
 };
 
 // Opens both files by their paths, and keeps out those who write, to look; and
-// everybody else, to repair.  An error means that there could be no check: a
-// file cannot be opened or read, or the upper is no upper of this lower.
+// everybody else, to repair.  An error means that the check did not come to its
+// end, and names the file: the host cannot open or read it, the lower is damaged,
+// or the upper is no upper of this lower.  What a check that has no end found is
+// not told, and nothing is repaired by it.
 Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log);
 // The same of files that are open.  `upper` is written only to repair.

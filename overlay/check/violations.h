@@ -17,6 +17,12 @@ struct Violation {
   bool can_repair = false;
 };
 
+// Whether the upper's bytes are to blame, which are what a check is for.  A host
+// that cannot read, and a lower that is damaged, are not: see LowerSide.
+inline bool is_of_the_upper(const Error& error) {
+  return error.kind == ErrorKind::kCorrupt || error.kind == ErrorKind::kUnsupported;
+}
+
 // The violations in the order in which they are found.  Not thread-safe.
 class Violations {
  public:
@@ -33,9 +39,13 @@ class Violations {
   void add_mendable(fmt::format_string<Args...> format, Args&&... args) {
     add_message(fmt::format(format, std::forward<Args>(args)...), true);
   }
-  // An error that kept the check from looking at a part of the upper becomes a
-  // violation; its message names the image already.
+  // An error of the upper's bytes, which kept the check from looking at a part of
+  // the upper, becomes a violation; its message names the image already.  Every
+  // other error ends the check and is returned.
   Result<void> take(const Result<void>& result) {
+    if (!result && !is_of_the_upper(result.error())) {
+      return result;
+    }
     if (!result) {
       list_.push_back({result.error().message, false});
     }

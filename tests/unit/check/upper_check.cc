@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The check of an upper on a host that fails, and over a lower that is damaged.
+#include "overlay/check/upper_check.h"
+
+#include <catch2/catch.hpp>
+
+#include "tests/unit/support/overlay_fixture.h"
+
+namespace unionfs {
+namespace {
+
+using namespace unionfs::testing;
+
+constexpr uint32_t kBlock = 1024;
+
+// A lower, an upper without any violation, and the places of its parts.
+struct Images {
+  Images()
+      : lower(small_image(kBlock)),
+        geometry(value_of(Geometry::grow(lower.volume, small_merged_size(kBlock)))),
+        upper(make_upper(lower, small_merged_size(kBlock))) {}
+
+  // One violation that a repair can mend.
+  void miscount_free_blocks() {
+    const uint64_t place = layout().offset_of(layout().primary_descriptor_block(0));
+    auto descriptor = upper->get<ext2::GroupDescriptor>(place);
+    descriptor.bg_free_blocks_count =
+        static_cast<uint16_t>(descriptor.bg_free_blocks_count.value() - 1);
+    upper->put(place, descriptor);
+  }
+
+  Result<CheckReport> check(CheckPurpose purpose) {
+    return check_upper(*lower.file, *upper, purpose, quiet_log());
+  }
+  std::vector<std::byte> upper_bytes() const {
+    std::vector<std::byte> bytes(upper->size_bytes());
+    expect_success(upper->peek(0, bytes));
+    return bytes;
+  }
+  const Layout& layout() const { return geometry.merged(); }
+
+  Lower lower;
+  Geometry geometry;
+  std::unique_ptr<MemoryFile> upper;
+};
+
+// How many reads of the file a look takes.
+uint64_t reads_of_a_look(Images& images, const MemoryFile& file) {
+  images.lower.file->reset_counts();
+  images.upper->reset_counts();
+  (void)value_of(images.check(CheckPurpose::kLook));
+  return file.count(FileOperation::kRead);
+}
+
+TEST_CASE("Check: a sound upper, one that can be mended, and the mended one", "[check]") {
+  Images images;
+  CHECK(value_of(images.check(CheckPurpose::kLook)).found.empty());
+  images.miscount_free_blocks();
+  const auto bytes = images.upper_bytes();
+  const CheckReport seen = value_of(images.check(CheckPurpose::kLook));
+  CHECK(seen.found.size() == 2);  // the superblock has the sum
+  CHECK(seen.left.size() == 2);
+  CHECK_FALSE(seen.is_repair_tried);
+  CHECK(images.upper_bytes() == bytes);
+  const CheckReport mended = value_of(images.check(CheckPurpose::kRepair));
+  CHECK(mended.is_repair_tried);
+  CHECK_FALSE(mended.repair_failure);
+  CHECK(mended.left.empty());
+  CHECK(mended.mended_count() == 2);
+  CHECK(value_of(images.check(CheckPurpose::kLook)).found.empty());
+}
+
+TEST_CASE("Check: a read error of either file ends it, and nothing is repaired", "[check]") {
+  Images images;
+  images.miscount_free_blocks();
+  const auto bytes = images.upper_bytes();
+  for (const bool is_lower : {true, false}) {
+    const MemoryFile& file = is_lower ? *images.lower.file : *images.upper;
+    const uint64_t count = reads_of_a_look(images, file);
+    REQUIRE(count > 10);
+    for (uint64_t number = 1; number <= count; ++number) {
+      INFO((is_lower ? "lower" : "upper") << ": read " << number << " of " << count);
+      FaultyFile lower(*images.lower.file);
+      FaultyFile upper(*images.upper);
+      (is_lower ? lower : upper).fail(FileOperation::kRead, number, EIO);
+      const auto report = check_upper(lower, upper, CheckPurpose::kRepair, quiet_log());
+      CHECK(expect_error(report, {is_lower ? "lower.img" : "upper.img"}) == ErrorKind::kSystem);
+      CHECK(images.upper_bytes() == bytes);
+    }
+  }
+}
+
+TEST_CASE("Check: damage of the lower is no violation of the upper", "[check]") {
+  Images images;
+  images.miscount_free_blocks();
+  const auto bytes = images.upper_bytes();
+  const auto root = value_of(read_inode(images.lower.volume, InodeNumber(ext2::kRootInode)));
+  const uint64_t entries = images.lower.layout().offset_of(root.pointer(0));
+  constexpr uint64_t kOffsetOfSize = 4;  // rec_len of the first entry
+  images.lower.file->put(entries + kOffsetOfSize, Le16(3));
+  for (const CheckPurpose purpose : {CheckPurpose::kLook, CheckPurpose::kRepair}) {
+    const auto report = images.check(purpose);
+    CHECK(expect_error(report, {"lower.img", "rec_len", "the lower is damaged"}) ==
+          ErrorKind::kInvalid);
+    CHECK(images.upper_bytes() == bytes);
+  }
+}
+
+}  // namespace
+}  // namespace unionfs
