@@ -12,6 +12,8 @@
 #include "overlay/host/posix_file.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/upper/journal.h"
+#include "overlay/upper/live_stamp.h"
+#include "overlay/upper/session_bitmap.h"
 
 namespace unionfs {
 namespace {
@@ -92,9 +94,7 @@ class UpperCheck {
     UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
     auto disk = Disk::load(lower_, upper_file_, std::move(boot_id), log_);
     if (disk) {
-      UNIONFS_TRY((*disk)->attach(Access::kReadOnly));
-      session_block_count_ = (*disk)->session_block_count();
-      return {};
+      return (*disk)->attach(Access::kReadOnly);
     }
     const bool is_known = !violations_.empty() && is_of_the_upper(disk.error());
     return is_known ? Result<void>() : take(std::move(disk).error());
@@ -108,16 +108,35 @@ class UpperCheck {
     return {};
   }
 
+  // A repair would drop what the session wrote, also where the layer is so
+  // damaged that no server would show it.
+  Result<void> refuse_session() {
+    if (opened_->has_journal()) {
+      return {};  // which ended the session
+    }
+    const StateArea& area = opened_->area;
+    UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
+    UNIONFS_ASSIGN(const bool is_live, is_live_current(upper_file_, area, boot_id));
+    UNIONFS_ASSIGN(const auto bitmap,
+                   SessionBitmap::open_for_reading(
+                       upper_file_, is_live ? area.live_bitmap : area.durable_bitmap));
+    if (bitmap->count_set(BlockNumber(opened_->geometry->merged().block_count)) > 0) {
+      return invalid("{}: a session is open; checkpoint it before a repair", upper_file_.name());
+    }
+    return {};
+  }
+
   Result<void> repair() {
     const std::string& name = upper_file_.name();
-    if (session_block_count_ > 0) {
-      return invalid("{}: a session is open; checkpoint it before a repair", name);
-    }
+    UNIONFS_TRY(refuse_session());
     UNIONFS_TRY(check_may_write(name, opened_->area));
     if (opened_->has_journal()) {
       UNIONFS_TRY(check_may_write(name, opened_->journal_area));
       UNIONFS_TRY(finish_journal(upper_file_, opened_->journal_area));
       UNIONFS_TRY(check());
+    }
+    if (!facts_) {
+      return corrupt("{}: not repaired: {}", name, violations_.front().message);
     }
     if (!facts_->files.has_all_blocks) {
       return invalid("{}: not repaired: the blocks of a damaged inode would become free", name);
@@ -131,7 +150,6 @@ class UpperCheck {
   std::optional<OpenedUpper> opened_;
   std::optional<LayerFacts> facts_;  // of opened_
   std::vector<Violation> violations_;
-  uint64_t session_block_count_ = 0;
 };
 
 }  // namespace
