@@ -15,37 +15,73 @@ Result<std::vector<NamedEntry>> sorted_entries(const Volume& volume, const Inode
   return entries;
 }
 
-Result<void> walk_layer(const Volume& upper, const LayerTreeVisitor& visitor) {
-  struct Entered {
-    LayerDirectory directory;
-    size_t next = 0;
-  };
-  std::vector<Entered> levels;
-  std::set<InodeNumber> seen;
-  const auto enter = [&](InodeNumber inode, std::string path) -> Result<void> {
-    if (!seen.insert(inode).second) {
-      return corrupt("{}: directory inode {} is named twice", upper.name(), inode);
+namespace {
+
+// The walk keeps one path, which grows with each directory that is entered and
+// is cut back with each that is left: a path for each level would take memory
+// by the square of the depth.
+class LayerWalk {
+ public:
+  LayerWalk(const Volume& upper, const LayerTreeVisitor& visitor)
+      : upper_(upper), visitor_(visitor) {}
+
+  Result<void> run() {
+    UNIONFS_TRY(enter(InodeNumber(ext2::kRootInode)));
+    while (!levels_.empty()) {
+      Level& level = levels_.back();
+      if (level.next == level.entries.size()) {
+        path_.resize(level.parent_path_length);
+        levels_.pop_back();
+        continue;
+      }
+      const NamedEntry& entry = level.entries[level.next++];
+      UNIONFS_TRY(visitor_.on_name(current(), entry));
+      if (entry.kind == EntryKind::kReal && entry.file_type == ext2::kFileTypeDirectory) {
+        UNIONFS_TRY(enter(entry.inode, entry.name));
+      }
     }
-    UNIONFS_ASSIGN(InodeRecord record, read_inode(upper, inode));
-    UNIONFS_ASSIGN(std::vector<NamedEntry> entries, sorted_entries(upper, record));
-    levels.push_back({{std::move(record), std::move(path), static_cast<uint32_t>(levels.size()),
-                       std::move(entries)}});
-    return visitor.on_directory(levels.back().directory);
-  };
-  UNIONFS_TRY(enter(InodeNumber(ext2::kRootInode), ""));
-  while (!levels.empty()) {
-    Entered& level = levels.back();
-    if (level.next == level.directory.entries.size()) {
-      levels.pop_back();
-      continue;
-    }
-    const NamedEntry& entry = level.directory.entries[level.next++];
-    UNIONFS_TRY(visitor.on_name(level.directory, entry));
-    if (entry.kind == EntryKind::kReal && entry.file_type == ext2::kFileTypeDirectory) {
-      UNIONFS_TRY(enter(entry.inode, level.directory.path + "/" + entry.name));
-    }
+    return {};
   }
-  return {};
+
+ private:
+  struct Level {
+    InodeRecord record;
+    std::vector<NamedEntry> entries;
+    size_t parent_path_length = 0;
+    size_t next = 0;  // index of the entry that is visited next
+  };
+
+  LayerDirectory current() const {
+    const Level& level = levels_.back();
+    return {level.record, path_, static_cast<uint32_t>(levels_.size() - 1), level.entries};
+  }
+
+  // Enters the root, or a directory of this name in the one on top.
+  Result<void> enter(InodeNumber inode, const std::string& name = "") {
+    if (!seen_.insert(inode).second) {
+      return corrupt("{}: directory inode {} is named twice", upper_.name(), inode);
+    }
+    UNIONFS_ASSIGN(InodeRecord record, read_inode(upper_, inode));
+    UNIONFS_ASSIGN(std::vector<NamedEntry> entries, sorted_entries(upper_, record));
+    const size_t parent_path_length = path_.size();
+    if (!levels_.empty()) {
+      path_ += "/" + name;
+    }
+    levels_.push_back({std::move(record), std::move(entries), parent_path_length});
+    return visitor_.on_directory(current());
+  }
+
+  const Volume& upper_;
+  const LayerTreeVisitor& visitor_;
+  std::string path_;
+  std::vector<Level> levels_;  // the directories on the path
+  std::set<InodeNumber> seen_;
+};
+
+}  // namespace
+
+Result<void> walk_layer(const Volume& upper, const LayerTreeVisitor& visitor) {
+  return LayerWalk(upper, visitor).run();
 }
 
 }  // namespace unionfs

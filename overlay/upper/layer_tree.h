@@ -14,12 +14,13 @@
 
 namespace unionfs {
 
-// A directory of the layer's own, on the way through the tree.
+// A directory of the layer's own, on the way through the tree.  What it refers
+// to is the walk's, and stays as it is only until the visitor returns.
 struct LayerDirectory {
-  InodeRecord record;
-  std::string path;  // without a slash at the end; empty: the root
-  uint32_t depth = 0;
-  std::vector<NamedEntry> entries;  // by name, without "." and ".."
+  const InodeRecord& record;
+  const std::string& path;                 // without a slash at the end; empty: the root
+  uint32_t depth = 0;                      // 0: the root
+  const std::vector<NamedEntry>& entries;  // by name, without "." and ".."
 };
 
 struct LayerTreeVisitor {
@@ -29,7 +30,11 @@ struct LayerTreeVisitor {
   std::function<Result<void>(const LayerDirectory&, const NamedEntry&)> on_name;
 };
 
-// Fails at a directory that is named twice, which a tree cannot have.
+// Fails at a directory that is named twice, which a tree cannot have.  An error
+// that the visitor returns ends the walk and is returned.
+//
+// Memory: one path, the entries of the directories on it, and the numbers of all
+// directories.
 Result<void> walk_layer(const Volume& upper, const LayerTreeVisitor& visitor);
 
 // Entries of a directory by name, without "." and "..".
