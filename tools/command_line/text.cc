@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 
@@ -68,8 +69,34 @@ void note(const std::string& message) {
   (void)!std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+namespace {
+
+constexpr int kJsonIndent = 2;
+
+std::string json_text(const Json& json) {
+  return json.dump(kJsonIndent, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
 void print_json(const Json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+  fmt::print("{}\n", json_text(json));
+}
+
+void JsonArrayPrinter::add(const Json& element) {
+  fmt::print("{}", is_empty_ ? "[" : ",");
+  is_empty_ = false;
+  const std::string text = json_text(element);
+  // Inside of strings there are no line ends.
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t length = std::min(rest.find('\n'), rest.size());
+    fmt::print("\n{:{}}{}", "", kJsonIndent, rest.substr(0, length));
+    rest.remove_prefix(std::min(length + 1, rest.size()));
+  }
+}
+
+void JsonArrayPrinter::end() {
+  fmt::print("{}\n", is_empty_ ? "[]" : "\n]");
 }
 
 std::string human_size(uint64_t size_bytes) {

@@ -17,6 +17,19 @@ using Json = nlohmann::ordered_json;
 void note(const std::string& message);
 
 void print_json(const Json& json);
+
+// Prints an array as print_json() does, but element by element, so that memory
+// does not follow its length.
+class JsonArrayPrinter {
+ public:
+  void add(const Json& element);
+  // After the last element.
+  void end();
+
+ private:
+  bool is_empty_ = true;
+};
+
 // "4.0 KiB"; below 1 KiB "17 bytes".
 std::string human_size(uint64_t size_bytes);
 // A name that may hold any byte as printable UTF-8: backslash, control

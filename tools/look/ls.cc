@@ -30,7 +30,7 @@ class Lister {
                               return show(directory, entry);
                             }}));
     if (arguments_.as_json) {
-      print_json(json_);
+      json_.end();
     }
     return {};
   }
@@ -94,7 +94,7 @@ class Lister {
         line["size"] = record->size_bytes();
         line["own-bytes"] = own_bytes;
       }
-      json_.push_back(std::move(line));
+      json_.add(line);
       return;
     }
     const bool is_directory = record != nullptr && record->is_directory() && depth > 0;
@@ -114,7 +114,7 @@ class Lister {
   const Volume& lower_;
   const Volume& upper_;
   std::map<InodeNumber, std::map<std::string, InodeNumber>> names_below_;
-  Json json_ = Json::array();
+  JsonArrayPrinter json_;
 };
 
 Result<int> list(const LsArguments& arguments) {
