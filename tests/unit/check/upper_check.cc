@@ -123,12 +123,11 @@ TEST_CASE("Check: a session that no server would show is not repaired away", "[c
   Images images;
   {
     const auto disk = open_disk(images.lower, *images.upper);
-    expect_success(disk->session().write(small_merged_size(kBlock) - kBlock, pattern(1, kBlock)));
+    expect_success(disk->write(small_merged_size(kBlock) - kBlock, pattern(1, kBlock)));
     expect_success(disk->close());
   }
   images.disown_root_block();
-  const auto refused =
-      Disk::load(images.lower.volume, *images.lower.file, *images.upper, kBootId, quiet_log());
+  const auto refused = Disk::load(*images.lower.image, *images.upper, kBootId, quiet_log());
   CHECK_FALSE(refused);
   const auto bytes = images.upper_bytes();
   const CheckReport report = value_of(images.check(CheckPurpose::kRepair));
