@@ -44,6 +44,7 @@ clang-format --dry-run --Werror "${files[@]}" || status=1
 
 if [ "$#" = 0 ]; then
     BUILD_DIR=. bash tests/e2e/scripts.sh || status=1
+    python3 scripts/one-name.py || status=1
 fi
 
 # The headers that gcc has precompiled are nothing to clang.

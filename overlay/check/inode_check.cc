@@ -101,7 +101,7 @@ class InodeCheck {
       files_.has_all_blocks = false;
       return {};
     }
-    OwnInode& own = files_.inodes[inode];
+    CheckedInode& own = files_.inodes[inode];
     own.is_directory = record.is_directory();
     if (own.is_directory) {
       ++files_.directory_counts[layout_.group_of(inode).value()];

@@ -14,7 +14,7 @@
 
 namespace unionfs {
 
-struct OwnInode {
+struct CheckedInode {
   uint64_t block_count = 0;  // own blocks, an xattr block among them
   bool is_directory = false;
 };
@@ -24,7 +24,7 @@ struct OwnFiles {
   explicit OwnFiles(const Layout& layout)
       : blocks(layout), directory_counts(layout.group_count()) {}
 
-  std::map<InodeNumber, OwnInode> inodes;
+  std::map<InodeNumber, CheckedInode> inodes;
   BlockSet blocks;                         // that an own inode has
   std::vector<uint32_t> directory_counts;  // own directories, by group
   std::map<BlockNumber, TranslatedBlock> translated;

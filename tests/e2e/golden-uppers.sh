@@ -94,7 +94,7 @@ for version in $(seq "$NEWEST"); do
     unpack "$name" "$UPPER"
     read_merged before
     serve merged "lower=$LOWER" "upper=$UPPER" size=8M
-    nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
+    PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
     stop_server merged
     expect_new "$name"
     [ "$(stat -c %s "$WORK/after.img")" = $((8 << 20)) ] || fail "$name: did not grow"
@@ -124,7 +124,7 @@ for version in $(seq "$NEWEST"); do
     read_merged before
     expect_sum "$name" before
     serve merged "lower=$LOWER" "upper=$UPPER"
-    nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
+    PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
     stop_server merged
     "$IMG" info "$UPPER" | grep -qx 'journal pending: no' || fail "$name: the journal is there"
     read_merged after
@@ -142,7 +142,7 @@ mkdir -p "$WORK/foreign"
 echo foreign >"$WORK/foreign/file"
 mke2fs -q -t ext2 -b 1024 -d "$WORK/foreign" "$UPPER" 1M 2>/dev/null
 serve merged "lower=$LOWER" "upper=$UPPER" size=4M
-nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
+PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
 stop_server merged
 expect_version "$NEWEST"
 
@@ -154,7 +154,7 @@ read_merged before
 expect_sum "$name" before
 "$IMG" info "$UPPER" | grep -qx 'features: FEATURE_R4' || fail "info does not name the feature"
 serve merged "lower=$LOWER" "upper=$UPPER"
-! nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)' 2>/dev/null ||
+! PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)' 2>/dev/null ||
     fail "an upper that can only be read was opened to write"
 stop_server merged
 grep -q 'can only be read, with -r, because .* not known: FEATURE_R4' "$WORK/merged.log" ||

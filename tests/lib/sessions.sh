@@ -54,6 +54,6 @@ debugfs_session() {
     e2fsck -fy "$wanted" >"$WORK/e2fsck.txt" 2>&1 || status=$?
     [ "$status" -le 1 ] || fail "e2fsck: $(cat "$WORK/e2fsck.txt")"
     check_clean "$wanted"
-    WANTED=$wanted nbdsh -u "$(socket_uri session)" -c "$_WRITE_DIFFERENCES"
+    WANTED=$wanted PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri session)" -c "$_WRITE_DIFFERENCES"
     stop_server session
 }
