@@ -17,10 +17,11 @@ constexpr uint32_t kBlock = 1024;
 
 // A lower, an upper without any violation, and the places of its parts.
 struct Images {
-  Images()
-      : lower(small_image(kBlock)),
-        geometry(value_of(Geometry::grow(lower.volume, small_merged_size(kBlock)))),
-        upper(make_upper(lower, small_merged_size(kBlock))) {}
+  Images() : Images(small_image(kBlock), small_merged_size(kBlock)) {}
+  Images(const RealImage& image, uint64_t merged_size_bytes)
+      : lower(image),
+        geometry(value_of(Geometry::grow(lower.volume, merged_size_bytes))),
+        upper(make_upper(lower, merged_size_bytes)) {}
 
   // One violation that a repair can mend.
   void miscount_free_blocks() {
@@ -117,6 +118,21 @@ TEST_CASE("Check: damage of the lower is no violation of the upper", "[check]") 
           ErrorKind::kInvalid);
     CHECK(images.upper_bytes() == bytes);
   }
+}
+
+TEST_CASE("Check: a damaged resize inode is no violation of the upper", "[check]") {
+  MakeOptions options;
+  options.block_size_bytes = kBlock;
+  options.features = "resize_inode,filetype,sparse_super";
+  Images images(RealImage(4096, options), 16 * kMebibyte);
+  REQUIRE(value_of(images.check(CheckPurpose::kLook)).found.empty());
+  const Volume& lower = images.lower.volume;
+  const InodeNumber inode(ext2::kResizeInode);
+  InodeRecord resize = value_of(read_inode(lower, inode));
+  resize.raw().i_block[ext2::kDoubleIndirectSlot] = 1;  // the superblock
+  images.lower.file->poke(inode_offset(lower.layout(), lower.groups(), inode), resize.bytes());
+  CHECK(expect_error(images.check(CheckPurpose::kRepair),
+                     {"lower.img: resize inode", "the lower is damaged"}) == ErrorKind::kInvalid);
 }
 
 TEST_CASE("Check: a session that no server would show is not repaired away", "[check]") {
