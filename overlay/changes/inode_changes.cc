@@ -84,6 +84,7 @@ class ContentComparison final : public PairedVisitor {
 std::vector<std::pair<std::string, std::vector<std::byte>>> sorted_attributes(
     std::vector<Attribute> attributes) {
   std::vector<std::pair<std::string, std::vector<std::byte>>> sorted;
+  sorted.reserve(attributes.size());
   for (Attribute& attribute : attributes) {
     sorted.emplace_back(attribute.full_name(), std::move(attribute.value));
   }
