@@ -31,7 +31,8 @@ TEST_CASE("Used numbers: those past the end are free", "[number_sets]") {
   const OpenImage open(real.load());
   UsedNumbers used(open.volume);
   CHECK_FALSE(value_of(used.is_used(BlockNumber(2048))));
-  CHECK_FALSE(value_of(used.is_used(InodeNumber(open.volume.layout().inode_count() + 1))));
+  CHECK_FALSE(value_of(
+      used.is_used(InodeNumber(static_cast<uint32_t>(open.volume.layout().inode_count()) + 1))));
   CHECK(open.image.read_count() == 0);
 }
 
