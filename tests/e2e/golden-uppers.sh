@@ -20,7 +20,7 @@ CORRUPT=$BUILD_DIR/tests/image-corrupt
 FS_TREE=$BUILD_DIR/tests/fs/fs-tree
 LOWER=$WORK/lower.img
 UPPER=$WORK/upper.img
-NEWEST=$(nbdkit --dump-plugin "$UNIONFS_PLUGIN" | sed -n 's/^unionfs_upper_version=//p')
+NEWEST=$( (use_sanitizer && exec nbdkit --dump-plugin "$UNIONFS_PLUGIN") | sed -n 's/^unionfs_upper_version=//p')
 
 unpack() { xz -dc "$GOLDEN/$1.img.xz" >"$2"; }
 
