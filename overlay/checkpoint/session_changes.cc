@@ -2,7 +2,6 @@
 #include "overlay/checkpoint/session_changes.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "fsparse/block_map.h"
 #include "overlay/host/cancellation.h"
@@ -13,11 +12,16 @@ namespace {
 // The slot without what a mere read changes.
 std::vector<std::byte> without_access_time(ConstByteSpan slot) {
   std::vector<std::byte> copy(slot.begin(), slot.end());
-  std::memset(copy.data() + offsetof(ext2::Inode, i_atime), 0, sizeof(Le32));
+  const auto forget = [&copy](size_t offset) {
+    for (size_t i = 0; i < sizeof(Le32) && offset + i < copy.size(); ++i) {
+      copy[offset + i] = std::byte{0};
+    }
+  };
+  forget(offsetof(ext2::Inode, i_atime));
   constexpr size_t kExtra =
       ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
   if (copy.size() >= kExtra + sizeof(Le32)) {
-    std::memset(copy.data() + kExtra, 0, sizeof(Le32));
+    forget(kExtra);
   }
   return copy;
 }
