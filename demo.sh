@@ -49,13 +49,15 @@ fi
 
 # ---- building ------------------------------------------------------------------
 
-# Only what is shown is built, in a directory of its own. Code that is optimized a
-# little, and without debug information, is compiled sooner.
+# Only what is shown is built, in a directory of its own.  Files joined to large pieces
+# are compiled sooner, and so is code that is optimized a little and without debug
+# information.
 say "Packages and build (minutes, the first time)"
 run scripts/install-packages.sh build demo
 build=${BUILD_DIR:-build-demo}
 [ -f "$build/build.ninja" ] ||
-    run meson setup "$build" -Dtests=disabled -Doptimization=1 -Ddebug=false >/dev/null
+    run meson setup "$build" -Dtests=disabled -Doptimization=1 -Ddebug=false \
+        -Dunity=on -Db_pch=false >/dev/null
 run ninja --quiet -C "$build" plugin/nbdkit-unionfs-plugin.so tools/unionfs-img
 source=$PWD
 plugin=$(realpath -- "$build/plugin/nbdkit-unionfs-plugin.so")

@@ -13,6 +13,8 @@
 
 namespace unionfs {
 
+inline constexpr InodeNumber kRootDirectory(ext2::kRootInode);
+
 // A copy of the record with the number it was read for.  Accessors interpret,
 // they do not check: only what is read through a Volume is checked, where it is
 // used.  A value; not shared between threads while it is changed.

@@ -6,12 +6,6 @@
 #include "overlay/changes/file_writer.h"
 
 namespace unionfs {
-namespace {
-
-constexpr InodeNumber kRoot(ext2::kRootInode);
-
-}  // namespace
-
 TreeApplier::TreeApplier(const ForeignTree& tree, MergedFiles& files, Progress progress)
     : tree_(tree),
       files_(files),
@@ -19,7 +13,7 @@ TreeApplier::TreeApplier(const ForeignTree& tree, MergedFiles& files, Progress p
       met_(tree.volume().layout().inode_count() + 1) {}
 
 Result<void> TreeApplier::apply() {
-  work_.push_back({kRoot, kRoot, kRoot, false});
+  work_.push_back({kRootDirectory, kRootDirectory, kRootDirectory, false});
   while (!work_.empty()) {
     const Work work = work_.back();
     work_.pop_back();

@@ -16,7 +16,7 @@ constexpr uint32_t kKeptFlags = 0x000380FF;
 constexpr uint64_t kMaxSmallFileBytes = 0x7fffffff;
 constexpr size_t kBatchBytes = size_t{1} << 20;
 
-constexpr size_t kExtra = ext2::kGoodOldInodeSizeBytes;
+constexpr size_t kExtraFields = ext2::kGoodOldInodeSizeBytes;
 
 // Gives a file its blocks in ascending order.  Indirect blocks are written once,
 // when no block more comes below them.
@@ -291,7 +291,7 @@ void copy_metadata(const InodeRecord& from, InodeRecord& to) {
   extra->i_crtime = given.i_crtime;
   extra->i_crtime_extra = given.i_crtime_extra;
   const size_t covered = std::min<size_t>(to.extra_size_bytes(), sizeof(*extra));
-  std::memcpy(to.bytes().data() + kExtra, &*extra, covered);
+  std::memcpy(to.bytes().data() + kExtraFields, &*extra, covered);
 }
 
 Result<InodeNumber> copy_file(MergedFiles& files, InodeNumber parent, const Volume& source,

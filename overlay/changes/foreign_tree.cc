@@ -12,8 +12,6 @@
 namespace unionfs {
 namespace {
 
-constexpr InodeNumber kRoot(ext2::kRootInode);
-
 // Where an upper of ours has its state area.  If it is there, the mark was
 // lost: as a foreign upper everything that falls through would read as zeros.
 Result<bool> has_state_area(const Image& image, const Layout& layout) {
@@ -88,7 +86,7 @@ Result<bool> ForeignTree::is_as_made(const InodeRecord& directory, uint16_t mode
 }
 
 Result<bool> ForeignTree::is_empty() const {
-  UNIONFS_ASSIGN(const InodeRecord root, read_inode(volume_, kRoot));
+  UNIONFS_ASSIGN(const InodeRecord root, read_inode(volume_, kRootDirectory));
   UNIONFS_ASSIGN(const std::vector<ForeignName> names, read_names(root));
   UNIONFS_ASSIGN(const bool is_root_as_made, is_as_made(root, 0755));
   if (!is_root_as_made || names.size() > 1) {

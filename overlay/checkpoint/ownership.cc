@@ -125,7 +125,7 @@ class Settlement {
     for (const KeptXattr& count : unclaimed.counts) {
       own_.sets.kept_xattrs[count.block] = count;
       if (!from_.was_own(count.block)) {
-        own_.sets.translated[count.block] = {count.block, InodeNumber(ext2::kRootInode), 0,
+        own_.sets.translated[count.block] = {count.block, kRootDirectory, 0,
                                              TranslatedKind::kXattrCount, 0};
       }
     }

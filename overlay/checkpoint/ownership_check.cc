@@ -10,7 +10,7 @@ namespace {
 // Every directory that is formed leads up to the root, and not round in a circle.
 // Its parent is formed, too.
 Result<void> check_reachable(const LayerSources& from, const OwnInodes& inodes) {
-  std::set<InodeNumber> good = {InodeNumber(ext2::kRootInode)};
+  std::set<InodeNumber> good = {kRootDirectory};
   for (const auto& [start, own] : inodes) {
     if (!own.record.is_directory()) {
       continue;

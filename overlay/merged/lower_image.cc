@@ -7,9 +7,9 @@ namespace unionfs {
 namespace {
 
 // A name of the lower is what its entry says.
-class LowerNames final : public NamesBelow {
+class NamesOfImage final : public NamesBelow {
  public:
-  explicit LowerNames(DirectoryNames names) : names_(std::move(names)) {}
+  explicit NamesOfImage(DirectoryNames names) : names_(std::move(names)) {}
 
   Result<std::optional<NameBelow>> find(const EntryView& wanted) override {
     UNIONFS_ASSIGN(const auto found, names_.find(wanted));
@@ -59,7 +59,7 @@ Result<std::optional<PointerBlock>> LowerImage::pointers_at(InodeNumber inode,
 Result<std::unique_ptr<NamesBelow>> LowerImage::names_of(InodeNumber directory, BlockNumber block,
                                                          FileBlock file_block) const {
   UNIONFS_ASSIGN(DirectoryNames names, DirectoryNames::open(volume_, directory, block, file_block));
-  return std::unique_ptr<NamesBelow>(std::make_unique<LowerNames>(std::move(names)));
+  return std::unique_ptr<NamesBelow>(std::make_unique<NamesOfImage>(std::move(names)));
 }
 
 }  // namespace unionfs

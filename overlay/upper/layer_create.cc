@@ -15,8 +15,6 @@
 namespace unionfs {
 namespace {
 
-constexpr InodeNumber kRoot(ext2::kRootInode);
-
 class LayerCreator {
  public:
   LayerCreator(WritableFile& upper, const Volume& lower, const Geometry& geometry)
@@ -27,7 +25,7 @@ class LayerCreator {
 
   Result<void> create() {
     set_features();
-    UNIONFS_ASSIGN(InodeRecord root, read_inode(lower_, kRoot));
+    UNIONFS_ASSIGN(InodeRecord root, read_inode(lower_, kRootDirectory));
     if (!root.is_directory()) {
       return corrupt("{}: inode 2: the root is not a directory (i_mode {:#o})", lower_.name(),
                      root.raw().i_mode);
@@ -106,8 +104,8 @@ class LayerCreator {
                                             lower_.image(), lower_.layout().offset_of(xattrs)));
       tables_.kept_xattrs.push_back({xattrs, header.h_refcount});
     }
-    tables_.reserved_inodes_own = 1U << (kRoot.value() - 1);
-    tables_.kept_inodes.push_back({kRoot, root.raw().i_blocks, root.raw().i_links_count});
+    tables_.reserved_inodes_own = 1U << (kRootDirectory.value() - 1);
+    tables_.kept_inodes.push_back({kRootDirectory, root.raw().i_blocks, root.raw().i_links_count});
     return {};
   }
 
@@ -118,8 +116,8 @@ class LayerCreator {
       return corrupt("{}: inode 2: block {} is used twice", lower_.name(), block);
     }
     own_blocks_.set(group, bit);
-    tables_.translated.push_back({block, kRoot, static_cast<uint32_t>(role.first.value()), kind,
-                                  static_cast<uint8_t>(role.level)});
+    tables_.translated.push_back({block, kRootDirectory, static_cast<uint32_t>(role.first.value()),
+                                  kind, static_cast<uint8_t>(role.level)});
     return {};
   }
 
@@ -141,13 +139,13 @@ class LayerCreator {
   }
 
   Result<void> turn_into_fallthrus(const TranslatedBlock& entry, ByteSpan block) {
-    const DirectoryPlace place{lower_.name(), kRoot, entry.block};
+    const DirectoryPlace place{lower_.name(), kRootDirectory, entry.block};
     return for_each_entry(
         block, DirectoryRules::of(lower_), place, [&](const EntryView& view) -> Result<EntryStep> {
           if (view.kind != EntryKind::kReal) {
             rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
           } else if (view.name == "." || view.name == "..") {
-            rewrite_entry(block, view.offset, kRoot, ext2::kFileTypeDirectory);
+            rewrite_entry(block, view.offset, kRootDirectory, ext2::kFileTypeDirectory);
           } else {
             rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeFallthru);
           }
@@ -158,7 +156,8 @@ class LayerCreator {
   Result<void> write_root_inode(InodeRecord& root) {
     // "." and "..": no other directory is the layer's own.
     root.raw().i_links_count = uint16_t{2};
-    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRoot), root.bytes());
+    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRootDirectory),
+                        root.bytes());
   }
 
   Result<void> write_groups() {
@@ -167,7 +166,7 @@ class LayerCreator {
     const GroupBits no_inodes(merged.group_count(), merged.inodes_per_group);
     return write_layer_groups(
         upper_, geometry_, own_blocks_, no_inodes,
-        [&merged](GroupNumber group) { return group == merged.group_of(kRoot) ? 1U : 0U; },
+        [&merged](GroupNumber group) { return group == merged.group_of(kRootDirectory) ? 1U : 0U; },
         superblock_);
   }
 

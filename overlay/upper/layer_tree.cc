@@ -26,7 +26,7 @@ class LayerWalk {
       : upper_(upper), visitor_(visitor) {}
 
   Result<void> run() {
-    UNIONFS_TRY(enter(InodeNumber(ext2::kRootInode)));
+    UNIONFS_TRY(enter(kRootDirectory));
     while (!levels_.empty()) {
       Level& level = levels_.back();
       if (level.next == level.entries.size()) {

@@ -22,7 +22,7 @@ class Lister {
       : arguments_(arguments), lower_(open.lower()), upper_(open.disk().layer().upper()) {}
 
   Result<void> list() {
-    UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, InodeNumber(ext2::kRootInode)));
+    UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, kRootDirectory));
     show_own("/", "/", 0, root);
     UNIONFS_TRY(
         walk_layer(upper_, {[](const LayerDirectory&) -> Result<void> { return {}; },

@@ -120,7 +120,7 @@ void expect_refusal(const std::function<void(MemoryImage&, const Volume&)>& chan
 }
 
 InodeRecord inode_at(const Volume& volume, std::initializer_list<std::string> path) {
-  InodeRecord record = value_of(read_inode(volume, InodeNumber(ext2::kRootInode)));
+  InodeRecord record = value_of(read_inode(volume, kRootDirectory));
   for (const std::string& name : path) {
     const auto entry = value_of(find_name(volume, record, name));
     REQUIRE(entry);

@@ -155,7 +155,7 @@ TEST_CASE("a tree of the kernel reads as the kernel reads it", "[.][kernel]") {
   real.check_clean();
   const OpenImage open(real.load());
   const Mounted mounted(real);
-  compare_directory(open, mounted.directory(), InodeNumber(ext2::kRootInode));
+  compare_directory(open, mounted.directory(), kRootDirectory);
   compare_directory(open, mounted.directory() / "many", open.inode("many").number());
   if (!open.inode("many").has_index()) {
     WARN("this kernel's ext2 keeps no indexes");  // a driver of its own, not ext4's

@@ -22,7 +22,7 @@ TEST_CASE("Used numbers: a bitmap is read once", "[number_sets]") {
   UsedNumbers used(open.volume);
   CHECK(value_of(used.is_used(BlockNumber(1))));
   CHECK_FALSE(value_of(used.is_used(BlockNumber(2047))));
-  CHECK(value_of(used.is_used(InodeNumber(ext2::kRootInode))));
+  CHECK(value_of(used.is_used(kRootDirectory)));
   CHECK(open.image.read_count() == 2);
 }
 
@@ -52,10 +52,9 @@ TEST_CASE("Used numbers: a bitmap that was not read says nothing", "[number_sets
   SECTION("of inodes") {
     fail_block(open, group.inode_bitmap);
     for (int i = 0; i < 2; ++i) {
-      CHECK((expect_error(used.is_used(InodeNumber(ext2::kRootInode)), {"lower.img"}) ==
-             ErrorKind::kSystem));
+      CHECK((expect_error(used.is_used(kRootDirectory), {"lower.img"}) == ErrorKind::kSystem));
     }
     open.image.fail(0, 0);
-    CHECK(value_of(used.is_used(InodeNumber(ext2::kRootInode))));
+    CHECK(value_of(used.is_used(kRootDirectory)));
   }
 }

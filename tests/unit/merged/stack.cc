@@ -138,9 +138,8 @@ TEST_CASE("Stack: an item costs each level one question", "[stack]") {
     const BlockNumber table = geometry.groups()[0].inode_table;
     std::vector<std::byte> block(1024);
     expect_success(below->volume().read_block(table, block));
-    (void)value_of(below->inode_at(InodeNumber(ext2::kRootInode)));
-    const auto names =
-        value_of(below->names_of(InodeNumber(ext2::kRootInode), BlockNumber(0), FileBlock(0)));
+    (void)value_of(below->inode_at(kRootDirectory));
+    const auto names = value_of(below->names_of(kRootDirectory, BlockNumber(0), FileBlock(0)));
     EntryView hello;
     hello.name = "hello";
     REQUIRE(value_of(names->find(hello)));

@@ -317,7 +317,7 @@ TEST_CASE("Synthesis: a root directory with an htree", "[synthesis]") {
   const auto image = image_with_names(options, 8192, 2000, 60);
   image->repair({"-D"});
   const Lower lower(*image);
-  const InodeRecord root = value_of(read_inode(lower.volume, InodeNumber(ext2::kRootInode)));
+  const InodeRecord root = value_of(read_inode(lower.volume, kRootDirectory));
   REQUIRE(root.has_index());
   REQUIRE(root.pointer(ext2::kIndirectSlot).value() != 0);
   check_lower(*image, {0, 8192});
@@ -329,7 +329,7 @@ TEST_CASE("Synthesis: a root directory with indirect blocks", "[synthesis]") {
   options.more = {"-N", "2048"};
   const auto image = image_with_names(options, 8192, 1300, 220);
   const Lower lower(*image);
-  const InodeRecord root = value_of(read_inode(lower.volume, InodeNumber(ext2::kRootInode)));
+  const InodeRecord root = value_of(read_inode(lower.volume, kRootDirectory));
   REQUIRE_FALSE(root.has_index());
   REQUIRE(root.pointer(ext2::kDoubleIndirectSlot).value() != 0);
   check_lower(*image, {8192});

@@ -27,7 +27,7 @@ struct OpenImage {
   InodeRecord inode(InodeNumber number) const { return value_of(read_inode(volume, number)); }
   // By the name of an entry of the root directory.
   InodeRecord inode(std::string_view name) const {
-    const auto found = value_of(find_name(volume, inode(InodeNumber(ext2::kRootInode)), name));
+    const auto found = value_of(find_name(volume, inode(kRootDirectory), name));
     if (!found) {
       FAIL("no " << name);
     }
