@@ -44,6 +44,7 @@ constexpr uint32_t kCompatExtAttr = 0x0008;
 constexpr uint32_t kCompatResizeInode = 0x0010;
 constexpr uint32_t kCompatDirIndex = 0x0020;
 constexpr uint32_t kCompatSparseSuper2 = 0x0200;
+constexpr uint32_t kCompatOrphanFile = 0x1000;
 
 constexpr uint32_t kIncompatFiletype = 0x0002;
 constexpr uint32_t kIncompatMetaBg = 0x0010;

@@ -98,12 +98,12 @@ Layout layout_of(const ext2::Superblock& raw);
 // The UUID as text, in the usual 8-4-4-4-12 form.
 std::string uuid_text(const std::array<uint8_t, 16>& uuid);
 
-// Features that an image may have to be taken as plain ext2.
-bool are_known_features(uint32_t rev_level, uint32_t incompat, uint32_t ro_compat);
-
 // Names of the features in the three words, separated by ", "; a word's bits that
 // have no name come last, as one number: "incompat 0x80800".
 std::string feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat);
+
+// The names of those with which an image is not taken as plain ext2; empty if it has none.
+std::string refused_features(uint32_t compat, uint32_t incompat, uint32_t ro_compat);
 
 }  // namespace unionfs
 

@@ -71,7 +71,7 @@ constexpr uint32_t kKnownRoCompat =
     ext2::kRoCompatSparseSuper | ext2::kRoCompatLargeFile | ext2::kRoCompatBtreeDir;
 // A compatible feature we do not know may stay, but not those that tie other
 // inodes or a journal to the image: we would hand them out unexplained.
-constexpr uint32_t kRefusedCompat = ext2::kCompatHasJournal | 0x1000;
+constexpr uint32_t kRefusedCompat = ext2::kCompatHasJournal | ext2::kCompatOrphanFile;
 
 Result<void> check_features(const Image& image, const ext2::Superblock& raw, SuperblockUse use) {
   if (raw.s_rev_level == ext2::kGoodOldRevision) {
@@ -231,9 +231,9 @@ Result<void> check_state(const Image& image, const ext2::Superblock& raw, Superb
 
 }  // namespace
 
-bool are_known_features(uint32_t rev_level, uint32_t incompat, uint32_t ro_compat) {
-  return rev_level <= ext2::kDynamicRevision && (incompat & ~kKnownIncompat) == 0 &&
-         (ro_compat & ~kKnownRoCompat) == 0;
+std::string refused_features(uint32_t compat, uint32_t incompat, uint32_t ro_compat) {
+  return feature_names(compat & kRefusedCompat, incompat & ~kKnownIncompat,
+                       ro_compat & ~kKnownRoCompat);
 }
 
 std::string feature_names(uint32_t compat, uint32_t incompat, uint32_t ro_compat) {

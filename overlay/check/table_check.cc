@@ -9,13 +9,6 @@ void check_state_area(const CheckSources& sources, Violations& violations) {
   if (unknown != 0) {
     violations.add("state area: unknown flags {:#x}", unknown);
   }
-  const MergedFeatures& features = sources.tables.features;
-  const bool says_meta_groups = (features.incompat & ext2::kIncompatMetaBg) != 0;
-  const bool has_meta_groups = sources.layout().has_meta_groups;
-  if (says_meta_groups != has_meta_groups) {
-    violations.add("state area: the merged image's features are {:#x}, but it {} meta block groups",
-                   features.incompat, has_meta_groups ? "has" : "has no");
-  }
 }
 
 namespace {

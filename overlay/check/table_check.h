@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What the state area says without the layer's inodes: flags and features,
+// What the state area says without the layer's inodes: flags,
 // which need nothing else, and whiteouts, the fifth stage of a check.
 #ifndef UNIONFS_OVERLAY_CHECK_TABLE_CHECK_H
 #define UNIONFS_OVERLAY_CHECK_TABLE_CHECK_H

@@ -103,15 +103,7 @@ class Decoder {
       : name_(name), merged_(merged), head_(head), taker_(taker) {}
 
   Result<LayerTables> decode() {
-    tables_.features = {head_.merged_rev_level, head_.merged_feature_compat,
-                        head_.merged_feature_incompat, head_.merged_feature_ro_compat};
-    const MergedFeatures& features = tables_.features;
-    if (!are_known_features(features.rev_level, features.incompat, features.ro_compat)) {
-      return corrupt(
-          "{}: state area: layer tables: merged revision {} or features {} are not "
-          "known",
-          name_, features.rev_level, feature_names(0, features.incompat, features.ro_compat));
-    }
+    UNIONFS_TRY(take_features());
     UNIONFS_TRY(ascending("bits of own reserved inodes", head_.reserved_inodes_own, 0,
                           1U << (ext2::kGoodOldFirstInode - 1)));
     UNIONFS_TRY(ascending("mark of the boot area", head_.boot_own, 0, 2));
@@ -133,6 +125,22 @@ class Decoder {
     if (number < least || number >= limit) {
       return corrupt("{}: state area: layer tables: {} {} is out of order or out of range", name_,
                      what, number);
+    }
+    return {};
+  }
+
+  // Whether they fit the merged geometry is a question for who knows the lower.
+  Result<void> take_features() {
+    MergedFeatures& features = tables_.features;
+    features = {head_.merged_rev_level, head_.merged_feature_compat, head_.merged_feature_incompat,
+                head_.merged_feature_ro_compat};
+    UNIONFS_TRY(ascending("merged revision", features.rev_level, 0, ext2::kDynamicRevision + 1));
+    const std::string refused =
+        refused_features(features.compat, features.incompat, features.ro_compat);
+    if (!refused.empty()) {
+      return corrupt(
+          "{}: state area: layer tables: the merged image has features that plain ext2 has not: {}",
+          name_, refused);
     }
     return {};
   }

@@ -7,6 +7,14 @@
 namespace unionfs {
 namespace {
 
+Result<void> check_same_groups(const Volume& upper, const Layout& below) {
+  if (upper.layout().blocks_per_group != below.blocks_per_group) {
+    return corrupt("{}: superblock: its groups have {} blocks, not {} as those of the lower",
+                   upper.name(), upper.layout().blocks_per_group, below.blocks_per_group);
+  }
+  return {};
+}
+
 // The upper's ext2 part must have the merged geometry, to the last descriptor:
 // one numbering for lower, upper and merged.
 Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) {
@@ -17,6 +25,9 @@ Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) 
       found.blocks_per_group != merged.blocks_per_group ||
       found.inodes_per_group != merged.inodes_per_group ||
       found.inode_size_bytes != merged.inode_size_bytes ||
+      found.has_sparse_super != merged.has_sparse_super ||
+      found.has_sparse_super2 != merged.has_sparse_super2 ||
+      found.backup_groups != merged.backup_groups ||
       found.has_meta_groups != merged.has_meta_groups ||
       found.first_meta_group != merged.first_meta_group) {
     return corrupt(
@@ -40,6 +51,45 @@ Result<void> check_same_geometry(const Volume& upper, const Geometry& geometry) 
   return {};
 }
 
+// The features that shape an ext2 image are those of the merged geometry: it would not be the
+// image that its superblock speaks of.
+Result<void> check_features(const std::string& name, const MergedFeatures& features,
+                            const Layout& merged) {
+  const auto has_compat = [&](uint32_t bit) { return (features.compat & bit) != 0; };
+  const bool says_meta_groups = (features.incompat & ext2::kIncompatMetaBg) != 0;
+  if (says_meta_groups != merged.has_meta_groups) {
+    return corrupt(
+        "{}: state area: the merged image's features are {:#x}, but it {} meta block groups", name,
+        features.incompat, merged.has_meta_groups ? "has" : "has no");
+  }
+  const bool says_sparse_super = (features.ro_compat & ext2::kRoCompatSparseSuper) != 0;
+  if (says_sparse_super != merged.has_sparse_super ||
+      has_compat(ext2::kCompatSparseSuper2) != merged.has_sparse_super2) {
+    return corrupt(
+        "{}: state area: the merged image's features ({}) put its superblock copies elsewhere",
+        name, feature_names(features.compat, features.incompat, features.ro_compat));
+  }
+  const bool needs_resize_inode = merged.reserved_gdt_blocks != 0;
+  if ((has_compat(ext2::kCompatResizeInode) && merged.has_meta_groups) ||
+      (needs_resize_inode && !has_compat(ext2::kCompatResizeInode))) {
+    return corrupt(
+        "{}: state area: the merged image's features ({}) do not fit its {} reserved descriptor "
+        "blocks",
+        name, feature_names(features.compat, features.incompat, features.ro_compat),
+        merged.reserved_gdt_blocks);
+  }
+  const bool has_any = features.compat != 0 || features.incompat != 0 || features.ro_compat != 0;
+  if (features.rev_level == ext2::kGoodOldRevision &&
+      (has_any || merged.inode_size_bytes != ext2::kGoodOldInodeSizeBytes ||
+       merged.first_inode != ext2::kGoodOldFirstInode)) {
+    return corrupt(
+        "{}: state area: the merged image is of revision 0, which cannot have its inodes "
+        "or features",
+        name);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
@@ -51,14 +101,18 @@ Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
     return invalid("{}: belongs to another lower ({}), not to {} ({})", name, describe(area.lower),
                    below.name(), describe(identity));
   }
+  // The upper first: its descriptors are there, so no count of groups that it does not have
+  // costs memory.
+  UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
+  UNIONFS_TRY(check_same_groups(volume, below.layout()));
   UNIONFS_ASSIGN(Geometry grown,
                  Geometry::grow(below, area.merged_block_count * area.block_size_bytes));
   auto geometry = std::make_shared<const Geometry>(std::move(grown));
   UNIONFS_TRY(check_sections(name, area, *geometry));
-  UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
   UNIONFS_TRY(check_same_geometry(volume, *geometry));
   UNIONFS_ASSIGN(LayerTables tables,
                  read_layer_tables(*state.file, area.layer_tables, geometry->merged()));
+  UNIONFS_TRY(check_features(name, tables.features, geometry->merged()));
   return OpenedUpper{state.file,          std::move(state.stage), state.journal_area, area,
                      std::move(geometry), std::move(volume),      std::move(tables)};
 }

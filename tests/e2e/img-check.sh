@@ -243,9 +243,11 @@ broken ": the lower's resize inode is not whited out" "at[$at_inode_whiteouts].u
 broken 'the reserved inode 8 is whited out' "at[$((at_inode_whiteouts + 4))].u32=+1" $sum
 broken 'the root directory is not marked own' tables.reserved_inodes_own=0 $sum
 broken 'reserved inode 4 is marked own' tables.reserved_inodes_own=^8 $sum
-broken 'merged revision 1 or features filetype, extent, .* are not known' \
+broken 'merged image has features that plain ext2 has not: extent$' \
     tables.merged_feature_incompat=^0x40 $sum
-broken 'merged revision 7 or features .* are not known' tables.merged_rev_level=7 $sum
+broken 'merged image has features that plain ext2 has not: has_journal, orphan_file$' \
+    tables.merged_feature_compat=^0x1004 $sum
+broken 'merged revision 7 is out of order or out of range' tables.merged_rev_level=7 $sum
 broken 'layer tables of [0-9]+ bytes, but their counts make' tables.translated_count=-1
 broken 'layer tables of [0-9]+ bytes, but their counts make' tables.translated_count=-1 $sum
 broken 'layer tables: checksum is 0x[0-9a-f]+, not 0x' tables.checksum=+1

@@ -187,7 +187,7 @@ expect_tables='
 magic all
 checksum all
 merged_rev_level max max-1 sign sign-1
-merged_feature_compat -
+merged_feature_compat max max-1
 merged_feature_incompat max max-1 sign sign-1
 merged_feature_ro_compat max max-1 sign sign-1
 reserved_inodes_own -

@@ -270,6 +270,12 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
   const uint32_t inodes = 1U << 20;
   const BadTables cases[] = {
       {"revision", [](LayerTables& t) { t.features.rev_level = 2; }},
+      {"journal", [](LayerTables& t) { t.features.compat |= ext2::kCompatHasJournal; }},
+      {"orphan file", [](LayerTables& t) { t.features.compat |= ext2::kCompatOrphanFile; }},
+      {"meta groups", [](LayerTables& t) { t.features.incompat ^= ext2::kIncompatMetaBg; }},
+      {"copies", [](LayerTables& t) { t.features.ro_compat ^= ext2::kRoCompatSparseSuper; }},
+      {"two copies", [](LayerTables& t) { t.features.compat |= ext2::kCompatSparseSuper2; }},
+      {"features in revision 0", [](LayerTables& t) { t.features.rev_level = 0; }},
       {"incompat", [](LayerTables& t) { t.features.incompat |= 0x40; }},
       {"ro_compat", [](LayerTables& t) { t.features.ro_compat |= 0x400; }},
       {"reserved inodes", [](LayerTables& t) { t.reserved_inodes_own |= 1U << 10; }},
