@@ -2,6 +2,7 @@
 #include "overlay/host/staged_file.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 namespace unionfs {
@@ -12,7 +13,31 @@ Result<void> StagedFile::read_base(uint64_t offset, ByteSpan buffer) const {
   const auto inside = static_cast<size_t>(
       offset < base_end ? std::min<uint64_t>(base_end - offset, buffer.size()) : 0);
   std::fill(buffer.begin() + static_cast<ptrdiff_t>(inside), buffer.end(), std::byte{0});
-  return inside > 0 ? base_.read(offset, buffer.first(inside)) : Result<void>();
+  if (inside > 0) {
+    UNIONFS_TRY(base_.read(offset, buffer.first(inside)));
+  }
+  return read_elsewhere(offset, buffer);
+}
+
+// Over what the base has in that place.
+Result<void> StagedFile::read_elsewhere(uint64_t offset, ByteSpan buffer) const {
+  const uint64_t end = offset + buffer.size();
+  auto range = std::upper_bound(
+      elsewhere_.begin(), elsewhere_.end(), offset,
+      [](uint64_t wanted, const Elsewhere& e) { return wanted < e.offset + e.length; });
+  for (; range != elsewhere_.end() && range->offset < end; ++range) {
+    const uint64_t from = std::max(range->offset, offset);
+    const uint64_t to = std::min(range->offset + range->length, end);
+    UNIONFS_TRY(base_.read(range->source + (from - range->offset),
+                           buffer.subspan(from - offset, to - from)));
+  }
+  return {};
+}
+
+void StagedFile::show(uint64_t offset, uint64_t length, uint64_t source) {
+  assert(pages_.empty());
+  assert(elsewhere_.empty() || elsewhere_.back().offset + elsewhere_.back().length <= offset);
+  elsewhere_.push_back({offset, length, source});
 }
 
 Result<void> StagedFile::read(uint64_t offset, ByteSpan buffer) const {

@@ -17,8 +17,8 @@ namespace unionfs {
 // Holds the pages of a file that are replaced, in memory, and reads the others
 // from the file, which must outlive it.  Never writes to the file.
 //
-// Safe for concurrent reading by multiple threads while no thread calls write()
-// or resize().
+// Safe for concurrent reading by multiple threads while no thread calls write(),
+// show() or resize().
 class StagedFile final : public ReadableFile, public ByteSink {
  public:
   // Granule of replacement.  Offsets and lengths of write() need not follow it.
@@ -35,14 +35,26 @@ class StagedFile final : public ReadableFile, public ByteSink {
 
   // Replaces the bytes; fails only when the rest of a page cannot be read.
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
+  // Replaces `length` bytes at `offset` by those that the file has at `source`,
+  // without reading them.  Ranges come in ascending order, do not overlap, and
+  // come before anything is written.
+  void show(uint64_t offset, uint64_t length, uint64_t source);
   // Past the end of the file the stage reads as zeros.
   void resize(uint64_t size_bytes) { size_bytes_ = size_bytes; }
 
  private:
+  struct Elsewhere {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    uint64_t source = 0;  // offset in the base
+  };
+
   Result<void> read_base(uint64_t offset, ByteSpan buffer) const;
+  Result<void> read_elsewhere(uint64_t offset, ByteSpan buffer) const;
 
   const ReadableFile& base_;
   uint64_t size_bytes_;
+  std::vector<Elsewhere> elsewhere_;  // ascending by offset
   std::map<uint64_t, std::vector<std::byte>> pages_;
 };
 

@@ -2,25 +2,23 @@
 #include "overlay/upper/journal.h"
 
 #include <algorithm>
-#include <cstring>
-#include <functional>
+#include <array>
 
 #include "overlay/host/cancellation.h"
 #include "overlay/host/zero_bytes.h"
 #include "overlay/upper/hash.h"
+#include "overlay/upper/journal_reader.h"
 
 namespace unionfs {
 namespace {
 
 namespace format = upper_format;
 
-constexpr uint64_t kMaxRunBytes = uint64_t{1} << 20;
-
 // Staged pages that follow one another, as runs of at most a mebibyte.
 std::vector<FileRange> runs_of(const StagedFile& stage) {
   std::vector<FileRange> runs;
   for (const auto& [offset, page] : stage.pages()) {
-    if (!runs.empty() && runs.back().end() == offset && runs.back().length < kMaxRunBytes) {
+    if (!runs.empty() && runs.back().end() == offset && runs.back().length < kMaxJournalRunBytes) {
       runs.back().length += page.size();
     } else {
       runs.push_back({offset, page.size()});
@@ -49,92 +47,17 @@ class Writer {
   Hash hash_;
 };
 
-// Reads a journal twice: first to check it, then to act on it.
-class Reader {
- public:
-  using OnRun = std::function<Result<void>(uint64_t offset, ConstByteSpan bytes)>;
-  using OnPunch = std::function<Result<void>(FileRange range)>;
-
-  Reader(const ReadableFile& upper, const StateArea& area) : upper_(upper), area_(area) {}
-
-  Result<format::JournalHead> check() {
-    if (area_.journal.length < sizeof(format::JournalHead)) {
-      return damaged("is too short");
-    }
-    UNIONFS_ASSIGN(head_, read_structure<format::JournalHead>(upper_, area_.journal.offset));
-    if (head_.magic != format::kJournalMagic) {
-      return damaged("has no magic");
-    }
-    Hash hash;
-    format::JournalHead unsigned_head = head_;
-    unsigned_head.checksum = uint64_t{0};
-    hash.add(bytes_of(unsigned_head));
-    std::vector<std::byte> piece;
-    for (uint64_t offset = area_.journal.offset + sizeof(head_); offset < area_.journal.end();) {
-      piece.resize(std::min<uint64_t>(kMaxRunBytes, area_.journal.end() - offset));
-      UNIONFS_TRY(upper_.read(offset, piece));
-      hash.add(piece);
-      offset += piece.size();
-    }
-    if (hash.value() != head_.checksum) {
-      return damaged("has a wrong checksum");
-    }
-    return head_;
-  }
-
-  // After check(); its bytes are the ones that were written.
-  Result<void> visit(const OnPunch& on_punch, const OnRun& on_run) {
-    uint64_t offset = area_.journal.offset + sizeof(head_);
-    std::vector<std::byte> bytes;
-    for (uint32_t i = 0; i < head_.punch_count; ++i) {
-      UNIONFS_ASSIGN(const FileRange range, take(offset));
-      UNIONFS_TRY(on_punch(range));
-    }
-    for (uint32_t i = 0; i < head_.run_count; ++i) {
-      UNIONFS_ASSIGN(const FileRange run, take(offset));
-      if (run.length > kMaxRunBytes + StagedFile::kPageBytes ||
-          run.length > area_.journal.end() - offset) {
-        return damaged("has a run that is too long");
-      }
-      bytes.resize(run.length);
-      UNIONFS_TRY(upper_.read(offset, bytes));
-      offset += run.length;
-      UNIONFS_TRY(on_run(run.offset, bytes));
-    }
-    return {};
-  }
-
- private:
-  Failure damaged(const char* what) const {
-    return corrupt("{}: state area: the journal of a checkpoint {}", upper_.name(), what);
-  }
-
-  Result<FileRange> take(uint64_t& offset) const {
-    if (area_.journal.end() - offset < sizeof(format::JournalRun)) {
-      return damaged("ends too early");
-    }
-    UNIONFS_ASSIGN(const auto raw, read_structure<format::JournalRun>(upper_, offset));
-    offset += sizeof(raw);
-    return FileRange{raw.offset, raw.length};
-  }
-
-  const ReadableFile& upper_;
-  const StateArea& area_;
-  format::JournalHead head_ = {};
-};
-
 // The state area moves: one sector leads to the new one, which knows the journal
 // too, before the old one is overwritten.
-Result<void> move_mark(WritableFile& upper, Reader& reader) {
+Result<void> move_mark(WritableFile& upper, const JournalReader& journal) {
   constexpr uint64_t kPlace = ext2::kSuperblockOffsetBytes;
-  UNIONFS_TRY(reader.visit(
-      [](FileRange) -> Result<void> { return {}; },
-      [&](uint64_t offset, ConstByteSpan bytes) -> Result<void> {
-        if (offset > kPlace || offset + bytes.size() < kPlace + ext2::kSectorSizeBytes) {
-          return {};
-        }
-        return upper.write(kPlace, bytes.subspan(kPlace - offset, ext2::kSectorSizeBytes));
-      }));
+  for (const JournaledRun& run : journal.runs()) {
+    if (run.home.offset <= kPlace && kPlace + ext2::kSectorSizeBytes <= run.home.end()) {
+      std::array<std::byte, ext2::kSectorSizeBytes> sector;
+      UNIONFS_TRY(upper.read(run.source + (kPlace - run.home.offset), sector));
+      UNIONFS_TRY(upper.write(kPlace, sector));
+    }
+  }
   return upper.sync();
 }
 
@@ -142,41 +65,64 @@ Result<void> check_plan_not_cancelled(const JournalPlan& plan) {
   return plan.is_cancelled == nullptr ? Result<void>() : check_not_cancelled(*plan.is_cancelled);
 }
 
-// After the commit there is no way back, so space cannot be found missing then.
-Result<void> allocate_homes(WritableFile& upper, const JournalPlan& plan,
-                            const std::vector<FileRange>& runs) {
+// A hole reads as zeros, before and after.
+Result<void> write_holes(WritableFile& upper, const FileRange& range) {
+  for (uint64_t offset = range.offset; offset < range.end();) {
+    const FileExtent extent = upper.extent_at(offset);
+    const uint64_t end = std::min(std::max(extent.end, offset + 1), range.end());
+    if (extent.is_hole) {
+      UNIONFS_TRY(zero_bytes(upper, offset, end - offset, ZeroWay::kWrite));
+    }
+    offset = end;
+  }
+  return {};
+}
+
+Result<void> take_space(WritableFile& upper, const FileRange& range) {
+  Result<void> allocated = upper.allocate(range.offset, range.length);
+  if (!allocated && allocated.error().error_number == EOPNOTSUPP) {
+    return write_holes(upper, range);
+  }
+  return allocated;
+}
+
+// After the commit there is no way back, so space cannot be found missing then: neither
+// for the bytes that go home nor, where the state area moves, for its headers.
+Result<void> take_space_of_homes(WritableFile& upper, const JournalPlan& plan,
+                                 const std::vector<FileRange>& runs) {
+  UNIONFS_TRY(
+      take_space(upper, {plan.header.state_offset, format::kHeaderSlots * format::kPageBytes}));
   for (const FileRange& run : runs) {
     UNIONFS_TRY(check_plan_not_cancelled(plan));
-    Result<void> allocated = upper.allocate(run.offset, run.length);
-    if (!allocated && allocated.error().error_number != EOPNOTSUPP) {
-      return allocated;
-    }
+    UNIONFS_TRY(take_space(upper, run));
   }
   return {};
 }
 
 Result<FileRange> write_at_end(WritableFile& upper, const JournalPlan& plan) {
   const std::vector<FileRange> runs = runs_of(plan.stage);
-  uint64_t length = sizeof(format::JournalHead) +
-                    (runs.size() + plan.punches.size()) * sizeof(format::JournalRun);
+  std::vector<FileRange> punches = plan.punches;
+  std::erase_if(punches, [](const FileRange& range) { return range.length == 0; });
+  uint64_t length =
+      sizeof(format::JournalHead) + (runs.size() + punches.size()) * sizeof(format::JournalRun);
   for (const FileRange& run : runs) {
     length += run.length;
   }
   const uint64_t offset =
       round_up(std::max(upper.size_bytes(), plan.file_size_bytes), format::kPageBytes);
   UNIONFS_TRY(upper.resize(offset + length));
-  UNIONFS_TRY(allocate_homes(upper, plan, runs));
+  UNIONFS_TRY(take_space_of_homes(upper, plan, runs));
 
   format::JournalHead head = {};
   head.magic = format::kJournalMagic;
   head.file_size = plan.file_size_bytes;
   head.run_count = static_cast<uint32_t>(runs.size());
-  head.punch_count = static_cast<uint32_t>(plan.punches.size());
+  head.punch_count = static_cast<uint32_t>(punches.size());
   head.header = plan.header;
   Writer writer(upper, offset);
   UNIONFS_TRY(writer.append(bytes_of(head)));
   std::vector<std::byte> bytes;
-  for (const FileRange& range : plan.punches) {
+  for (const FileRange& range : punches) {
     UNIONFS_TRY(writer.append(bytes_of(format::JournalRun{range.offset, range.length})));
   }
   for (const FileRange& run : runs) {
@@ -212,20 +158,23 @@ Result<void> commit_journal(WritableFile& upper, StateArea& area, const FileRang
 }
 
 Result<void> replay_journal(WritableFile& upper, const StateArea& area) {
-  Reader reader(upper, area);
-  UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
-  if (head.header.state_offset != area.offset) {
-    UNIONFS_TRY(move_mark(upper, reader));
+  UNIONFS_ASSIGN(const JournalReader journal, JournalReader::open(upper, area));
+  if (journal.header().state_offset != area.offset) {
+    UNIONFS_TRY(move_mark(upper, journal));
   }
-  UNIONFS_TRY(reader.visit(
-      [&](FileRange range) {
-        return zero_bytes(upper, range.offset, range.length, ZeroWay::kPunch);
-      },
-      [&](uint64_t offset, ConstByteSpan bytes) { return upper.write(offset, bytes); }));
+  for (const FileRange& range : journal.punches()) {
+    UNIONFS_TRY(zero_bytes(upper, range.offset, range.length, ZeroWay::kPunch));
+  }
+  std::vector<std::byte> bytes;
+  for (const JournaledRun& run : journal.runs()) {
+    bytes.resize(run.home.length);
+    UNIONFS_TRY(upper.read(run.source, bytes));
+    UNIONFS_TRY(upper.write(run.home.offset, bytes));
+  }
   UNIONFS_TRY(upper.sync());
-  UNIONFS_TRY(write_header(upper, head.header, area.generation + 1));
+  UNIONFS_TRY(write_header(upper, journal.header(), area.generation + 1));
   UNIONFS_TRY(upper.sync());
-  return upper.resize(head.file_size);
+  return upper.resize(journal.file_size_bytes());
 }
 
 Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
@@ -244,13 +193,12 @@ Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
 }
 
 Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area) {
-  Reader reader(upper, area);
-  UNIONFS_ASSIGN(const format::JournalHead head, reader.check());
+  UNIONFS_ASSIGN(const JournalReader journal, JournalReader::open(upper, area));
   // The ranges to punch mean nothing to the new layer, so they may stay.
-  UNIONFS_TRY(reader.visit(
-      [](FileRange) -> Result<void> { return {}; },
-      [&](uint64_t offset, ConstByteSpan bytes) { return stage.write(offset, bytes); }));
-  return write_header(stage, head.header, area.generation + 1);
+  for (const JournaledRun& run : journal.runs()) {
+    stage.show(run.home.offset, run.home.length, run.source);
+  }
+  return write_header(stage, journal.header(), area.generation + 1);
 }
 
 }  // namespace unionfs

@@ -28,8 +28,9 @@ struct JournalPlan {
   const std::atomic<bool>* is_cancelled = nullptr;
 };
 
-// Writes the journal past everything that counts before or after, and syncs.  After
-// an error, ECANCELED among them, the upper has its former length.
+// Writes the journal past everything that counts before or after, takes the space that
+// bringing it home needs, and syncs.  After an error, ECANCELED among them, the upper has
+// its former length.
 Result<FileRange> write_journal(WritableFile& upper, const JournalPlan& plan);
 // Commits it by a header, durably.  `area` is the one that counts so far; it
 // gains the journal.
@@ -43,8 +44,8 @@ Result<void> replay_journal(WritableFile& upper, const StateArea& area);
 // has its commit in the cache alone, so that is written once more first.
 Result<void> finish_journal(WritableFile& upper, const StateArea& area);
 
-// Puts the committed journal on a stage, its header too, because a reader may not
-// write it home.
+// Shows the committed journal on an empty stage, its header too, because a reader may not
+// write it home.  The bytes stay where they are in the upper.
 Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area);
 
 }  // namespace unionfs

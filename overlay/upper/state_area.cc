@@ -119,6 +119,16 @@ Result<void> check_known(const std::string& name, const format::Header& raw) {
   return {};
 }
 
+// Each write of a header raises the one, each checkpoint the other: none wraps.
+Result<void> check_counts(const std::string& name, const format::Header& raw) {
+  constexpr uint64_t kEnd = uint64_t{1} << 63;
+  if (raw.generation >= kEnd || raw.session_number >= kEnd) {
+    return corrupt("{}: state area: generation {} or session number {} is not below {}", name,
+                   raw.generation, raw.session_number, kEnd);
+  }
+  return {};
+}
+
 // Mark and header are of one version, except that a journal brings the mark
 // home before the header.
 Result<void> check_versions(const std::string& name, const format::Header& raw,
@@ -255,6 +265,7 @@ Result<StateArea> read_state_area(const ReadableFile& upper, const StateMark& ma
   }
   UNIONFS_ASSIGN(const format::Header raw, newest_header(upper, state_offset));
   UNIONFS_TRY(check_known(upper.name(), raw));
+  UNIONFS_TRY(check_counts(upper.name(), raw));
   if (raw.state_offset != state_offset) {
     return corrupt("{}: state area at {} says that it lies at {}", upper.name(), state_offset,
                    raw.state_offset);

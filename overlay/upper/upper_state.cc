@@ -25,6 +25,10 @@ Result<UpperState> read_upper_state(const ReadableFile& upper) {
     state.file = state.stage.get();
     UNIONFS_ASSIGN(superblock, Superblock::read(*state.stage, SuperblockUse::kUpper));
     UNIONFS_ASSIGN(state.area, area_of(*state.stage, superblock));
+    if (state.area.journal.length != 0) {
+      return corrupt("{}: state area: a journal is still named by what it brings home",
+                     upper.name());
+    }
   }
   // Only now: while a journal goes home, the two need not agree yet.
   UNIONFS_TRY(check_merged_size(upper.name(), state.area, superblock.layout()));
