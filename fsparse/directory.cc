@@ -73,8 +73,8 @@ Result<std::optional<NamedEntry>> find_linear(const Volume& volume, const InodeR
   return found;
 }
 
-Result<std::optional<NamedEntry>> find_indexed(const Volume& volume, const InodeRecord& directory,
-                                               std::string_view name) {
+Result<std::optional<NamedEntry>> find_in_leaves(const Volume& volume, const InodeRecord& directory,
+                                                 std::string_view name) {
   UNIONFS_ASSIGN(const std::vector<FileBlock> leaves, index_leaves(volume, directory, name));
   std::vector<std::byte> bytes(volume.layout().block_size_bytes);
   for (const FileBlock leaf : leaves) {
@@ -250,10 +250,19 @@ Result<std::vector<NamedEntry>> read_directory(const Volume& volume, const Inode
   return entries;
 }
 
+Result<std::optional<NamedEntry>> find_name_by_index(const Volume& volume,
+                                                     const InodeRecord& directory,
+                                                     std::string_view name) {
+  if (!has_index(volume, directory)) {
+    return unsupported("{}: inode {}: directory has no index", volume.name(), directory.number());
+  }
+  return find_in_leaves(volume, directory, name);
+}
+
 Result<std::optional<NamedEntry>> find_name(const Volume& volume, const InodeRecord& directory,
                                             std::string_view name) {
-  if (has_index(volume, directory) && name != "." && name != "..") {
-    Result<std::optional<NamedEntry>> found = find_indexed(volume, directory, name);
+  if (name != "." && name != "..") {
+    Result<std::optional<NamedEntry>> found = find_name_by_index(volume, directory, name);
     if (found || found.error().kind == ErrorKind::kSystem) {
       return found;
     }

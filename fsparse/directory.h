@@ -139,9 +139,17 @@ struct NamedEntry {
 // All entries but free space, "." and ".." among them, in the order they lie.
 Result<std::vector<NamedEntry>> read_directory(const Volume& volume, const InodeRecord& directory);
 
+// The entry of that name by the htree index alone.  kUnsupported where there is
+// none or where it is of an unknown kind, kCorrupt where it is damaged; then
+// reading the directory is what helps.  `name` is not "." or "..".
+Result<std::optional<NamedEntry>> find_name_by_index(const Volume& volume,
+                                                     const InodeRecord& directory,
+                                                     std::string_view name);
+
 // The entry of that name, of whatever kind but free space; nothing if there is
 // none.  Goes through the htree index of a directory that has one, and over all
-// blocks where there is none or where it is damaged or of an unknown kind.
+// blocks where there is none or where it is damaged or of an unknown kind: whoever
+// looks for many names reads the directory once instead.
 Result<std::optional<NamedEntry>> find_name(const Volume& volume, const InodeRecord& directory,
                                             std::string_view name);
 

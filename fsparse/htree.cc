@@ -226,9 +226,9 @@ Result<std::vector<FileBlock>> index_leaves(const Volume& volume, const InodeRec
   bool goes_on = true;
   while (goes_on) {
     leaves.push_back(frames.back().slots[frames.back().taken].block);
-    if (leaves.size() > block_count) {
-      return index_error(reader.place(FileBlock(0)), "leads to more leaves than {} blocks",
-                         block_count);
+    if (leaves.size() > kMaxLeavesOfHash) {
+      return index_error(reader.place(FileBlock(0)), "leads to more than {} leaves for one hash",
+                         kMaxLeavesOfHash);
     }
     UNIONFS_ASSIGN(goes_on, advance(reader, frames, hash));
   }

@@ -93,8 +93,10 @@ Result<uint32_t> name_hash(const Volume& volume, uint8_t hash_version, std::stri
 Result<std::vector<FileBlock>> index_nodes(const Volume& volume, const InodeRecord& directory);
 
 // The leaves that can hold a name of that hash, the one where it would be put
-// first; more only where names of one hash go over the end of a leaf.  `name`
-// is not "." or ".." (those are in the root).
+// first; more only where names of one hash go over the end of a leaf.  An index in
+// which they go over more than kMaxLeavesOfHash is damaged.  `name` is not "." or
+// ".." (those are in the root).
+constexpr size_t kMaxLeavesOfHash = 64;
 Result<std::vector<FileBlock>> index_leaves(const Volume& volume, const InodeRecord& directory,
                                             std::string_view name);
 

@@ -3,8 +3,9 @@
 
 namespace unionfs {
 
-Result<DirectoryNames> DirectoryNames::open(const Volume& volume, InodeNumber directory,
+Result<DirectoryNames> DirectoryNames::open(const NameTables& tables, InodeNumber directory,
                                             BlockNumber block, FileBlock file_block) {
+  const Volume& volume = tables.volume();
   if (directory.value() > volume.layout().inode_count()) {
     return corrupt("{}: inode {} is not there, but the layer takes names from it", volume.name(),
                    directory);
@@ -14,7 +15,7 @@ Result<DirectoryNames> DirectoryNames::open(const Volume& volume, InodeNumber di
     return corrupt("{}: inode {} is not a directory, but the layer takes names from it",
                    volume.name(), directory);
   }
-  DirectoryNames names(volume, std::move(record), block);
+  DirectoryNames names(tables, std::move(record), block);
   const auto place = map_block(volume, names.record_, file_block);
   if (place && *place && **place == block) {
     names.bytes_.resize(volume.layout().block_size_bytes);
@@ -28,8 +29,8 @@ std::optional<FoundName> DirectoryNames::find_at_place(const EntryView& wanted) 
     return std::nullopt;
   }
   if (!cursor_ || cursor_end_ > wanted.offset) {
-    const DirectoryPlace place{volume_->name(), record_.number(), block_};
-    cursor_.emplace(bytes_, DirectoryRules::of(*volume_), place);
+    const DirectoryPlace place{volume().name(), record_.number(), block_};
+    cursor_.emplace(bytes_, DirectoryRules::of(volume()), place);
     cursor_end_ = 0;
   }
   while (cursor_end_ <= wanted.offset) {
@@ -51,11 +52,20 @@ Result<std::optional<FoundName>> DirectoryNames::find(const EntryView& wanted) {
   if (const std::optional<FoundName> found = find_at_place(wanted)) {
     return found;
   }
-  UNIONFS_ASSIGN(const auto entry, find_name(*volume_, record_, wanted.name));
-  if (!entry) {
-    return std::optional<FoundName>();
+  if (table_ == nullptr) {
+    const auto entry = find_name_by_index(volume(), record_, wanted.name);
+    if (entry && !*entry) {
+      return std::optional<FoundName>();
+    }
+    if (entry) {
+      return std::optional<FoundName>({(*entry)->inode, (*entry)->file_type, (*entry)->kind});
+    }
+    if (entry.error().kind == ErrorKind::kSystem) {
+      return Failure(entry.error());
+    }
+    UNIONFS_ASSIGN(table_, tables_->of(record_));
   }
-  return std::optional<FoundName>(FoundName{entry->inode, entry->file_type, entry->kind});
+  return table_->find(wanted.name);
 }
 
 }  // namespace unionfs

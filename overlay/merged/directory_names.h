@@ -13,39 +13,36 @@
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
 #include "fsparse/volume.h"
+#include "overlay/merged/name_tables.h"
 
 namespace unionfs {
 
-// What an entry of the directory says, of whatever kind but free space.
-struct FoundName {
-  InodeNumber inode;  // 0 unless kReal
-  uint8_t file_type = 0;
-  EntryKind kind = EntryKind::kReal;
-};
-
-// One thread.  Refers to the volume.
+// One thread.  Refers to the tables and their volume.
 class DirectoryNames {
  public:
   // kCorrupt if the inode is no directory of this image.
-  static Result<DirectoryNames> open(const Volume& volume, InodeNumber directory, BlockNumber block,
-                                     FileBlock file_block);
+  static Result<DirectoryNames> open(const NameTables& tables, InodeNumber directory,
+                                     BlockNumber block, FileBlock file_block);
 
   // Looks at the place of `wanted` in the block first.  Only a name that has moved since
-  // is looked up by its hash or, without an index, by going through the directory.
+  // is looked up by its hash or, without an index, in the directory's table.
   Result<std::optional<FoundName>> find(const EntryView& wanted);
 
  private:
-  DirectoryNames(const Volume& volume, InodeRecord record, BlockNumber block)
-      : volume_(&volume), record_(std::move(record)), block_(block) {}
+  DirectoryNames(const NameTables& tables, InodeRecord record, BlockNumber block)
+      : tables_(&tables), record_(std::move(record)), block_(block) {}
 
   std::optional<FoundName> find_at_place(const EntryView& wanted);
 
-  const Volume* volume_;
+  const Volume& volume() const { return tables_->volume(); }
+
+  const NameTables* tables_;
   InodeRecord record_;
   BlockNumber block_;
   std::vector<std::byte> bytes_;  // of the block, if it is this directory's too; else empty
   std::optional<DirectoryCursor> cursor_;
-  uint32_t cursor_end_ = 0;  // where the cursor is in the block
+  uint32_t cursor_end_ = 0;                 // where the cursor is in the block
+  std::shared_ptr<const NameTable> table_;  // of the directory, once it was needed
 };
 
 }  // namespace unionfs

@@ -58,7 +58,7 @@ Result<std::optional<PointerBlock>> LowerImage::pointers_at(InodeNumber inode,
 
 Result<std::unique_ptr<NamesBelow>> LowerImage::names_of(InodeNumber directory, BlockNumber block,
                                                          FileBlock file_block) const {
-  UNIONFS_ASSIGN(DirectoryNames names, DirectoryNames::open(volume_, directory, block, file_block));
+  UNIONFS_ASSIGN(DirectoryNames names, DirectoryNames::open(names_, directory, block, file_block));
   return std::unique_ptr<NamesBelow>(std::make_unique<NamesOfImage>(std::move(names)));
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "overlay/merged/below.h"
+#include "overlay/merged/name_tables.h"
 
 namespace unionfs {
 
@@ -26,10 +27,12 @@ class LowerImage final : public Below {
                                                FileBlock file_block) const override;
 
  private:
-  LowerImage(const ReadableFile& file, Volume volume) : file_(file), volume_(std::move(volume)) {}
+  LowerImage(const ReadableFile& file, Volume volume)
+      : file_(file), volume_(std::move(volume)), names_(volume_) {}
 
   const ReadableFile& file_;
-  Volume volume_;
+  const Volume volume_;
+  const NameTables names_;
 };
 
 }  // namespace unionfs

@@ -284,7 +284,8 @@ Result<std::optional<PointerBlock>> MergedItems::pointers_at(InodeNumber inode,
 Result<std::unique_ptr<NamesBelow>> MergedItems::names_of(InodeNumber directory, BlockNumber block,
                                                           FileBlock file_block) const {
   if (is_own(directory)) {
-    UNIONFS_ASSIGN(DirectoryNames own, DirectoryNames::open(upper_, directory, block, file_block));
+    UNIONFS_ASSIGN(DirectoryNames own,
+                   DirectoryNames::open(own_names_, directory, block, file_block));
     return std::unique_ptr<NamesBelow>(
         std::make_unique<LayerNames>(below_, std::move(own), directory, block, file_block));
   }

@@ -18,6 +18,7 @@
 
 #include "overlay/geometry/geometry.h"
 #include "overlay/merged/below.h"
+#include "overlay/merged/name_tables.h"
 #include "overlay/upper/layer.h"
 
 namespace unionfs {
@@ -27,7 +28,7 @@ class MergedItems {
  public:
   // `upper` is the ext2 part of the layer's file.
   MergedItems(const Below& below, const Volume& upper, const Geometry& geometry, const Layer& layer)
-      : below_(below), upper_(upper), geometry_(geometry), layer_(layer) {}
+      : below_(below), upper_(upper), geometry_(geometry), layer_(layer), own_names_(upper) {}
 
   // As Below's functions of these names.
   Result<void> used_blocks(GroupNumber group, ByteSpan out) const;
@@ -57,6 +58,7 @@ class MergedItems {
   const Volume& upper_;
   const Geometry& geometry_;
   const Layer& layer_;
+  const NameTables own_names_;  // of the upper
   // Own indirect blocks by inode and role, as indexes of the table of translated blocks.
   // Made when a layer above first asks.
   mutable std::once_flag has_indirects_;
