@@ -7,10 +7,7 @@
 
 namespace unionfs {
 TreeApplier::TreeApplier(const ForeignTree& tree, MergedFiles& files, Progress progress)
-    : tree_(tree),
-      files_(files),
-      progress_(std::move(progress)),
-      met_(tree.volume().layout().inode_count() + 1) {}
+    : tree_(tree), files_(files), progress_(std::move(progress)) {}
 
 Result<void> TreeApplier::apply() {
   work_.push_back({kRootDirectory, kRootDirectory, kRootDirectory, false});
@@ -23,11 +20,10 @@ Result<void> TreeApplier::apply() {
 }
 
 Result<void> TreeApplier::meet(const InodeRecord& from) {
-  if (met_[from.number().value()]) {
+  if (!met_.insert(from.number().value()).second) {
     return corrupt("{}: inode {}: has more names than its link count allows", tree_.name(),
                    from.number());
   }
-  met_[from.number().value()] = true;
   progress_(++inodes_done_);
   return {};
 }

@@ -13,6 +13,7 @@
 
 #include <functional>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "overlay/changes/directory_editor.h"
@@ -60,7 +61,7 @@ class TreeApplier {
   MergedFiles& files_;
   Progress progress_;
   std::vector<Work> work_;
-  std::vector<bool> met_;                                 // by foreign inode number
+  std::unordered_set<uint32_t> met_;                      // foreign inode numbers
   std::unordered_map<uint32_t, InodeNumber> hard_links_;  // foreign to merged
   uint64_t inodes_done_ = 0;
 };

@@ -47,8 +47,10 @@ Result<Layout> grown_layout(const Layout& lower, uint64_t block_count) {
                    block_count, lower.block_count, lower.block_size_bytes);
   }
   if (block_count > UINT32_MAX) {
-    return invalid("size of {} blocks of {} bytes is more than ext2 can count ({})", block_count,
-                   lower.block_size_bytes, UINT32_MAX);
+    return invalid(
+        "size of {} bytes is more than an ext2 image with blocks of {} bytes can have: {}",
+        block_count * lower.block_size_bytes, lower.block_size_bytes,
+        uint64_t{UINT32_MAX} * lower.block_size_bytes);
   }
   Layout merged = with_block_count(lower, block_count);
   const GroupNumber last(merged.group_count() - 1);
