@@ -5,12 +5,9 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -32,33 +29,6 @@ class PosixRegion final : public MappedRegion {
   size_t length_;
 };
 
-std::string directory_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) {
-    return ".";
-  }
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-std::string base_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
-
-Result<void> sync_directory(const std::string& directory) {
-  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor == -1) {
-    return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
-  }
-  const int result = ::fsync(descriptor);
-  const int error = errno;
-  ::close(descriptor);
-  if (result == -1) {
-    return system_failure(error, fmt::format("{}: cannot sync the directory", directory));
-  }
-  return {};
-}
-
 // Of a file system that keeps its files in memory: nothing there waits for a
 // disk, and a ring would hand each read to a thread of its own.
 bool is_in_memory(int descriptor) {
@@ -67,56 +37,7 @@ bool is_in_memory(int descriptor) {
          (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }
 
-// A name beside the file's that nobody else has.
-Result<std::string> choose_hidden_path(const std::string& path) {
-  uint64_t suffix = 0;
-  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
-  }
-  constexpr size_t kMaxNameBytes = 255;
-  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
-  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
-  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
-}
-
-// Names a file without replacing one that appeared meanwhile.
-int rename_without_replacing(const char* from, const char* to) {
-  if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
-    return 0;
-  }
-  if (errno != EINVAL && errno != ENOSYS) {
-    return -1;
-  }
-  // Older file systems: a hard link refuses an existing name as well.
-  if (::link(from, to) == -1) {
-    return -1;
-  }
-  return ::unlink(from);
-}
-
 }  // namespace
-
-Result<void> check_directory_of(const std::string& path) {
-  struct stat status;
-  const std::string directory = directory_of(path);
-  if (::stat(directory.c_str(), &status) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot create it in {}", path, directory));
-  }
-  if (!S_ISDIR(status.st_mode)) {
-    return system_failure(ENOTDIR, fmt::format("{}: cannot create it in {}", path, directory));
-  }
-  return {};
-}
-
-Result<std::string> real_path_of(const std::string& path) {
-  char* resolved = ::realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) {
-    return system_failure(errno, fmt::format("{}: cannot find", path));
-  }
-  std::string real(resolved);
-  ::free(resolved);
-  return real;
-}
 
 // Between opening and locking another server may have put a new upper in the
 // place of this one; then the lock is on a file that has no name any more.
@@ -153,54 +74,6 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open_once(const std::string& path,
   file->write_error_ = write_error;
   UNIONFS_TRY(file->learn_size(lock == FileLock::kShared));
   UNIONFS_TRY(file->take_lock(lock));
-  return file;
-}
-
-Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
-  const std::string directory = directory_of(path);
-  const int nameless = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-  if (nameless != -1) {
-    std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
-    file->is_nameless_ = true;
-    file->is_writable_ = true;
-    UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
-    return file;
-  }
-  if (errno != EOPNOTSUPP && errno != EISDIR) {
-    return system_failure(errno, fmt::format("{}: cannot create", path));
-  }
-  // A file system without nameless files: a hidden name, which a crash leaves.
-  UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path));
-  const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor == -1) {
-    return system_failure(errno, fmt::format("{}: cannot create", path));
-  }
-  std::unique_ptr<PosixFile> file(new PosixFile(path, descriptor));
-  file->hidden_path_ = hidden;
-  file->is_writable_ = true;
-  UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
-  return file;
-}
-
-Result<std::unique_ptr<PosixFile>> PosixFile::create_temporary(const std::string& directory) {
-  std::string path = directory + "/unionfs-upper.XXXXXX";
-  const int descriptor = ::mkostemp(path.data(), O_CLOEXEC);
-  if (descriptor == -1) {
-    return system_failure(errno, fmt::format("{}: cannot create a temporary upper", directory));
-  }
-  ::unlink(path.c_str());
-  std::unique_ptr<PosixFile> file(new PosixFile("temporary upper", descriptor));
-  file->is_writable_ = true;
-  return file;
-}
-
-Result<std::unique_ptr<PosixFile>> PosixFile::create_in_memory() {
-  const int descriptor = ::memfd_create("unionfs-upper", MFD_CLOEXEC);
-  if (descriptor == -1) {
-    return system_failure(errno, "cannot create an upper in memory");
-  }
-  std::unique_ptr<PosixFile> file(new PosixFile("upper in memory", descriptor));
-  file->is_writable_ = true;
   return file;
 }
 
@@ -252,69 +125,6 @@ Result<void> PosixFile::make_writable() {
     return system_failure(write_error_, fmt::format("{}: cannot open for writing", name_));
   }
   is_writable_ = true;
-  return {};
-}
-
-Result<void> PosixFile::publish() {
-  if (hidden_path_.empty() && !is_nameless_) {
-    return {};
-  }
-  if (::fsync(descriptor_) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot sync", name_));
-  }
-  if (is_nameless_) {
-    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name_.c_str(), AT_SYMLINK_FOLLOW) == -1) {
-      return system_failure(errno, fmt::format("{}: cannot create", name_));
-    }
-    is_nameless_ = false;
-  } else if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot create", name_));
-  }
-  return has_got_name();
-}
-
-Result<void> PosixFile::publish_over(const PosixFile& old) {
-  struct stat status;
-  if (::fstat(old.descriptor_, &status) == -1 || !old.is_named(name_)) {
-    return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
-  }
-  // Only root may give a file away; the others' uppers are theirs already.
-  (void)!::fchown(descriptor_, status.st_uid, status.st_gid);
-  if (::fchmod(descriptor_, status.st_mode & 0777) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot set the mode of the new upper", name_));
-  }
-  if (::fsync(descriptor_) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot sync", name_));
-  }
-  if (is_nameless_) {
-    // A nameless file cannot take a name that is in use.
-    UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_));
-    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden.c_str(), AT_SYMLINK_FOLLOW) == -1) {
-      return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
-    }
-    is_nameless_ = false;
-    hidden_path_ = hidden;
-  }
-  if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
-  }
-  return has_got_name();
-}
-
-Result<void> PosixFile::has_got_name() {
-  hidden_path_.clear();
-  is_published_ = true;
-  needs_name_sync_ = true;
-  return sync_name();
-}
-
-Result<void> PosixFile::sync_name() {
-  if (needs_name_sync_) {
-    UNIONFS_TRY(sync_directory(directory_of(name_)));
-    needs_name_sync_ = false;
-  }
   return {};
 }
 
