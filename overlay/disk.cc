@@ -76,7 +76,7 @@ Result<void> Disk::show_to_readers() {
 // It has begun when writing_ is set; whatever fails before, the next client tries all of
 // it anew, and who only reads goes on as before.
 Result<void> Disk::begin_session() {
-  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
+  UNIONFS_TRY(check_can_write());
   const uint32_t flags = area_.flags;
   Result<std::unique_ptr<Writing>> prepared = prepare_session();
   if (!prepared) {
@@ -199,14 +199,20 @@ bool Disk::has_session() const {
   return writing_ != nullptr && !writing_->bitmap->is_empty();
 }
 
+Result<void> Disk::check_can_write() const {
+  if (has_journal()) {
+    UNIONFS_TRY(check_may_write(upper_file_.name(), layer_->journal_area()));
+  }
+  return check_may_write(upper_file_.name(), area_);
+}
+
 Result<void> Disk::finish_checkpoint() {
-  UNIONFS_TRY(check_may_write(upper_file_.name(), layer_->journal_area()));
-  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
+  UNIONFS_TRY(check_can_write());
   return finish_journal(upper_file_, layer_->journal_area());
 }
 
 Result<void> Disk::grow(const Geometry& larger) {
-  UNIONFS_TRY(check_may_write(upper_file_.name(), area_));
+  UNIONFS_TRY(check_can_write());
   return grow_layer(*layer_, upper_file_, area_, larger);
 }
 

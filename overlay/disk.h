@@ -101,6 +101,8 @@ class Disk {
   // A server is refused where only a person can tell that the image is sound.
   Result<CheckpointFigures> checkpoint(AskedBy asked_by, const std::atomic<bool>& is_cancelled);
 
+  // Fails where the upper has features with which this program can only read it.
+  Result<void> check_can_write() const;
   // Fails, saying why, where only a person can tell.  After attach(Access::kReadWrite).
   Result<void> check_proven() const;
 

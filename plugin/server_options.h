@@ -4,17 +4,22 @@
 #ifndef UNIONFS_PLUGIN_SERVER_OPTIONS_H
 #define UNIONFS_PLUGIN_SERVER_OPTIONS_H
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "overlay/disk.h"
+
 namespace unionfs {
 
-// Whether a command line of nbdkit has -r or --readonly.  Where that is not sure, the
-// answer is true, so that false means that the server may write.
-bool may_be_read_only(const std::vector<std::string>& arguments);
+// What a command line of nbdkit, its name first, allows clients: kReadOnly if it has -r or
+// --readonly.  Reads it as nbdkit does, by getopt_long's rules and the options of nbdkit
+// 1.32.  Nothing where it has an option that those do not know, because the words behind
+// it may mean anything.
+std::optional<Access> access_by(const std::vector<std::string>& command_line);
 
 // The same of this process, from /proc/self/cmdline.
-bool may_server_be_read_only();
+std::optional<Access> server_access();
 
 }  // namespace unionfs
 

@@ -150,12 +150,17 @@ void unionfs_dump_plugin() {
 // ---- life --------------------------------------------------------------------
 
 int unionfs_get_ready() {
-  return guarded([]() -> Result<void> {
+  // A file size limit must be an error of what is tried here, and not our end.
+  const auto before = signal(SIGXFSZ, SIG_IGN);
+  const int result = guarded([]() -> Result<void> {
     options.log = [](const std::string& message) { nbdkit_error("%s", message.c_str()); };
     options.progress = [](const std::string& message) { nbdkit_debug("%s", message.c_str()); };
+    options.server_access = unionfs::server_access();
     UNIONFS_ASSIGN(overlay, Overlay::prepare(options));
     return {};
   });
+  signal(SIGXFSZ, before);  // of what nbdkit runs
+  return result;
 }
 
 int unionfs_after_fork() {
@@ -169,8 +174,8 @@ int unionfs_after_fork() {
         *overlay, options.log,
         [](const std::string& message) { nbdkit_debug("%s", message.c_str()); });
     // nbdkit says that it only reads when a client comes, but none may come.
-    checkpointer->start(unionfs::may_server_be_read_only() ? LeftSession::kKeep
-                                                           : LeftSession::kLayer);
+    checkpointer->start(options.server_access == Access::kReadWrite ? LeftSession::kLayer
+                                                                    : LeftSession::kKeep);
     return {};
   });
 }

@@ -71,8 +71,12 @@ int rename_without_replacing(const char* from, const char* to) {
 
 }  // namespace
 
-Result<void> check_directory_of(const std::string& path) {
+Result<void> check_can_appear(const std::string& path) {
   struct stat status;
+  if (::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+    return system_failure(EEXIST,
+                          fmt::format("{}: is a symbolic link that leads to no file", path));
+  }
   const std::string directory = directory_of(path);
   if (::stat(directory.c_str(), &status) == -1) {
     return system_failure(errno, fmt::format("{}: cannot create it in {}", path, directory));

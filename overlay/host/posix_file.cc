@@ -120,10 +120,15 @@ Result<void> PosixFile::learn_size(bool block_device_allowed) {
   return {};
 }
 
-Result<void> PosixFile::make_writable() {
+Result<void> PosixFile::check_can_write() const {
   if (!is_writable_ && write_error_ != 0) {
     return system_failure(write_error_, fmt::format("{}: cannot open for writing", name_));
   }
+  return {};
+}
+
+Result<void> PosixFile::make_writable() {
+  UNIONFS_TRY(check_can_write());
   is_writable_ = true;
   return {};
 }

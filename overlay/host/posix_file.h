@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A WritableFile over a file descriptor of the host.
+// A WritableFile over a file descriptor of the host.  What makes new files is in new_file.cc.
 #ifndef UNIONFS_OVERLAY_HOST_POSIX_FILE_H
 #define UNIONFS_OVERLAY_HOST_POSIX_FILE_H
 
@@ -16,8 +16,9 @@ namespace unionfs {
 
 enum class FileLock { kShared, kExclusive };
 
-// Whether the directory a file is to be made in is there.
-Result<void> check_directory_of(const std::string& path);
+// Whether the directory a file is to be made in is there, and the name is not that of a
+// symbolic link.
+Result<void> check_can_appear(const std::string& path);
 // The path of the file itself, where `path` leads through symlinks.
 Result<std::string> real_path_of(const std::string& path);
 
@@ -41,6 +42,8 @@ class PosixFile final : public WritableFile {
   PosixFile(const PosixFile&) = delete;
   PosixFile& operator=(const PosixFile&) = delete;
 
+  // Whether make_writable() would succeed.
+  Result<void> check_can_write() const;
   // Allows the writing methods; until then map() gives a private copy.  Fails
   // when the file could only be opened for reading.  Not thread-safe.
   Result<void> make_writable();

@@ -26,6 +26,8 @@ Result<std::unique_ptr<Overlay>> Overlay::prepare(OverlayOptions options) {
   UNIONFS_ASSIGN(overlay->boot_id_, read_boot_id());
   UNIONFS_TRY(overlay->open_lower());
   UNIONFS_TRY(overlay->open_upper());
+  const bool is_there = std::holds_alternative<LoadedUpper>(overlay->state_);
+  UNIONFS_TRY(is_there ? overlay->check_can_open() : overlay->check_can_make());
   return overlay;
 }
 
@@ -41,14 +43,24 @@ Result<void> Overlay::open_upper() {
   if (options_.upper_path.empty()) {
     return expect_upper();
   }
+  UNIONFS_ASSIGN(auto file, find_upper());
+  if (file == nullptr) {
+    UNIONFS_TRY(check_can_appear(options_.upper_path));
+    return expect_upper();
+  }
+  UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(*file));
+  if (is_foreign) {
+    return open_foreign(std::move(file));
+  }
+  state_ = ClosedUpper{std::move(file)};
+  return load();
+}
+
+// nullptr if there is none.
+Result<std::unique_ptr<PosixFile>> Overlay::find_upper() const {
   auto opened = PosixFile::open(options_.upper_path, FileLock::kExclusive);
   if (opened) {
-    UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(**opened));
-    if (is_foreign) {
-      return open_foreign(std::move(*opened));
-    }
-    state_ = ClosedUpper{std::move(*opened)};
-    return load();
+    return opened;
   }
   if (opened.error().error_number == EBUSY) {
     const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
@@ -57,10 +69,9 @@ Result<void> Overlay::open_upper() {
     }
   }
   if (opened.error().error_number != ENOENT) {
-    return Failure(std::move(opened).error());
+    return opened;
   }
-  UNIONFS_TRY(check_directory_of(options_.upper_path));
-  return expect_upper();
+  return std::unique_ptr<PosixFile>();
 }
 
 // Also proves that the lower can be grown, before a client comes.
@@ -88,13 +99,45 @@ Result<void> Overlay::open_foreign(std::unique_ptr<PosixFile> file) {
   return {};
 }
 
+// Makes the file, gives it its length and takes the space of a new upper, and lets it go.
+Result<void> Overlay::check_can_make() const {
+  const bool is_foreign = std::holds_alternative<ForeignUpper>(state_);
+  const bool is_in_memory = options_.server_access == Access::kReadOnly && !is_foreign;
+  if (!options_.server_access || is_in_memory) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const auto probe, create_file(keeping_for(*options_.server_access)));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
+  UNIONFS_ASSIGN(const LayerNeeds needs, layer_needs(lower_->volume(), geometry));
+  UNIONFS_TRY(probe->resize(needs.length_bytes));
+  Result<void> allocated = probe->allocate(0, needs.space_bytes);
+  const bool is_telling = allocated || allocated.error().error_number != EOPNOTSUPP;
+  return is_telling ? allocated : Result<void>();
+}
+
+Result<void> Overlay::check_can_open() const {
+  const LoadedUpper& loaded = *std::get_if<LoadedUpper>(&state_);
+  if (options_.server_access == Access::kReadWrite) {
+    UNIONFS_TRY(loaded.upper.file->check_can_write());
+    return loaded.disk->check_can_write();
+  }
+  if (options_.server_access == Access::kReadOnly && loaded.larger) {
+    return invalid("{}: cannot be grown by a server that only reads", loaded.upper.file->name());
+  }
+  return {};
+}
+
 // ---- from state to state -------------------------------------------------------
 
-Result<void> Overlay::make_upper(Access access) {
+Overlay::Keeping Overlay::keeping_for(Access access) const {
   // What only readers ask for goes with them.
-  const Keeping keeping = access == Access::kReadOnly   ? Keeping::kForReaders
-                          : options_.upper_path.empty() ? Keeping::kTemporary
-                                                        : Keeping::kNamed;
+  return access == Access::kReadOnly   ? Keeping::kForReaders
+         : options_.upper_path.empty() ? Keeping::kTemporary
+                                       : Keeping::kNamed;
+}
+
+Result<void> Overlay::make_upper(Access access) {
+  const Keeping keeping = keeping_for(access);
   UNIONFS_ASSIGN(auto file, create_file(keeping));
   Result<void> filled = fill_and_publish(*file, keeping);
   if (!filled && !file->is_published()) {

@@ -44,6 +44,8 @@ struct OverlayOptions {
   std::string upper_path;              // empty: a temporary upper, gone at the end
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
+  // What clients may do at most; none: that is not known before they come.
+  std::optional<Access> server_access;
   LogSink log;
   LogSink progress;                // of what takes long, a line every few seconds; may be empty
   Clock* clock = &steady_clock();  // of the session and of the progress; outlives the overlay
@@ -71,8 +73,10 @@ class [[nodiscard]] CheckpointResult
   using expected::expected;
 };
 
-// prepare() locks and checks without writing a byte; the first open() decides
-// whether anything will ever be written.  open(), close() and checkpoint() are thread-safe.
+// prepare() locks and checks without writing a byte that stays.  What it knows of
+// OverlayOptions::server_access it uses to find at once what would stop a client.  The first
+// open() decides whether anything will ever be written.  open(), close() and checkpoint() are
+// thread-safe.
 class Overlay {
  public:
   static Result<std::unique_ptr<Overlay>> prepare(OverlayOptions options);
@@ -134,11 +138,17 @@ class Overlay {
   Result<void> open_lower();
   // The first state.
   Result<void> open_upper();
+  Result<std::unique_ptr<PosixFile>> find_upper() const;
   Result<void> expect_upper();
   Result<void> open_foreign(std::unique_ptr<PosixFile> file);
+  // Whether the first client of a server of this access will get what it needs, as far as
+  // that shows now.
+  Result<void> check_can_make() const;
+  Result<void> check_can_open() const;
   // NoUpper or ForeignUpper -> ClosedUpper; after an error the same, or ClosedUpper when
   // the file has got its name.
   Result<void> make_upper(Access access);
+  Keeping keeping_for(Access access) const;
   Result<std::unique_ptr<PosixFile>> create_file(Keeping keeping) const;
   Result<void> fill_and_publish(PosixFile& file, Keeping keeping);
   // ClosedUpper -> LoadedUpper; after an error the same.

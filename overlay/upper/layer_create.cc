@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "fsparse/block_map.h"
 #include "fsparse/directory.h"
@@ -17,13 +18,13 @@ namespace {
 
 class LayerCreator {
  public:
-  LayerCreator(WritableFile& upper, const Volume& lower, const Geometry& geometry)
-      : upper_(upper),
-        lower_(lower),
+  LayerCreator(const Volume& lower, const Geometry& geometry)
+      : lower_(lower),
         geometry_(geometry),
         own_blocks_(geometry.merged().group_count(), geometry.merged().blocks_per_group) {}
 
-  Result<void> create() {
+  // Nothing is written: what create() goes by.
+  Result<LayerNeeds> plan() {
     set_features();
     UNIONFS_ASSIGN(InodeRecord root, read_inode(lower_, kRootDirectory));
     if (!root.is_directory()) {
@@ -37,17 +38,40 @@ class LayerCreator {
     if (!geometry_.released().empty()) {
       tables_.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
     }
-    const std::vector<std::byte> tables = encode_layer_tables(tables_);
-    area_ = plan_state_area(geometry_, tables.size(), tables_.translated.size(), 0);
-    UNIONFS_TRY(upper_.resize(area_.end()));
-    UNIONFS_TRY(upper_.write(area_.layer_tables.offset, tables));
-    UNIONFS_TRY(write_root_blocks());
-    UNIONFS_TRY(write_root_inode(root));
-    UNIONFS_TRY(write_groups());
-    return write_header();
+    encoded_tables_ = encode_layer_tables(tables_);
+    area_ = plan_state_area(geometry_, encoded_tables_.size(), tables_.translated.size(), 0);
+    root_ = std::move(root);
+    return LayerNeeds{area_.end(), space_bytes()};
+  }
+
+  Result<void> create(WritableFile& upper) {
+    UNIONFS_TRY(plan());
+    UNIONFS_TRY(upper.resize(area_.end()));
+    UNIONFS_TRY(upper.write(area_.layer_tables.offset, encoded_tables_));
+    UNIONFS_TRY(write_root_blocks(upper));
+    UNIONFS_TRY(write_root_inode(upper));
+    UNIONFS_TRY(write_groups(upper));
+    return write_header(upper);
   }
 
  private:
+  // The host gives space by blocks of its own.
+  uint64_t space_bytes() const {
+    const Layout& merged = geometry_.merged();
+    const auto space_of = [](uint64_t bytes) { return round_up(bytes, upper_format::kPageBytes); };
+    uint64_t bytes = space_of(encoded_tables_.size()) +
+                     upper_format::kHeaderSlots * upper_format::kPageBytes +
+                     (tables_.translated.size() + 1) * space_of(merged.block_size_bytes);
+    for (uint32_t number = 0; number < merged.group_count(); ++number) {
+      const GroupNumber group(number);
+      const uint64_t copies =
+          (merged.has_superblock(group) ? 1U : 0U) + uint64_t{merged.descriptor_copy(group).count};
+      bytes += space_of(2 * uint64_t{merged.block_size_bytes}) +
+               space_of(copies * merged.block_size_bytes);
+    }
+    return bytes;
+  }
+
   // The merged features, and the layer's own beside them.
   void set_features() {
     const ext2::Superblock& below = lower_.superblock().raw();
@@ -121,7 +145,7 @@ class LayerCreator {
     return {};
   }
 
-  Result<void> write_root_blocks() {
+  Result<void> write_root_blocks(WritableFile& upper) {
     std::vector<std::byte> block(lower_.layout().block_size_bytes);
     for (const TranslatedBlock& entry : tables_.translated) {
       UNIONFS_TRY(lower_.read_block(entry.block, block));
@@ -133,7 +157,7 @@ class LayerCreator {
         header.h_refcount = 1U;  // of the layer's inodes only the root refers to it
         std::memcpy(block.data(), &header, sizeof(header));
       }
-      UNIONFS_TRY(upper_.write(geometry_.merged().offset_of(entry.block), block));
+      UNIONFS_TRY(upper.write(geometry_.merged().offset_of(entry.block), block));
     }
     return {};
   }
@@ -153,34 +177,35 @@ class LayerCreator {
         });
   }
 
-  Result<void> write_root_inode(InodeRecord& root) {
+  Result<void> write_root_inode(WritableFile& upper) {
     // "." and "..": no other directory is the layer's own.
-    root.raw().i_links_count = uint16_t{2};
-    return upper_.write(inode_offset(geometry_.merged(), geometry_.groups(), kRootDirectory),
-                        root.bytes());
+    root_->raw().i_links_count = uint16_t{2};
+    return upper.write(inode_offset(geometry_.merged(), geometry_.groups(), kRootDirectory),
+                       root_->bytes());
   }
 
-  Result<void> write_groups() {
+  Result<void> write_groups(WritableFile& upper) {
     const Layout& merged = geometry_.merged();
     set_mark(superblock_, area_.offset);
     const GroupBits no_inodes(merged.group_count(), merged.inodes_per_group);
     return write_layer_groups(
-        upper_, geometry_, own_blocks_, no_inodes,
+        upper, geometry_, own_blocks_, no_inodes,
         [&merged](GroupNumber group) { return group == merged.group_of(kRootDirectory) ? 1U : 0U; },
         superblock_);
   }
 
-  Result<void> write_header() {
+  Result<void> write_header(WritableFile& upper) {
     UNIONFS_ASSIGN(area_.lower, identity_of(lower_));
     area_.session_number = 1;
-    return write_state_header(upper_, area_);
+    return write_state_header(upper, area_);
   }
 
-  WritableFile& upper_;
   const Volume& lower_;
   const Geometry& geometry_;
   GroupBits own_blocks_;
   LayerTables tables_;
+  std::vector<std::byte> encoded_tables_;
+  std::optional<InodeRecord> root_;  // the lower's, until it is written
   StateArea area_;
   ext2::Superblock superblock_;
 };
@@ -188,7 +213,11 @@ class LayerCreator {
 }  // namespace
 
 Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry) {
-  return LayerCreator(upper, lower, geometry).create();
+  return LayerCreator(lower, geometry).create(upper);
+}
+
+Result<LayerNeeds> layer_needs(const Volume& lower, const Geometry& geometry) {
+  return LayerCreator(lower, geometry).plan();
 }
 
 }  // namespace unionfs

@@ -17,6 +17,13 @@ namespace unionfs {
 // Same lower and geometry, same bytes.
 Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry);
 
+// What create_layer() asks of the host.
+struct LayerNeeds {
+  uint64_t length_bytes = 0;  // of the file
+  uint64_t space_bytes = 0;   // on the disk; rather too much than too little
+};
+Result<LayerNeeds> layer_needs(const Volume& lower, const Geometry& geometry);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_UPPER_LAYER_CREATE_H

@@ -57,7 +57,7 @@ Result<void> write_svg(const std::string& path, const OwnerMap& map) {
 Result<int> show_map(const MapArguments& arguments) {
   if (!arguments.svg.empty()) {
     UNIONFS_TRY(check_absent(arguments.svg));
-    UNIONFS_TRY(check_directory_of(arguments.svg));
+    UNIONFS_TRY(check_can_appear(arguments.svg));
   }
   UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
   OwnerMap map = make_owner_map(open->disk().view(), open->disk().state_area());

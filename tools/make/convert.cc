@@ -87,7 +87,7 @@ class Copier {
 Result<int> convert(const ConvertArguments& arguments) {
   UNIONFS_TRY(check_absent(arguments.output));
   UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
-  UNIONFS_TRY(check_directory_of(arguments.output));
+  UNIONFS_TRY(check_can_appear(arguments.output));
   UNIONFS_ASSIGN(const auto output, PosixFile::create_for(arguments.output));
   UNIONFS_TRY(Copier(open->disk().view(), *output).copy());
   UNIONFS_TRY(output->publish());

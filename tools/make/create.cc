@@ -23,7 +23,7 @@ Result<int> create(const CreateArguments& arguments) {
     UNIONFS_ASSIGN(wanted, parse_size(arguments.size));
   }
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower, wanted));
-  UNIONFS_TRY(check_directory_of(arguments.upper));
+  UNIONFS_TRY(check_can_appear(arguments.upper));
   UNIONFS_ASSIGN(const auto upper, PosixFile::create_for(arguments.upper));
   UNIONFS_TRY(create_layer(*upper, lower, geometry));
   UNIONFS_TRY(upper->publish());

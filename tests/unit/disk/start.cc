@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What would stop the first client, said when the server starts.
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "overlay/service/overlay.h"
+#include "overlay/upper/layer_create.h"
+#include "tests/unit/support/overlay_fixture.h"
+
+using namespace unionfs;
+using namespace unionfs::testing;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint32_t kBlock = 1024;
+
+// The two paths of a server, and how it is started.
+struct Start {
+  ScratchDirectory scratch;
+  OverlayOptions options = [this] {
+    OverlayOptions made;
+    made.lower_path = small_image(kBlock).path();
+    made.upper_path = upper();
+    made.temporary_directory = scratch.path();
+    made.size_bytes = small_merged_size(kBlock);
+    made.log = quiet_log();
+    return made;
+  }();
+
+  fs::path upper() const { return scratch.path() / "upper.img"; }
+
+  Result<std::unique_ptr<Overlay>> prepare(std::optional<Access> access) {
+    options.server_access = access;
+    return Overlay::prepare(options);
+  }
+  void serve_once() {
+    const auto overlay = value_of(prepare(Access::kReadWrite));
+    expect_success(overlay->open(Access::kReadWrite));
+    expect_success(overlay->close());
+  }
+  size_t names() const {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(scratch.path()), {}));
+  }
+};
+
+// As long as it lives no file may become longer.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : signal_(::signal(SIGXFSZ, SIG_IGN)) {
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, signal_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_ = {};
+  void (*signal_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("Start: a server that can make its upper leaves no trace of having tried", "[start]") {
+  Start start;
+  const auto overlay = value_of(start.prepare(Access::kReadWrite));
+  CHECK(start.names() == 0);
+}
+
+TEST_CASE("Start: a dangling link is no upper", "[start]") {
+  Start start;
+  fs::create_symlink("nowhere/upper.img", start.upper());
+  for (const std::optional<Access> access :
+       {std::optional(Access::kReadWrite), std::optional(Access::kReadOnly),
+        std::optional<Access>()}) {
+    expect_error(start.prepare(access), {"upper.img", "symbolic link"});
+  }
+}
+
+TEST_CASE("Start: the temporary upper needs a directory", "[start]") {
+  Start start;
+  start.options.upper_path.clear();
+  start.options.temporary_directory = "/nonexistent";
+  expect_error(start.prepare(Access::kReadWrite), {"/nonexistent", "cannot create"});
+  // Whoever only reads does not need one.
+  (void)value_of(start.prepare(Access::kReadOnly));
+  (void)value_of(start.prepare(std::nullopt));
+}
+
+TEST_CASE("Start: a file that cannot be as long as an upper", "[start]") {
+  Start start;
+  const FileSizeLimit limit(small_merged_size(kBlock));  // but for its state area
+  expect_error(start.prepare(Access::kReadWrite), {"upper.img", "File too large"});
+  start.options.upper_path.clear();
+  expect_error(start.prepare(Access::kReadWrite), {"temporary upper", "File too large"});
+  CHECK(start.names() == 0);
+}
+
+TEST_CASE("Start: an upper that cannot grow by reading", "[start]") {
+  Start start;
+  start.serve_once();
+  *start.options.size_bytes *= 2;
+  (void)value_of(start.prepare(Access::kReadWrite));
+  expect_error(start.prepare(Access::kReadOnly), {"upper.img", "only reads"});
+}
+
+TEST_CASE("Start: the space that is asked for is enough for a new upper", "[start]") {
+  for (const uint32_t block_size : {1024U, 4096U}) {
+    const Lower lower(small_image(block_size));
+    const Geometry geometry =
+        value_of(Geometry::grow(lower.volume, 4 * small_merged_size(block_size)));
+    const LayerNeeds needs = value_of(layer_needs(lower.volume, geometry));
+    const ScratchDirectory scratch;
+    const auto file = value_of(PosixFile::create_temporary(scratch.path()));
+    expect_success(create_layer(*file, lower.volume, geometry));
+    CHECK(file->size_bytes() == needs.length_bytes);
+    struct stat status;
+    REQUIRE(::fstat(file->descriptor(), &status) == 0);
+    CHECK(static_cast<uint64_t>(status.st_blocks) * 512 <= needs.space_bytes);
+  }
+}
