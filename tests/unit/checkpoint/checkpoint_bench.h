@@ -11,18 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/support/image_facts.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 namespace unionfs::testing {
-
-// An image's files as facts: of each used inode its record but access time and
-// what a damaged one says; of its blocks number, place and bytes; of its names
-// place, inode and type; and of the bitmaps every bit.  Read through fsparse
-// alone, whatever the overlay thinks of the blocks.
-using Facts = std::map<std::string, std::string>;
-Facts facts_of(ConstByteSpan image);
-// The first few facts that differ, a line each; empty when there are none.
-std::string difference(const Facts& expected, const Facts& found);
 
 // Writes to the session whatever differs, block by block.
 void write_differences(Disk& disk, ConstByteSpan wanted);
