@@ -106,10 +106,10 @@ enum class Content { kSession, kLayer };
 
 // Fails the test when it is neither.
 Content content_of(const CheckpointImages& images, const std::vector<std::byte>& found) {
-  if (found == images.session()) {
+  if (is_same_bytes(found, images.session())) {
     return Content::kSession;
   }
-  const bool is_layer = found == images.after();
+  const bool is_layer = is_same_bytes(found, images.after());
   REQUIRE(is_layer);
   return Content::kLayer;
 }

@@ -64,7 +64,7 @@ class Untouched {
       if (is_fixed && !geometry_.released().empty()) {
         clear_resize_inode(block, expected);
       }
-      different += std::equal(expected.begin(), expected.end(), merged(block).begin()) ? 0 : 1;
+      different += is_same_bytes(expected, merged(block)) ? 0 : 1;
     }
     CHECK(different == 0);
   }

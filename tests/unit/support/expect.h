@@ -5,12 +5,19 @@
 #define UNIONFS_TESTS_UNIT_SUPPORT_EXPECT_H
 
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <string>
 #include <utility>
 
+#include "fsparse/image.h"
 #include "fsparse/result.h"
 
 namespace unionfs::testing {
+
+// Tests are not optimized, and compare whole images: memcmp() is fast all the same.
+inline bool is_same_bytes(ConstByteSpan a, ConstByteSpan b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
 
 // The value, or a failed test with the error's message.
 template <typename T>

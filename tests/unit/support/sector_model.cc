@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tests/unit/support/expect.h"
+
 namespace unionfs::testing {
 namespace {
 
@@ -46,7 +48,7 @@ std::optional<std::string> SectorModel::judge(ConstByteSpan content, const Value
                                               const char* event) const {
   for (uint64_t number = 0; number * kSectorBytes < now_.size(); ++number) {
     const ConstByteSpan found = sector(content, number);
-    if (std::equal(found.begin(), found.end(), sector(now_, number).begin())) {
+    if (is_same_bytes(found, sector(now_, number))) {
       continue;
     }
     const auto values = open.find(number);
