@@ -86,6 +86,21 @@ int set_path(const char* what, std::string& path, const char* value) {
   return 0;
 }
 
+// Octal, and no less than what the next server needs.
+int set_mode(const char* value) {
+  constexpr unsigned long kLeast = 0600;
+  constexpr unsigned long kMost = 0666;
+  char* end = nullptr;
+  const unsigned long mode = strtoul(value, &end, 8);
+  const bool is_octal = *value >= '0' && *value <= '7' && *end == '\0';
+  if (!is_octal || (mode & kLeast) != kLeast || (mode & ~kMost) != 0) {
+    nbdkit_error("mode=%s: must be octal, with 0600 and within 0666, as 0640", value);
+    return -1;
+  }
+  options.mode = static_cast<uint32_t>(mode);
+  return 0;
+}
+
 int unionfs_config(const char* key, const char* value) {
   if (strcmp(key, "lower") == 0) {
     return set_path("lower", options.lower_path, value);
@@ -104,6 +119,9 @@ int unionfs_config(const char* key, const char* value) {
     }
     options.size_bytes = static_cast<uint64_t>(size);
     return 0;
+  }
+  if (strcmp(key, "mode") == 0) {
+    return set_mode(value);
   }
   if (strcmp(key, "checkpoint") == 0) {
     if (strcmp(value, "auto") != 0 && strcmp(value, "never") != 0) {
@@ -139,6 +157,8 @@ constexpr const char* kConfigHelp =
     "size=<SIZE>         Size of the disk; a larger one makes an upper grow\n"
     "                    (default: the upper's; for a new one the lower's,\n"
     "                    plus as much or 1G).\n"
+    "mode=<MODE>         Mode of a new upper, octal (default: as the lower's,\n"
+    "                    but no more than 0644).\n"
     "checkpoint=auto|never  Whether what was written becomes a layer of\n"
     "                    files when the last client has gone (default: auto).";
 

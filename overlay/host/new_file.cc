@@ -98,8 +98,9 @@ Result<std::string> real_path_of(const std::string& path) {
 }
 
 Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
+  constexpr mode_t kMode = 0644;
   const std::string directory = directory_of(path);
-  const int nameless = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  const int nameless = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode);
   if (nameless != -1) {
     std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
     file->is_nameless_ = true;
@@ -112,7 +113,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path
   }
   // A file system without nameless files: a hidden name, which a crash leaves.
   UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path));
-  const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
   if (descriptor == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", path));
   }
@@ -145,6 +146,39 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_in_memory() {
   return file;
 }
 
+uint32_t PosixFile::mode() const {
+  struct stat status;
+  return ::fstat(descriptor_, &status) == 0 ? status.st_mode & 0777 : 0;
+}
+
+Result<void> PosixFile::set_mode(uint32_t mode) {
+  if (mode != this->mode() && ::fchmod(descriptor_, mode) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot set its mode to {:04o}", name_, mode));
+  }
+  return {};
+}
+
+void PosixFile::take_owner_of(const PosixFile& other) {
+  struct stat status;
+  if (::fstat(other.descriptor_, &status) == 0) {
+    (void)!::fchown(descriptor_, status.st_uid, status.st_gid);
+  }
+}
+
+uint32_t PosixFile::mode_for_data_of(const PosixFile& source) const {
+  constexpr uint32_t kOwner = S_IRUSR | S_IWUSR;
+  struct stat mine;
+  struct stat theirs;
+  if (::fstat(descriptor_, &mine) == -1 || ::fstat(source.descriptor_, &theirs) == -1) {
+    return kOwner;
+  }
+  const uint32_t others = theirs.st_mode & (S_IROTH | S_IWOTH);
+  // Of another group nothing is known but that it belongs to the others.
+  const uint32_t group =
+      mine.st_gid == theirs.st_gid ? theirs.st_mode & (S_IRGRP | S_IWGRP) : others << 3;
+  return kOwner | group | others;
+}
+
 Result<void> PosixFile::publish() {
   if (hidden_path_.empty() && !is_nameless_) {
     return {};
@@ -168,11 +202,6 @@ Result<void> PosixFile::publish_over(const PosixFile& old) {
   struct stat status;
   if (::fstat(old.descriptor_, &status) == -1 || !old.is_named(name_)) {
     return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
-  }
-  // Only root may give a file away; the others' uppers are theirs already.
-  (void)!::fchown(descriptor_, status.st_uid, status.st_gid);
-  if (::fchmod(descriptor_, status.st_mode & 0777) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot set the mode of the new upper", name_));
   }
   if (::fsync(descriptor_) == -1) {
     return system_failure(errno, fmt::format("{}: cannot sync", name_));

@@ -30,7 +30,8 @@ class PosixFile final : public WritableFile {
   // opened for writing where that is allowed, but see make_writable().
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
   // A new empty file, locked exclusively, in the directory of `path` but without
-  // a name (or under a hidden one) until publish() gives it its name.
+  // a name (or under a hidden one) until publish() gives it its name.  Its mode is 0644,
+  // less the process's umask.
   static Result<std::unique_ptr<PosixFile>> create_for(const std::string& path);
   // A nameless file in `directory`, gone when closed.
   static Result<std::unique_ptr<PosixFile>> create_temporary(const std::string& directory);
@@ -60,6 +61,15 @@ class PosixFile final : public WritableFile {
   // Makes that name durable, if it is not yet.
   Result<void> sync_name();
   bool is_same_file(const PosixFile& other) const;
+
+  // Permission bits, without those of sets and stickiness; 0 if the host does not tell.
+  uint32_t mode() const;
+  Result<void> set_mode(uint32_t mode);
+  // Where the host allows it; that takes root.
+  void take_owner_of(const PosixFile& other);
+  // The most that mode() may be when this file gets data of `source`: the owner reads and
+  // writes; the group and others do what the source lets the same people do.
+  uint32_t mode_for_data_of(const PosixFile& source) const;
 
   const std::string& name() const override { return name_; }
   uint64_t size_bytes() const override { return size_bytes_; }

@@ -174,9 +174,22 @@ Result<std::unique_ptr<PosixFile>> Overlay::create_file(Keeping keeping) const {
   return PosixFile::create_temporary(options_.temporary_directory);
 }
 
+// The upper gets data of the lower, and of a foreign upper all of it.
+Result<void> Overlay::set_mode_of(PosixFile& file) const {
+  uint32_t mode = file.mode();
+  if (const auto* foreign = std::get_if<ForeignUpper>(&state_); foreign != nullptr) {
+    file.take_owner_of(*foreign->file);
+    mode = foreign->file->mode() & file.mode_for_data_of(*foreign->file);
+  }
+  return file.set_mode(options_.mode.value_or(mode & file.mode_for_data_of(*lower_file_)));
+}
+
 Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
   const auto* foreign = std::get_if<ForeignUpper>(&state_);
+  if (keeping == Keeping::kNamed) {
+    UNIONFS_TRY(set_mode_of(file));
+  }
   if (foreign == nullptr) {
     UNIONFS_TRY(create_layer(file, lower_->volume(), geometry));
     return file.publish();

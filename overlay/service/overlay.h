@@ -44,6 +44,7 @@ struct OverlayOptions {
   std::string upper_path;              // empty: a temporary upper, gone at the end
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
+  std::optional<uint32_t> mode;        // of a new upper; none: by the lower's
   // What clients may do at most; none: that is not known before they come.
   std::optional<Access> server_access;
   LogSink log;
@@ -150,6 +151,7 @@ class Overlay {
   Result<void> make_upper(Access access);
   Keeping keeping_for(Access access) const;
   Result<std::unique_ptr<PosixFile>> create_file(Keeping keeping) const;
+  Result<void> set_mode_of(PosixFile& file) const;
   Result<void> fill_and_publish(PosixFile& file, Keeping keeping);
   // ClosedUpper -> LoadedUpper; after an error the same.
   Result<void> load();

@@ -25,6 +25,7 @@ Result<int> create(const CreateArguments& arguments) {
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower, wanted));
   UNIONFS_TRY(check_can_appear(arguments.upper));
   UNIONFS_ASSIGN(const auto upper, PosixFile::create_for(arguments.upper));
+  UNIONFS_TRY(upper->set_mode(upper->mode() & upper->mode_for_data_of(*lower_file)));
   UNIONFS_TRY(create_layer(*upper, lower, geometry));
   UNIONFS_TRY(upper->publish());
   if (arguments.as_json) {

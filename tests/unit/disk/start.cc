@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "overlay/service/overlay.h"
 #include "overlay/upper/layer_create.h"
@@ -110,6 +111,66 @@ TEST_CASE("Start: an upper that cannot grow by reading", "[start]") {
   *start.options.size_bytes *= 2;
   (void)value_of(start.prepare(Access::kReadWrite));
   expect_error(start.prepare(Access::kReadOnly), {"upper.img", "only reads"});
+}
+
+namespace {
+
+// Mode of the upper over a lower with this one.
+uint32_t mode_over(uint32_t lower_mode, std::optional<uint32_t> asked_for = std::nullopt) {
+  Start start;
+  const fs::path lower = start.scratch.path() / "lower.img";
+  fs::copy_file(start.options.lower_path, lower);
+  fs::permissions(lower, static_cast<fs::perms>(lower_mode));
+  start.options.lower_path = lower;
+  start.options.mode = asked_for;
+  start.serve_once();
+  return static_cast<uint32_t>(fs::status(start.upper()).permissions());
+}
+
+// As long as it lives the process has this one.
+class Umask {
+ public:
+  explicit Umask(mode_t mask) : before_(::umask(mask)) {}
+  ~Umask() { ::umask(before_); }
+  Umask(const Umask&) = delete;
+  Umask& operator=(const Umask&) = delete;
+
+ private:
+  mode_t before_;
+};
+
+}  // namespace
+
+TEST_CASE("Start: a new upper is no more readable than its lower", "[start]") {
+  const Umask umask(022);  // as nbdkit's
+  CHECK(mode_over(0600) == 0600);
+  CHECK(mode_over(0400) == 0600);
+  CHECK(mode_over(0640) == 0640);
+  CHECK(mode_over(0644) == 0644);
+  CHECK(mode_over(0666) == 0644);
+  CHECK(mode_over(0604) == 0604);
+  CHECK(mode_over(0600, 0664) == 0664);
+  CHECK(mode_over(0644, 0600) == 0600);
+}
+
+TEST_CASE("Start: a new file's group may read it only if it is the source's", "[start]") {
+  const Umask umask(022);
+  const ScratchDirectory scratch;
+  const auto make = [&](const char* name, uint32_t mode) {
+    write_file(scratch.path() / name, name);
+    fs::permissions(scratch.path() / name, static_cast<fs::perms>(mode));
+    return value_of(PosixFile::open(scratch.path() / name, FileLock::kShared));
+  };
+  const auto file = make("file", 0644);
+  const auto source = make("source", 0640);
+  CHECK(file->mode_for_data_of(*source) == 0640);
+  if (::fchown(source->descriptor(), ::geteuid(), 12345) == 0) {
+    CHECK(file->mode_for_data_of(*source) == 0600);
+    expect_success(make("source", 0644)->set_mode(0646));
+    CHECK(file->mode_for_data_of(*source) == 0666);
+    file->take_owner_of(*source);
+    CHECK(file->mode_for_data_of(*source) == 0646);
+  }
 }
 
 TEST_CASE("Start: the space that is asked for is enough for a new upper", "[start]") {
