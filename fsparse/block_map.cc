@@ -27,11 +27,12 @@ class Walk {
   }
 
  private:
-  Result<void> visit(BlockRole role, BlockNumber block) {
-    if (block.value() == 0) {
+  Result<void> visit(BlockRole role, ClaimedBlock claimed) {
+    if (claimed.is_none()) {
       return {};
     }
-    UNIONFS_TRY(check_pointer(volume_, inode_.number(), role.level, block));
+    UNIONFS_ASSIGN(const BlockNumber block,
+                   check_pointer(volume_, inode_.number(), role.level, claimed));
     if (++visited_count_ > volume_.layout().block_count) {
       return corrupt("{}: inode {}: has more blocks than the image ({})", volume_.name(),
                      inode_.number(), volume_.layout().block_count);
@@ -52,7 +53,7 @@ class Walk {
   }
 
   Result<void> visit_below(BlockRole role, BlockNumber block) {
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(volume_, block));
+    UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(volume_, block));
     for (uint32_t i = 0; i < pointers.size() && !stopped_; ++i) {
       UNIONFS_TRY(visit(role_of_child(pointers_per_block_, role, i), pointers[i]));
     }
@@ -70,17 +71,18 @@ class Walk {
 
 }  // namespace
 
-Result<void> check_pointer(const Volume& volume, InodeNumber owner, Level level,
-                           BlockNumber block) {
-  const Layout& layout = volume.layout();
+Result<BlockNumber> check_pointer(const Volume& volume, InodeNumber owner, Level level,
+                                  ClaimedBlock claimed) {
+  const std::optional<BlockNumber> inside = volume.layout().block(claimed);
   const char* what = nullptr;
-  if (block.value() < layout.first_data_block || block.value() >= layout.block_count) {
+  if (!inside) {
     return corrupt("{}: inode {}: {} {} is outside the image ({} blocks)", volume.name(), owner,
-                   kLevelNames[level], block, layout.block_count);
+                   kLevelNames[level], claimed, volume.layout().block_count);
   }
+  const BlockNumber block = *inside;
   // mke2fs lists bad blocks in backups and tables too; they are never read.
   if (owner.value() == ext2::kBadBlocksInode && level == 0) {
-    return {};
+    return block;
   }
   if (volume.is_metadata(block)) {
     what = "the file system's own metadata";
@@ -91,18 +93,18 @@ Result<void> check_pointer(const Volume& volume, InodeNumber owner, Level level,
     return corrupt("{}: inode {}: {} {} is {}", volume.name(), owner, kLevelNames[level], block,
                    what);
   }
-  return {};
+  return block;
 }
 
-Result<std::vector<BlockNumber>> read_pointers(const Volume& volume, BlockNumber block) {
+Result<std::vector<ClaimedBlock>> read_pointers(const Volume& volume, BlockNumber block) {
   std::vector<std::byte> bytes(volume.layout().block_size_bytes);
   UNIONFS_TRY(volume.read_block(block, bytes));
-  std::vector<BlockNumber> pointers;
+  std::vector<ClaimedBlock> pointers;
   pointers.reserve(volume.layout().pointers_per_block());
   for (size_t offset = 0; offset < bytes.size(); offset += sizeof(Le32)) {
     Le32 pointer;
     std::memcpy(&pointer, bytes.data() + offset, sizeof(pointer));
-    pointers.emplace_back(pointer);
+    pointers.emplace_back(pointer.value());
   }
   return pointers;
 }
@@ -126,12 +128,14 @@ Result<std::optional<BlockNumber>> map_block(const Volume& volume, const InodeRe
   if (!inode.has_block_map()) {
     return std::nullopt;
   }
-  BlockNumber block = inode.pointer(path->slot);
+  ClaimedBlock claimed = inode.pointer(path->slot);
   for (uint32_t depth = 0;; ++depth) {
-    if (block.value() == 0) {
+    if (claimed.is_none()) {
       return std::nullopt;
     }
-    UNIONFS_TRY(check_pointer(volume, inode.number(), role.level + path->depth - depth, block));
+    UNIONFS_ASSIGN(
+        const BlockNumber block,
+        check_pointer(volume, inode.number(), role.level + path->depth - depth, claimed));
     if (depth == path->depth) {
       return block;
     }
@@ -139,7 +143,7 @@ Result<std::optional<BlockNumber>> map_block(const Volume& volume, const InodeRe
         const Le32 pointer,
         read_structure<Le32>(volume.image(), layout.offset_of(block) +
                                                  uint64_t{path->indices[depth]} * sizeof(Le32)));
-    block = BlockNumber(pointer);
+    claimed = ClaimedBlock(pointer);
   }
 }
 

@@ -120,13 +120,14 @@ constexpr std::optional<BlockPath> path_of(uint32_t pointers_per_block, FileBloc
 
 // ---- reading ---------------------------------------------------------------
 
-// Checks one pointer that is not 0: inside the image, not in the file system's
+// The block of a pointer that is not 0: inside the image, not in the file system's
 // own metadata, not kept back for descriptors (those belong to the resize
 // inode).  `owner` is for the message and for the exceptions inodes 1 and 7.
-Result<void> check_pointer(const Volume& volume, InodeNumber owner, Level level, BlockNumber block);
+Result<BlockNumber> check_pointer(const Volume& volume, InodeNumber owner, Level level,
+                                  ClaimedBlock claimed);
 
-// Reads an indirect block (already checked) as its pointers, 0 for a hole.
-Result<std::vector<BlockNumber>> read_pointers(const Volume& volume, BlockNumber block);
+// Reads an indirect block as its pointers, none for a hole.
+Result<std::vector<ClaimedBlock>> read_pointers(const Volume& volume, BlockNumber block);
 
 enum class WalkStep {
   kContinue,

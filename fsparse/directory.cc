@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <cstring>
+#include <unordered_set>
 
 #include "fsparse/htree.h"
 
@@ -109,6 +110,11 @@ DirectoryRules DirectoryRules::of(const Volume& volume) {
   return {volume.layout().inode_count(), volume.layout().has_file_types, has_whiteouts};
 }
 
+std::optional<InodeNumber> DirectoryRules::inode(ClaimedInode claimed) const {
+  const bool is_there = claimed.value() >= 1 && claimed.value() <= inode_count;
+  return is_there ? std::optional(InodeNumber(claimed.value())) : std::nullopt;
+}
+
 Result<std::optional<EntryView>> DirectoryCursor::next() {
   if (offset_ == block_.size()) {
     return std::nullopt;
@@ -133,22 +139,30 @@ Result<std::optional<EntryView>> DirectoryCursor::next() {
     return entry_error(place_, offset_, "name_len {} does not fit rec_len {}", raw.name_len,
                        size_bytes);
   }
-  EntryView entry{offset_,       size_bytes,           InodeNumber(raw.inode),
-                  raw.file_type, kind_of(raw, rules_), {}};
+  EntryView entry{offset_, size_bytes, InodeNumber(0), raw.file_type, kind_of(raw, rules_), {}};
   if (entry.kind != EntryKind::kFree) {
     entry.name = {reinterpret_cast<const char*>(block_.data()) + offset_ + sizeof(raw),
                   raw.name_len};
+    UNIONFS_ASSIGN(entry.inode, inode_of(entry, ClaimedInode(raw.inode)));
     UNIONFS_TRY(check(entry));
   }
   offset_ += size_bytes;
   return entry;
 }
 
-Result<void> DirectoryCursor::check(const EntryView& entry) const {
-  if (entry.inode.value() > rules_.inode_count) {
-    return entry_error(place_, entry.offset, "inode {} is over {}", entry.inode,
-                       rules_.inode_count);
+// 0 unless it is a name of an inode.
+Result<InodeNumber> DirectoryCursor::inode_of(const EntryView& entry, ClaimedInode claimed) const {
+  if (claimed.is_none()) {
+    return InodeNumber(0);
   }
+  const std::optional<InodeNumber> inode = rules_.inode(claimed);
+  if (!inode) {
+    return entry_error(place_, entry.offset, "inode {} is over {}", claimed, rules_.inode_count);
+  }
+  return *inode;
+}
+
+Result<void> DirectoryCursor::check(const EntryView& entry) const {
   if (entry.name.empty()) {
     return entry_error(place_, entry.offset, "name is empty");
   }
@@ -208,6 +222,7 @@ Result<void> walk_directory_blocks(const Volume& volume, const InodeRecord& dire
                                    const DirectoryBlockVisitor& visitor) {
   UNIONFS_ASSIGN(const uint64_t block_count, directory_block_count(volume, directory));
   std::vector<std::byte> bytes(volume.layout().block_size_bytes);
+  std::unordered_set<uint64_t> seen;
   FileBlock expected;
   bool stopped = false;
   const auto visit = [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
@@ -217,6 +232,11 @@ Result<void> walk_directory_blocks(const Volume& volume, const InodeRecord& dire
     }
     if (role.level != 0) {
       return WalkStep::kContinue;
+    }
+    // Pointers to one and the same block would make a thousand times the names that are there.
+    if (!seen.insert(block.value()).second) {
+      return corrupt("{}: inode {}: directory block {} is used twice", volume.name(),
+                     directory.number(), block);
     }
     UNIONFS_TRY(volume.read_block(block, bytes));
     UNIONFS_ASSIGN(const EntryStep step, visitor(role.first, block, bytes));

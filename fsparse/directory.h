@@ -34,6 +34,9 @@ struct DirectoryRules {
   bool has_whiteouts = false;   // INCOMPAT_WHITEOUT; else whiteouts and fallthrus are free space
 
   static DirectoryRules of(const Volume& volume);
+
+  // The inode of an entry; nothing if there is none of that number.
+  std::optional<InodeNumber> inode(ClaimedInode claimed) const;
 };
 
 // Names a directory block in messages.
@@ -72,6 +75,7 @@ class DirectoryCursor {
   Result<std::optional<EntryView>> next();
 
  private:
+  Result<InodeNumber> inode_of(const EntryView& entry, ClaimedInode claimed) const;
   Result<void> check(const EntryView& entry) const;
 
   ConstByteSpan block_;
@@ -119,7 +123,7 @@ using DirectoryBlockVisitor =
     std::function<Result<EntryStep>(FileBlock, BlockNumber, ConstByteSpan)>;
 
 // Visits the blocks that i_size covers, in order, with their bytes; a hole is
-// an error, as it is to e2fsck and the kernel.
+// an error, as it is to e2fsck and the kernel, and so is a block used twice.
 Result<void> walk_directory_blocks(const Volume& volume, const InodeRecord& directory,
                                    const DirectoryBlockVisitor& visitor);
 

@@ -2,6 +2,7 @@
 #include "fsparse/groups.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <utility>
 
@@ -13,11 +14,26 @@ struct NamedRange {
   const char* what;
 };
 
-Group decode(const ext2::GroupDescriptor& raw) {
+// Inside the image; check_places() looks for more.
+Result<BlockNumber> place(const Image& image, const Layout& layout, GroupNumber number,
+                          ClaimedBlock claimed, const char* what) {
+  const std::optional<BlockNumber> block = layout.block(claimed);
+  if (!block) {
+    return corrupt("{}: group {}: {} at block {} is outside its group and the image ({} blocks)",
+                   image.name(), number, what, claimed, layout.block_count);
+  }
+  return *block;
+}
+
+Result<Group> decode(const Image& image, const Layout& layout, GroupNumber number,
+                     const ext2::GroupDescriptor& raw) {
+  const auto place_of = [&](Le32 claimed, const char* what) {
+    return place(image, layout, number, ClaimedBlock(claimed), what);
+  };
   Group group;
-  group.block_bitmap = BlockNumber(raw.bg_block_bitmap);
-  group.inode_bitmap = BlockNumber(raw.bg_inode_bitmap);
-  group.inode_table = BlockNumber(raw.bg_inode_table);
+  UNIONFS_ASSIGN(group.block_bitmap, place_of(raw.bg_block_bitmap, "bg_block_bitmap"));
+  UNIONFS_ASSIGN(group.inode_bitmap, place_of(raw.bg_inode_bitmap, "bg_inode_bitmap"));
+  UNIONFS_ASSIGN(group.inode_table, place_of(raw.bg_inode_table, "bg_inode_table"));
   group.free_blocks_count = raw.bg_free_blocks_count;
   group.free_inodes_count = raw.bg_free_inodes_count;
   group.used_dirs_count = raw.bg_used_dirs_count;
@@ -97,7 +113,7 @@ Result<std::vector<Group>> read_groups(const Image& image, const Superblock& sup
       ext2::GroupDescriptor raw;
       std::memcpy(&raw, block.data() + i * sizeof(raw), sizeof(raw));
       const GroupNumber number(static_cast<uint32_t>(groups.size()));
-      const Group group = decode(raw);
+      UNIONFS_ASSIGN(const Group group, decode(image, layout, number, raw));
       UNIONFS_TRY(check_places(image, layout, number, group));
       UNIONFS_TRY(check_counters(image, layout, number, group));
       groups.push_back(group);
@@ -108,6 +124,7 @@ Result<std::vector<Group>> read_groups(const Image& image, const Superblock& sup
 
 uint64_t inode_offset(const Layout& layout, const std::vector<Group>& groups, InodeNumber inode) {
   const GroupNumber number = layout.group_of(inode);
+  assert(inode.value() != 0 && number.value() < groups.size());
   const uint64_t index = (inode.value() - 1) % layout.inodes_per_group;
   return layout.offset_of(groups[number.value()].inode_table) + index * layout.inode_size_bytes;
 }

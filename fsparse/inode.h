@@ -49,9 +49,9 @@ class InodeRecord {
   uint64_t size_bytes() const;
   uint32_t user_id() const { return raw().i_uid | uint32_t{raw().i_uid_high} << 16; }
   uint32_t group_id() const { return raw().i_gid | uint32_t{raw().i_gid_high} << 16; }
-  // The xattr block; 0 if there is none.
-  BlockNumber file_acl() const { return BlockNumber(raw().i_file_acl); }
-  BlockNumber pointer(uint32_t slot) const { return BlockNumber(raw().i_block[slot]); }
+  // The xattr block.
+  ClaimedBlock file_acl() const { return ClaimedBlock(raw().i_file_acl); }
+  ClaimedBlock pointer(uint32_t slot) const { return ClaimedBlock(raw().i_block[slot]); }
   bool has_index() const { return (raw().i_flags & ext2::kFlagIndex) != 0; }
   bool is_opaque() const { return (raw().i_flags & ext2::kFlagOpaque) != 0; }
 

@@ -26,34 +26,34 @@ class PairedWalk {
 
  private:
   // Clears the pointer unless it is kept.
-  Result<void> visit(BlockRole role, BlockNumber& pointer, BlockNumber below) {
-    if (pointer.value() == 0) {
-      return below.value() == 0 ? Result<void>() : visitor_.hole(role, below);
+  Result<void> visit(BlockRole role, ClaimedBlock& pointer, ClaimedBlock below) {
+    if (pointer.is_none()) {
+      return below.is_none() ? Result<void>() : visitor_.hole(role, below);
     }
-    const PairedBlock place{role, pointer, below};
-    UNIONFS_TRY(check_pointer(volume_, inode_, role.level, place.block));
+    UNIONFS_ASSIGN(const BlockNumber block, check_pointer(volume_, inode_, role.level, pointer));
+    const PairedBlock place{role, block, below};
     UNIONFS_ASSIGN(const PairedStep step, visitor_.enter(place));
     UNIONFS_TRY(count(place, step));
     if (step == PairedStep::kSkip) {
       return {};
     }
-    std::vector<BlockNumber> kept;
+    std::vector<ClaimedBlock> kept;
     if (role.level > 0) {
       UNIONFS_ASSIGN(kept, visit_below(place));
     }
     UNIONFS_ASSIGN(const bool is_kept, visitor_.leave(place, kept));
     if (!is_kept) {
-      pointer = BlockNumber(0);
+      pointer = ClaimedBlock();
     }
     return {};
   }
 
   // Returns the pointers in an indirect block that are kept.
-  Result<std::vector<BlockNumber>> visit_below(const PairedBlock& place) {
-    UNIONFS_ASSIGN(std::vector<BlockNumber> pointers, read_pointers(volume_, place.block));
-    std::vector<BlockNumber> below(pointers.size());
-    if (place.below.value() != 0 && other_.is_inside(place.below)) {
-      UNIONFS_ASSIGN(below, read_pointers(other_, place.below));
+  Result<std::vector<ClaimedBlock>> visit_below(const PairedBlock& place) {
+    UNIONFS_ASSIGN(std::vector<ClaimedBlock> pointers, read_pointers(volume_, place.block));
+    std::vector<ClaimedBlock> below(pointers.size());
+    if (const auto other = other_.file_block(place.below)) {
+      UNIONFS_ASSIGN(below, read_pointers(other_, *other));
     }
     for (uint32_t i = 0; i < pointers.size(); ++i) {
       UNIONFS_TRY(visit(role_of_child(pointers_per_block_, place.role, i), pointers[i], below[i]));
@@ -94,11 +94,11 @@ SlotPointers slot_pointers(const InodeRecord& inode) {
   return pointers;
 }
 
-Result<bool> PairedVisitor::leave(const PairedBlock&, std::span<const BlockNumber>) {
+Result<bool> PairedVisitor::leave(const PairedBlock&, std::span<const ClaimedBlock>) {
   return true;
 }
 
-Result<void> PairedVisitor::hole(BlockRole, BlockNumber) {
+Result<void> PairedVisitor::hole(BlockRole, ClaimedBlock) {
   return {};
 }
 

@@ -13,17 +13,17 @@
 
 namespace unionfs {
 
-// i_block as block pointers, 0 for a hole.
-using SlotPointers = std::array<BlockNumber, ext2::kBlockSlots>;
+// i_block as block pointers, none for a hole.
+using SlotPointers = std::array<ClaimedBlock, ext2::kBlockSlots>;
 
-// All 0 for an inode without a block map, whose i_block holds something else.
+// All are none for an inode without a block map, whose i_block holds something else.
 SlotPointers slot_pointers(const InodeRecord& inode);
 
 // One role in both maps.
 struct PairedBlock {
   BlockRole role;
-  BlockNumber block;  // in the walked map
-  BlockNumber below;  // in the other map; 0 for nothing, and never checked
+  BlockNumber block;   // in the walked map
+  ClaimedBlock below;  // in the other map
 };
 
 enum class PairedStep {
@@ -45,11 +45,11 @@ class PairedVisitor {
   // pointers in an indirect block, 0 for a hole and for each block whose leave()
   // returned false; it is empty for a data block.  Returns whether the pointer
   // to the block itself is kept.
-  virtual Result<bool> leave(const PairedBlock& place, std::span<const BlockNumber> kept);
+  virtual Result<bool> leave(const PairedBlock& place, std::span<const ClaimedBlock> kept);
 
   // Called where the walked map has a hole and the other map has a block, which
   // is not checked.  The walk does not go on to what that block leads to.
-  virtual Result<void> hole(BlockRole role, BlockNumber below);
+  virtual Result<void> hole(BlockRole role, ClaimedBlock below);
 };
 
 // Walks the map of `inode` in file order.  `below` are the slots of the other

@@ -37,6 +37,21 @@ uint64_t Layout::inode_count() const {
   return uint64_t{inodes_per_group} * group_count();
 }
 
+std::optional<BlockNumber> Layout::block(ClaimedBlock claimed) const {
+  const bool is_inside = claimed.value() >= first_data_block && claimed.value() < block_count;
+  return is_inside ? std::optional(BlockNumber(claimed.value())) : std::nullopt;
+}
+
+std::optional<InodeNumber> Layout::inode(ClaimedInode claimed) const {
+  const bool is_there = claimed.value() >= 1 && claimed.value() <= inode_count();
+  return is_there ? std::optional(InodeNumber(claimed.value())) : std::nullopt;
+}
+
+std::optional<GroupNumber> Layout::group(ClaimedGroup claimed) const {
+  const bool is_there = claimed.value() < group_count();
+  return is_there ? std::optional(GroupNumber(claimed.value())) : std::nullopt;
+}
+
 BlockRange Layout::blocks_of(GroupNumber group) const {
   const uint64_t begin = first_data_block + uint64_t{group.value()} * blocks_per_group;
   const uint64_t end = std::min<uint64_t>(begin + blocks_per_group, block_count);

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fsparse/ext2_format.h"
@@ -49,6 +50,13 @@ struct Layout {
   GroupNumber group_of(BlockNumber block) const;  // block >= first_data_block
   GroupNumber group_of(InodeNumber inode) const;  // inode >= 1
   uint64_t offset_of(BlockNumber block) const { return block.value() * block_size_bytes; }
+
+  // The position of a number that an image gives; nothing if there is none.  The only
+  // way from the one to the other.  A block is one of a group: not the boot block of an
+  // image with blocks of 1 KiB.
+  std::optional<BlockNumber> block(ClaimedBlock claimed) const;
+  std::optional<InodeNumber> inode(ClaimedInode claimed) const;
+  std::optional<GroupNumber> group(ClaimedGroup claimed) const;
 
   // Whether the group begins with a copy of the superblock.  Group 0 always.
   bool has_superblock(GroupNumber group) const;

@@ -23,8 +23,8 @@ Result<void> Volume::read_block(BlockNumber block, ByteSpan buffer) const {
   return image_->read(layout().offset_of(block), buffer);
 }
 
-bool Volume::is_inside(BlockNumber block) const {
-  return block.value() > layout().first_data_block && block.value() < layout().block_count;
+std::optional<BlockNumber> Volume::file_block(ClaimedBlock claimed) const {
+  return claimed.value() > layout().first_data_block ? layout().block(claimed) : std::nullopt;
 }
 
 bool Volume::is_metadata(BlockNumber block) const {

@@ -5,6 +5,8 @@
 #ifndef UNIONFS_FSPARSE_VOLUME_H
 #define UNIONFS_FSPARSE_VOLUME_H
 
+#include <cassert>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,14 +26,17 @@ class Volume {
   const Superblock& superblock() const { return superblock_; }
   const Layout& layout() const { return superblock_.layout(); }
   const std::vector<Group>& groups() const { return groups_; }
-  const Group& group(GroupNumber number) const { return groups_[number.value()]; }
+  const Group& group(GroupNumber number) const {
+    assert(number.value() < groups_.size());
+    return groups_[number.value()];
+  }
 
   // Reads a whole block; `buffer` is exactly one block long.
   Result<void> read_block(BlockNumber block, ByteSpan buffer) const;
 
-  // Whether a file could have this block at all: behind s_first_data_block and
-  // (block 0 is the boot block or the superblock) inside the image.
-  bool is_inside(BlockNumber block) const;
+  // The block, if a file could have it at all: behind s_first_data_block (block 0 is
+  // the boot block or the superblock) and inside the image.
+  std::optional<BlockNumber> file_block(ClaimedBlock claimed) const;
   // Whether the block holds a superblock or descriptor copy, a bitmap or a part
   // of an inode table.  `block` must be inside.
   bool is_metadata(BlockNumber block) const;

@@ -187,11 +187,11 @@ Result<std::vector<Attribute>> inode_attributes(const Volume& volume, const Inod
 }
 
 Result<std::optional<XattrBlock>> read_xattr_block(const Volume& volume, const InodeRecord& inode) {
-  const BlockNumber block = inode.file_acl();
-  if (block.value() == 0) {
+  if (inode.file_acl().is_none()) {
     return std::nullopt;
   }
-  UNIONFS_TRY(check_pointer(volume, inode.number(), 0, block));
+  UNIONFS_ASSIGN(const BlockNumber block,
+                 check_pointer(volume, inode.number(), 0, inode.file_acl()));
   std::vector<std::byte> bytes(volume.layout().block_size_bytes);
   UNIONFS_TRY(volume.read_block(block, bytes));
   UNIONFS_ASSIGN(XattrBlock parsed,

@@ -29,8 +29,8 @@ class ContentComparison final : public PairedVisitor {
     std::array<std::byte, ext2::kMaxBlockSizeBytes> now = {};
     std::array<std::byte, ext2::kMaxBlockSizeBytes> before = {};
     UNIONFS_TRY(from_.merged.read_block(place.block, ByteSpan(now).first(block_size_)));
-    if (place.below.value() != 0 && from_.lower.is_inside(place.below)) {
-      UNIONFS_TRY(from_.lower.read_block(place.below, ByteSpan(before).first(block_size_)));
+    if (const auto below = from_.lower.file_block(place.below)) {
+      UNIONFS_TRY(from_.lower.read_block(*below, ByteSpan(before).first(block_size_)));
     }
     if (now != before) {
       difference_.is_content = true;
@@ -39,8 +39,8 @@ class ContentComparison final : public PairedVisitor {
     return PairedStep::kContinue;
   }
 
-  Result<void> hole(BlockRole role, BlockNumber below) override {
-    if (is_whited_out(below)) {
+  Result<void> hole(BlockRole role, ClaimedBlock below) override {
+    if (whited_out(below)) {
       difference_.is_content = true;
       uint64_t visits = 0;
       UNIONFS_ASSIGN(const uint64_t gone, count_whited_out(role.level, below, visits));
@@ -50,25 +50,28 @@ class ContentComparison final : public PairedVisitor {
   }
 
  private:
-  bool is_whited_out(BlockNumber block) const {
-    return block.value() != 0 && from_.lower.is_inside(block) && block_whiteouts_.test(block);
+  // The block, if it is one of the lower that is whited out.
+  std::optional<BlockNumber> whited_out(ClaimedBlock claimed) const {
+    const std::optional<BlockNumber> block = from_.lower.file_block(claimed);
+    return block && block_whiteouts_.test(*block) ? block : std::nullopt;
   }
 
   // Data blocks that are whited out at or below this one of the lower.
-  Result<uint64_t> count_whited_out(Level level, BlockNumber block, uint64_t& visits) const {
-    if (!is_whited_out(block)) {
+  Result<uint64_t> count_whited_out(Level level, ClaimedBlock claimed, uint64_t& visits) const {
+    const std::optional<BlockNumber> block = whited_out(claimed);
+    if (!block) {
       return uint64_t{0};
     }
     if (++visits > from_.lower.layout().block_count) {
       return corrupt("{}: block {}: is an indirect block of more blocks than there are",
-                     from_.lower.name(), block);
+                     from_.lower.name(), *block);
     }
     if (level == 0) {
       return uint64_t{1};
     }
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(from_.lower, block));
+    UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(from_.lower, *block));
     uint64_t count = 0;
-    for (const BlockNumber pointer : pointers) {
+    for (const ClaimedBlock pointer : pointers) {
       UNIONFS_ASSIGN(const uint64_t here, count_whited_out(level - 1, pointer, visits));
       count += here;
     }

@@ -129,11 +129,11 @@ Result<void> MergedFiles::free_blocks(const InodeRecord& record) {
 }
 
 Result<void> MergedFiles::free_attribute_block(const InodeRecord& record) {
-  const BlockNumber block = record.file_acl();
-  if (block.value() == 0) {
+  if (record.file_acl().is_none()) {
     return {};
   }
-  UNIONFS_TRY(check_pointer(*volume_, record.number(), 0, block));
+  UNIONFS_ASSIGN(const BlockNumber block,
+                 check_pointer(*volume_, record.number(), 0, record.file_acl()));
   uint32_t references = 0;
   UNIONFS_TRY(ext2_->check(ext2fs_adjust_ea_refcount3(ext2_->get(), block.value(), nullptr, -1,
                                                       &references, record.number().value()),

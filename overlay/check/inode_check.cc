@@ -47,7 +47,7 @@ class OwnBlocks final : public PairedVisitor {
 
  private:
   // Whether the block is marked own, and hides what the lower uses it for.
-  Result<void> check_marks(BlockNumber block, BlockNumber below) {
+  Result<void> check_marks(BlockNumber block, ClaimedBlock below) {
     if (!shared_.numbers.own_blocks.test(block)) {
       shared_.violations.add_mendable("inode {}: block {} is used, but not marked own", inode_,
                                       block);
@@ -146,11 +146,11 @@ class InodeCheck {
     UNIONFS_ASSIGN(const SlotPointers below, slots_below(record));
     UNIONFS_TRY(walk_paired(from_.upper, record, from_.lower, below, blocks));
     UNIONFS_TRY(check_xattr_block(record));
-    block_count += record.file_acl().value() != 0 ? 1 : 0;
+    block_count += record.file_acl().is_none() ? 0 : 1;
     return {};
   }
 
-  // What the lower has in the slots of the same inode; 0 where it is another file.
+  // What the lower has in the slots of the same inode; none where it is another file.
   Result<SlotPointers> slots_below(const InodeRecord& record) {
     UNIONFS_ASSIGN(const bool is_below, lower_.is_used(record.number()));
     if (!is_below || numbers_.inode_whiteouts.test(record.number())) {
@@ -161,11 +161,11 @@ class InodeCheck {
   }
 
   Result<void> check_xattr_block(const InodeRecord& record) {
-    const BlockNumber block = record.file_acl();
-    if (block.value() == 0) {
+    if (record.file_acl().is_none()) {
       return {};
     }
-    UNIONFS_TRY(check_pointer(from_.upper, record.number(), 0, block));
+    UNIONFS_ASSIGN(const BlockNumber block,
+                   check_pointer(from_.upper, record.number(), 0, record.file_acl()));
     if (files_.blocks.test(block) && !xattr_blocks_.contains(block)) {
       violations_.add("inode {}: xattr block {} is used twice", record.number(), block);
       return {};

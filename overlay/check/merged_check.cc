@@ -47,7 +47,7 @@ class MergedCount {
       }
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(merged_, inode));
       UNIONFS_ASSIGN(uint64_t block_count, count_blocks(record));
-      block_count += record.file_acl().value() != 0 ? 1 : 0;
+      block_count += record.file_acl().is_none() ? 0 : 1;
       const uint64_t sectors = block_count * (layout_.block_size_bytes / ext2::kSectorSizeBytes);
       const auto links = facts_.links.find(inode);
       counted.push_back({inode, static_cast<uint32_t>(sectors),
@@ -100,7 +100,8 @@ class MergedCount {
         continue;
       }
       UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(inode));
-      if (const auto found = users.find(record.file_acl()); found != users.end()) {
+      const auto block = layout_.block(record.file_acl());
+      if (const auto found = block ? users.find(*block) : users.end(); found != users.end()) {
         ++found->second;
       }
     }

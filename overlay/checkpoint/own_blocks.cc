@@ -40,10 +40,10 @@ class BlockOwner final : public PairedVisitor {
   }
 
   // Decides whether the block is own.
-  Result<bool> leave(const PairedBlock& place, std::span<const BlockNumber> kept) override {
+  Result<bool> leave(const PairedBlock& place, std::span<const ClaimedBlock> kept) override {
     const BlockNumber block = place.block;
     const bool owns_below =
-        std::any_of(kept.begin(), kept.end(), [](BlockNumber b) { return b.value() != 0; });
+        std::any_of(kept.begin(), kept.end(), [](ClaimedBlock b) { return !b.is_none(); });
     UNIONFS_ASSIGN(const bool falls, falls_through(place));
     UNIONFS_ASSIGN(const bool used_below, from_.used_below.is_used(block));
     if (used_below && block != place.below) {
@@ -74,12 +74,11 @@ class BlockOwner final : public PairedVisitor {
     return !is_changed;
   }
 
-  Result<void> own_indirect(const PairedBlock& place, std::span<const BlockNumber> kept) {
+  Result<void> own_indirect(const PairedBlock& place, std::span<const ClaimedBlock> kept) {
     translate(place, TranslatedKind::kIndirect);
     std::vector<Le32> raw(kept.size());
-    std::transform(kept.begin(), kept.end(), raw.begin(), [](BlockNumber pointer) {
-      return Le32(static_cast<uint32_t>(pointer.value()));
-    });
+    std::transform(kept.begin(), kept.end(), raw.begin(),
+                   [](ClaimedBlock pointer) { return Le32(pointer.value()); });
     return stage_.write(from_.offset_of(place.block), std::as_bytes(std::span(raw)));
   }
 

@@ -42,7 +42,7 @@ struct BlockClaims {
 // An own inode of the new layer.
 struct OwnInode {
   InodeRecord record;       // the merged image's
-  SlotPointers pointers;    // the layer's: 0 where a block falls through
+  SlotPointers pointers;    // the layer's: none where a block falls through
   uint64_t own_blocks = 0;  // the xattr block among them
 };
 

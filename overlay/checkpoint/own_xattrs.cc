@@ -12,9 +12,9 @@ namespace {
 // check_pointer() wants the level of a block of the file; an xattr block has none.
 constexpr Level kNoLevel = 0;
 
-Result<void> check_xattr_block(const LayerSources& from, InodeNumber inode, BlockNumber block,
-                               const BlockClaims& claims) {
-  UNIONFS_TRY(check_pointer(from.merged, inode, kNoLevel, block));
+Result<BlockNumber> check_xattr_block(const LayerSources& from, InodeNumber inode,
+                                      ClaimedBlock claimed, const BlockClaims& claims) {
+  UNIONFS_ASSIGN(const BlockNumber block, check_pointer(from.merged, inode, kNoLevel, claimed));
   UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));
   if (!is_used) {
     return corrupt("{}: inode {}: xattr block {} is marked free", kMergedImage, inode, block);
@@ -26,7 +26,7 @@ Result<void> check_xattr_block(const LayerSources& from, InodeNumber inode, Bloc
   if (claims.now.test(block) && !claims.xattrs.contains(block)) {
     return corrupt("{}: inode {}: xattr block {} is used twice", kMergedImage, inode, block);
   }
-  return {};
+  return block;
 }
 
 // The number of own inodes that referred to the block in the old layer.
@@ -45,11 +45,11 @@ Result<int64_t> former_uses(const LayerSources& from, BlockNumber block) {
 Result<void> own_xattr_block(const LayerSources& from, const InodeRecord& record, LayerSets& sets,
                              BlockClaims& claims, XattrUses& uses) {
   const InodeNumber inode = record.number();
-  const BlockNumber block = record.file_acl();
-  if (block.value() == 0) {
+  if (record.file_acl().is_none()) {
     return {};
   }
-  UNIONFS_TRY(check_xattr_block(from, inode, block, claims));
+  UNIONFS_ASSIGN(const BlockNumber block,
+                 check_xattr_block(from, inode, record.file_acl(), claims));
   claims.now.set(block);
   claims.xattrs.insert(block);
   ++uses[block];

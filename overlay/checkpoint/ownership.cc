@@ -69,7 +69,7 @@ class Settlement {
     UNIONFS_ASSIGN(OwnInode own,
                    own_file_blocks(from_, std::move(record), own_.sets, own_.claims, stage_));
     UNIONFS_TRY(own_xattr_block(from_, own.record, own_.sets, own_.claims, xattr_uses_));
-    own.own_blocks += own.record.file_acl().value() != 0 ? 1 : 0;
+    own.own_blocks += own.record.file_acl().is_none() ? 0 : 1;
     if (own.record.is_directory()) {
       unscanned_.push_back(inode);
     }
@@ -84,8 +84,8 @@ class Settlement {
     }
     UNIONFS_ASSIGN(const InodeRecord former, read_inode(from_.upper, inode));
     own_.directory_changes[from_.layout().group_of(inode)] -= former.is_directory() ? 1 : 0;
-    if (former.file_acl().value() != 0) {
-      --xattr_uses_[former.file_acl()];
+    if (const auto xattrs = from_.upper.file_block(former.file_acl())) {
+      --xattr_uses_[*xattrs];
     }
     return {};
   }

@@ -87,7 +87,9 @@ Result<uint64_t> check_freed(const LayerSources& from, const SessionChanges& cha
       return {};
     };
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
-    UNIONFS_TRY(check(record.file_acl()));
+    if (const auto xattrs = from.merged.file_block(record.file_acl())) {
+      UNIONFS_TRY(check(*xattrs));
+    }
     UNIONFS_TRY(
         walk_block_map(from.merged, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
           UNIONFS_TRY(check(block));

@@ -224,8 +224,8 @@ Result<void> add_former_blocks(const LayerSources& from, InodeNumber inode, Bloc
     return {};
   }
   UNIONFS_ASSIGN(const InodeRecord former, read_inode(from.before, inode));
-  if (from.before.is_inside(former.file_acl())) {
-    blocks.set(former.file_acl());
+  if (const auto xattrs = from.before.file_block(former.file_acl())) {
+    blocks.set(*xattrs);
   }
   return walk_block_map(from.before, former,
                         [&blocks](BlockRole, BlockNumber block) -> Result<WalkStep> {

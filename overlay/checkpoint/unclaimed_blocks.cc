@@ -64,7 +64,8 @@ Result<uint64_t> search_owners(const LayerSources& from, std::set<BlockNumber>& 
       }
       ++searched;
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
-      bool is_owner = ownerless.erase(record.file_acl()) > 0;
+      const auto xattrs = from.merged.file_block(record.file_acl());
+      bool is_owner = xattrs && ownerless.erase(*xattrs) > 0;
       UNIONFS_TRY(walk_block_map(from.merged, record,
                                  [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
                                    is_owner = ownerless.erase(block) > 0 || is_owner;

@@ -112,14 +112,15 @@ Result<void> Geometry::find_released(const Volume& lower) {
     return {};
   }
   UNIONFS_ASSIGN(const InodeRecord resize, read_inode(lower, InodeNumber(ext2::kResizeInode)));
-  const BlockNumber map(resize.raw().i_block[ext2::kDoubleIndirectSlot]);
-  if (map.value() <= lower_.first_data_block || map.value() >= lower_.block_count ||
-      lower.is_metadata(map)) {
+  const ClaimedBlock claimed = resize.pointer(ext2::kDoubleIndirectSlot);
+  const std::optional<BlockNumber> inside = lower.file_block(claimed);
+  if (!inside || lower.is_metadata(*inside)) {
     return corrupt(
         "{}: resize inode: its double-indirect block {} is not a block of the image "
         "({} blocks); mend it with: e2fsck -f {}",
-        lower.image().name(), map, lower_.block_count, lower.image().name());
+        lower.image().name(), claimed, lower_.block_count, lower.image().name());
   }
+  const BlockNumber map = *inside;
   released_.push_back({map, map + 1});
   for (uint32_t number = 0; number < lower_.group_count(); ++number) {
     const GroupNumber group(number);

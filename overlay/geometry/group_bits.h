@@ -6,6 +6,7 @@
 #define UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <vector>
 
@@ -15,7 +16,9 @@
 
 namespace unionfs {
 
-// Bits are numbered within their group.  Const methods are thread-safe.
+// Bits are numbered within their group.  A group or bit that the image does not have
+// ends the program: it would be our own mistake (fsparse/numbers.h).  Const methods
+// are thread-safe.
 class GroupBits {
  public:
   GroupBits(uint32_t group_count, uint32_t bits_per_group)
@@ -27,12 +30,16 @@ class GroupBits {
 
   // The group's bits; empty when none was ever set.
   ConstByteSpan of(GroupNumber group) const {
+    assert(group.value() < place_.size());
     const uint32_t place = place_[group.value()];
     return place == kNone
                ? ConstByteSpan()
                : ConstByteSpan(bytes_.data() + place * bytes_per_group_, bytes_per_group_);
   }
-  bool has_any(GroupNumber group) const { return place_[group.value()] != kNone; }
+  bool has_any(GroupNumber group) const {
+    assert(group.value() < place_.size());
+    return place_[group.value()] != kNone;
+  }
   bool test(GroupNumber group, uint32_t bit) const {
     const ConstByteSpan bits = of(group);
     return !bits.empty() && test_bit(bits, bit);
@@ -40,6 +47,7 @@ class GroupBits {
 
   // The group's bits for changing; they count as set from now on.
   ByteSpan mutable_of(GroupNumber group) {
+    assert(group.value() < place_.size());
     uint32_t& place = place_[group.value()];
     if (place == kNone) {
       place = static_cast<uint32_t>(bytes_.size() / bytes_per_group_);

@@ -22,10 +22,10 @@
 
 namespace unionfs {
 
-// An indirect block that an inode has, and the pointers in it; 0 for a hole.
+// An indirect block that an inode has, and the pointers in it; none for a hole.
 struct PointerBlock {
   BlockNumber block;
-  std::vector<BlockNumber> pointers;
+  std::vector<ClaimedBlock> pointers;
 };
 
 // What a name stands for.

@@ -52,7 +52,7 @@ Result<std::optional<PointerBlock>> LowerImage::pointers_at(InodeNumber inode,
   if (!block) {
     return std::optional<PointerBlock>();
   }
-  UNIONFS_ASSIGN(std::vector<BlockNumber> pointers, read_pointers(volume_, *block));
+  UNIONFS_ASSIGN(std::vector<ClaimedBlock> pointers, read_pointers(volume_, *block));
   return std::optional<PointerBlock>(PointerBlock{*block, std::move(pointers)});
 }
 

@@ -158,9 +158,9 @@ Result<void> MergedItems::own_inode(InodeNumber inode, ByteSpan slot) const {
     raw.i_blocks = kept->block_sectors;
   }
   if (is_regular(raw) && is_regular(below) && !is_whited_out(inode)) {
-    std::array<BlockNumber, ext2::kBlockSlots> pointers;
+    std::array<ClaimedBlock, ext2::kBlockSlots> pointers;
     for (uint32_t i = 0; i < pointers.size(); ++i) {
-      pointers[i] = BlockNumber(below.i_block[i]);
+      pointers[i] = ClaimedBlock(below.i_block[i]);
     }
     UNIONFS_TRY(fill_holes(raw.i_block, pointers));
   }
@@ -171,18 +171,18 @@ Result<void> MergedItems::own_inode(InodeNumber inode, ByteSpan slot) const {
 // What the layer's file does not own shows from below, unless the block below is
 // whited out: then the hole is a hole.
 Result<void> MergedItems::fill_holes(std::span<Le32> pointers,
-                                     std::span<const BlockNumber> below) const {
+                                     std::span<const ClaimedBlock> below) const {
   for (size_t i = 0; i < pointers.size(); ++i) {
-    const BlockNumber block = below[i];
-    if (pointers[i] != 0 || block.value() == 0) {
+    if (pointers[i] != 0 || below[i].is_none()) {
       continue;
     }
-    if (!below_.volume().is_inside(block)) {
+    const std::optional<BlockNumber> block = below_.volume().file_block(below[i]);
+    if (!block) {
       return corrupt("{}: a block pointer {} is outside the image ({} blocks)", below_.name(),
-                     block, below_.layout().block_count);
+                     below[i], below_.layout().block_count);
     }
-    if (!is_whited_out(block)) {
-      pointers[i] = static_cast<uint32_t>(block.value());
+    if (!is_whited_out(*block)) {
+      pointers[i] = below[i].value();
     }
   }
   return {};
@@ -270,11 +270,11 @@ Result<std::optional<PointerBlock>> MergedItems::pointers_at(InodeNumber inode,
   std::vector<std::byte> bytes(geometry_.merged().block_size_bytes);
   UNIONFS_TRY(upper_.read_block(own->block, bytes));
   UNIONFS_TRY(fill_own_pointers(*own, bytes));
-  PointerBlock block{own->block, std::vector<BlockNumber>(bytes.size() / sizeof(Le32))};
+  PointerBlock block{own->block, std::vector<ClaimedBlock>(bytes.size() / sizeof(Le32))};
   for (size_t i = 0; i < block.pointers.size(); ++i) {
     Le32 pointer;
     std::memcpy(&pointer, bytes.data() + i * sizeof(pointer), sizeof(pointer));
-    block.pointers[i] = BlockNumber(pointer);
+    block.pointers[i] = ClaimedBlock(pointer);
   }
   return std::optional<PointerBlock>(std::move(block));
 }

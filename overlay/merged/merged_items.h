@@ -51,7 +51,7 @@ class MergedItems {
   Result<InodeRecord> below_or_empty(InodeNumber inode) const;
   Result<std::optional<PointerBlock>> falling_pointers(InodeNumber inode, BlockRole role) const;
   Result<bool> may_fall_through(InodeNumber inode) const;
-  Result<void> fill_holes(std::span<Le32> pointers, std::span<const BlockNumber> below) const;
+  Result<void> fill_holes(std::span<Le32> pointers, std::span<const ClaimedBlock> below) const;
   const TranslatedBlock* own_indirect(InodeNumber inode, BlockRole role) const;
 
   const Below& below_;

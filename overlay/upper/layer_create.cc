@@ -118,11 +118,13 @@ class LayerCreator {
           UNIONFS_TRY(claim(block, kind, role));
           return WalkStep::kContinue;
         }));
-    if (const BlockNumber xattrs = root.file_acl(); xattrs.value() != 0) {
-      if (!lower_.is_inside(xattrs) || lower_.is_metadata(xattrs)) {
+    if (const ClaimedBlock claimed = root.file_acl(); !claimed.is_none()) {
+      const std::optional<BlockNumber> inside = lower_.file_block(claimed);
+      if (!inside || lower_.is_metadata(*inside)) {
         return corrupt("{}: inode 2: its xattr block {} is not a block of a file", lower_.name(),
-                       xattrs);
+                       claimed);
       }
+      const BlockNumber xattrs = *inside;
       UNIONFS_TRY(claim(xattrs, TranslatedKind::kXattr, {}));
       UNIONFS_ASSIGN(const auto header, read_structure<ext2::XattrHeader>(
                                             lower_.image(), lower_.layout().offset_of(xattrs)));

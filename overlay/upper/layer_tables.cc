@@ -123,10 +123,21 @@ class Decoder {
  private:
   Result<void> ascending(const char* what, uint64_t number, uint64_t least, uint64_t limit) {
     if (number < least || number >= limit) {
-      return corrupt("{}: state area: layer tables: {} {} is out of order or out of range", name_,
-                     what, number);
+      return out_of_order(what, number);
     }
     return {};
+  }
+  Failure out_of_order(const char* what, uint64_t number) const {
+    return corrupt("{}: state area: layer tables: {} {} is out of order or out of range", name_,
+                   what, number);
+  }
+  Result<BlockNumber> take_block(const char* what, Le32 number, uint64_t least) const {
+    const std::optional<BlockNumber> block = merged_.block(ClaimedBlock(number));
+    return block && number >= least ? Result<BlockNumber>(*block) : out_of_order(what, number);
+  }
+  Result<InodeNumber> take_inode(const char* what, Le32 number, uint64_t least) const {
+    const std::optional<InodeNumber> inode = merged_.inode(ClaimedInode(number));
+    return inode && number >= least ? Result<InodeNumber>(*inode) : out_of_order(what, number);
   }
 
   // Whether they fit the merged geometry is a question for who knows the lower.
@@ -149,15 +160,15 @@ class Decoder {
     uint64_t least = merged_.first_data_block + 1;
     for (uint32_t i = 0; i < head_.translated_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::TranslatedBlock>());
-      UNIONFS_TRY(ascending("translated block", raw.block, least, merged_.block_count));
-      UNIONFS_TRY(
-          ascending("inode of a translated block", raw.inode, 1, merged_.inode_count() + 1));
+      UNIONFS_ASSIGN(const BlockNumber block, take_block("translated block", raw.block, least));
+      UNIONFS_ASSIGN(const InodeNumber inode,
+                     take_inode("inode of a translated block", raw.inode, 1));
       UNIONFS_TRY(ascending("kind of a translated block", raw.kind, 1, 6));
       UNIONFS_TRY(ascending("level of a translated block", raw.level, 0, kMaxLevel + 1));
       UNIONFS_TRY(ascending("reserved word of a translated block", raw.reserved, 0, 1));
       least = raw.block + uint64_t{1};
-      tables_.translated.push_back({BlockNumber(raw.block), InodeNumber(raw.inode), raw.file_block,
-                                    static_cast<TranslatedKind>(raw.kind), raw.level});
+      tables_.translated.push_back(
+          {block, inode, raw.file_block, static_cast<TranslatedKind>(raw.kind), raw.level});
     }
     return {};
   }
@@ -166,18 +177,18 @@ class Decoder {
     uint64_t least = 1;
     for (uint32_t i = 0; i < head_.kept_inode_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::KeptInode>());
-      UNIONFS_TRY(ascending("kept inode", raw.inode, least, merged_.inode_count() + 1));
+      UNIONFS_ASSIGN(const InodeNumber inode, take_inode("kept inode", raw.inode, least));
       UNIONFS_TRY(ascending("i_links_count of a kept inode", raw.i_links_count, 0,
                             uint64_t{UINT16_MAX} + 1));
       least = raw.inode + uint64_t{1};
-      tables_.kept_inodes.push_back({InodeNumber(raw.inode), raw.i_blocks, raw.i_links_count});
+      tables_.kept_inodes.push_back({inode, raw.i_blocks, raw.i_links_count});
     }
     least = merged_.first_data_block + 1;
     for (uint32_t i = 0; i < head_.kept_xattr_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::KeptXattr>());
-      UNIONFS_TRY(ascending("kept xattr block", raw.block, least, merged_.block_count));
+      UNIONFS_ASSIGN(const BlockNumber block, take_block("kept xattr block", raw.block, least));
       least = raw.block + uint64_t{1};
-      tables_.kept_xattrs.push_back({BlockNumber(raw.block), raw.h_refcount});
+      tables_.kept_xattrs.push_back({block, raw.h_refcount});
     }
     return {};
   }
@@ -186,15 +197,18 @@ class Decoder {
     uint64_t least = 0;
     for (uint32_t i = 0; i < head_.group_counters_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::GroupCounters>());
-      UNIONFS_TRY(ascending("counters of group", raw.group, least, merged_.group_count()));
-      const uint64_t blocks = merged_.blocks_of(GroupNumber(raw.group)).count();
+      const std::optional<GroupNumber> group = merged_.group(ClaimedGroup(raw.group));
+      if (!group || raw.group < least) {
+        return out_of_order("counters of group", raw.group);
+      }
+      const uint64_t blocks = merged_.blocks_of(*group).count();
       const uint64_t inodes = merged_.inodes_per_group;
       UNIONFS_TRY(ascending("free blocks of a group", raw.free_blocks_count, 0, blocks + 1));
       UNIONFS_TRY(ascending("free inodes of a group", raw.free_inodes_count, 0, inodes + 1));
       UNIONFS_TRY(ascending("directories of a group", raw.used_dirs_count, 0, inodes + 1));
       least = raw.group + uint64_t{1};
-      tables_.counters.push_back({GroupNumber(raw.group), raw.free_blocks_count,
-                                  raw.free_inodes_count, raw.used_dirs_count});
+      tables_.counters.push_back(
+          {*group, raw.free_blocks_count, raw.free_inodes_count, raw.used_dirs_count});
     }
     return {};
   }
@@ -204,22 +218,22 @@ class Decoder {
     for (uint32_t i = 0; i < head_.block_whiteout_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::WhiteoutRun>());
       const uint64_t end = uint64_t{raw.first} + raw.count;
-      UNIONFS_TRY(ascending("whited-out block", raw.first, least, merged_.block_count));
+      UNIONFS_ASSIGN(const BlockNumber first, take_block("whited-out block", raw.first, least));
       UNIONFS_TRY(ascending("end of whited-out blocks", end, raw.first + uint64_t{1},
                             merged_.block_count + 1));
       least = end;
-      tables_.block_whiteouts.push_back({BlockNumber(raw.first), BlockNumber(end)});
+      tables_.block_whiteouts.push_back({first, first + raw.count});
     }
     least = 1;
     for (uint32_t i = 0; i < head_.inode_whiteout_count; ++i) {
       UNIONFS_ASSIGN(const auto raw, taker_.take<format::WhiteoutRun>());
       const uint64_t end = uint64_t{raw.first} + raw.count;
-      UNIONFS_TRY(ascending("whited-out inode", raw.first, least, merged_.inode_count() + 1));
+      UNIONFS_ASSIGN(const InodeNumber first, take_inode("whited-out inode", raw.first, least));
       UNIONFS_TRY(ascending("end of whited-out inodes", end, raw.first + uint64_t{1},
                             merged_.inode_count() + 2));
       least = end;
-      for (uint64_t inode = raw.first; inode < end; ++inode) {
-        tables_.inode_whiteouts.push_back(InodeNumber(static_cast<uint32_t>(inode)));
+      for (uint32_t offset = 0; offset < raw.count; ++offset) {
+        tables_.inode_whiteouts.push_back(first + offset);
       }
     }
     return {};

@@ -37,7 +37,7 @@ struct Images {
   void disown_root_block() {
     const Volume volume = value_of(Volume::open(*upper, SuperblockUse::kUpper));
     const auto root = value_of(read_inode(volume, kRootDirectory));
-    const BlockNumber block = root.pointer(0);
+    const BlockNumber block = *volume.file_block(root.pointer(0));
     const GroupNumber group = layout().group_of(block);
     const uint64_t bitmap = layout().offset_of(volume.group(group).block_bitmap);
     clear_bit(upper->bytes(bitmap, kBlock), block - layout().blocks_of(group).begin);
@@ -109,7 +109,8 @@ TEST_CASE("Check: damage of the lower is no violation of the upper", "[check]") 
   images.miscount_free_blocks();
   const auto bytes = images.upper_bytes();
   const auto root = value_of(read_inode(images.lower.volume, kRootDirectory));
-  const uint64_t entries = images.lower.layout().offset_of(root.pointer(0));
+  const uint64_t entries =
+      images.lower.layout().offset_of(*images.lower.volume.file_block(root.pointer(0)));
   constexpr uint64_t kOffsetOfSize = 4;  // rec_len of the first entry
   images.lower.file->put(entries + kOffsetOfSize, Le16(3));
   for (const CheckPurpose purpose : {CheckPurpose::kLook, CheckPurpose::kRepair}) {

@@ -166,7 +166,8 @@ TEST_CASE("Checkpoint: a client mends an xattr block outside the lower", "[check
 TEST_CASE("Checkpoint: refuses a block that two files have", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
-        const BlockNumber block = inode_at(volume, {"etc", "middle"}).pointer(3);
+        const BlockNumber block =
+            *volume.file_block(inode_at(volume, {"etc", "middle"}).pointer(3));
         raw_inode(image, volume, inode_at(volume, {"hello"}).number()).i_block[5] =
             static_cast<uint32_t>(block.value());
       },
@@ -187,7 +188,7 @@ TEST_CASE("Checkpoint: refuses a used block that is marked free", "[checkpoint][
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
         const InodeRecord small = inode_at(volume, {"new", "small"});
-        const BlockNumber block = small.pointer(0);
+        const BlockNumber block = *volume.file_block(small.pointer(0));
         const GroupNumber group = volume.layout().group_of(block);
         clear_bit(image.bytes(volume.layout().offset_of(volume.group(group).block_bitmap), kBlock),
                   block - volume.layout().blocks_of(group).begin);
@@ -266,7 +267,8 @@ TEST_CASE("Checkpoint: refuses metadata that is marked free", "[checkpoint][host
 TEST_CASE("Checkpoint: refuses a freed block that an unchanged file has", "[checkpoint][hostile]") {
   expect_refusal(
       [](MemoryImage& image, const Volume& volume) {
-        const BlockNumber block = inode_at(volume, {"etc", "middle"}).pointer(3);
+        const BlockNumber block =
+            *volume.file_block(inode_at(volume, {"etc", "middle"}).pointer(3));
         const GroupNumber group = volume.layout().group_of(block);
         clear_bit(image.bytes(volume.layout().offset_of(volume.group(group).block_bitmap), kBlock),
                   block - volume.layout().blocks_of(group).begin);

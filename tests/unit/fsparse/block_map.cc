@@ -232,8 +232,9 @@ TEST_CASE("wrong pointers are refused at every level", "[fsparse][block_map]") {
       {0xffffffff, "is outside the image (2048 blocks)"},
   };
   const InodeRecord tree = first.inode("tree");
-  const BlockNumber triple = tree.pointer(ext2::kTripleIndirectSlot);
-  const BlockNumber below_triple = value_of(read_pointers(first.volume, triple))[0];
+  const BlockNumber triple = *first.volume.file_block(tree.pointer(ext2::kTripleIndirectSlot));
+  const BlockNumber below_triple =
+      *first.volume.file_block(value_of(read_pointers(first.volume, triple))[0]);
   for (const Case& wrong : cases) {
     const auto value = static_cast<uint32_t>(wrong.block);
     const auto expect = [&](const char* what, const std::function<void(OpenImage&)>& damage,
@@ -322,7 +323,7 @@ TEST_CASE("hostile trees end soon", "[fsparse][block_map]") {
 TEST_CASE("unreadable indirect blocks are an error", "[fsparse][block_map]") {
   OpenImage open(tree_image());
   const InodeRecord tree = open.inode("tree");
-  const uint64_t offset = open.volume.layout().offset_of(tree.pointer(13));
+  const uint64_t offset = open.volume.layout().offset_of(*open.volume.file_block(tree.pointer(13)));
   open.image.fail(offset, offset + 1024);
   CHECK(expect_error(walk_all(open, tree.number()), {"lower.img"}) == ErrorKind::kSystem);
   CHECK(expect_error(map_block(open.volume, tree, FileBlock(268)), {"lower.img"}) ==

@@ -294,6 +294,10 @@ TEST_CASE("directories of a wrong shape are refused", "[fsparse][directory]") {
     raw.i_block[2] = 0;
     expect({where + "directory has a hole at file block 2 of "});
   }
+  SECTION("a block twice") {
+    raw.i_block[2] = raw.i_block[1].value();
+    expect({where + fmt::format("directory block {} is used twice", raw.i_block[1])});
+  }
   SECTION("a file") {
     raw.i_mode = ext2::kModeRegular;
     expect({where + "is not a directory"});

@@ -284,9 +284,9 @@ TEST_CASE("blocks are read by number", "[fsparse][volume]") {
   expect_error(volume.read_block(BlockNumber(~uint64_t{0}), bytes), {"outside the image"});
   bytes.resize(1024);
   expect_error(volume.read_block(BlockNumber(1), bytes), {"1024 bytes, not 2048"});
-  CHECK_FALSE(volume.is_inside(BlockNumber(0)));
-  CHECK(volume.is_inside(BlockNumber(1)));
-  CHECK_FALSE(volume.is_inside(BlockNumber(20000)));
+  CHECK_FALSE(volume.file_block(ClaimedBlock(0)));
+  CHECK(volume.file_block(ClaimedBlock(1)) == BlockNumber(1));
+  CHECK_FALSE(volume.file_block(ClaimedBlock(20000)));
 }
 
 }  // namespace unionfs

@@ -40,20 +40,20 @@ class Notes final : public PairedVisitor {
 
   std::vector<PairedBlock> entered;
   std::vector<PairedBlock> left;
-  std::map<BlockRole, std::vector<BlockNumber>> kept;  // of indirect blocks
-  std::map<BlockRole, BlockNumber> holes;
+  std::map<BlockRole, std::vector<ClaimedBlock>> kept;  // of indirect blocks
+  std::map<BlockRole, ClaimedBlock> holes;
 
   Result<PairedStep> enter(const PairedBlock& place) override {
     entered.push_back(place);
     return on_enter(place);
   }
-  Result<bool> leave(const PairedBlock& place, std::span<const BlockNumber> pointers) override {
+  Result<bool> leave(const PairedBlock& place, std::span<const ClaimedBlock> pointers) override {
     left.push_back(place);
     CHECK(pointers.size() == (place.role.level == 0 ? 0 : kPointers));
     kept[place.role] = {pointers.begin(), pointers.end()};
     return keeps(place);
   }
-  Result<void> hole(BlockRole role, BlockNumber below) override {
+  Result<void> hole(BlockRole role, ClaimedBlock below) override {
     holes[role] = below;
     return {};
   }
@@ -162,10 +162,11 @@ TEST_CASE("a paired walk keeps the pointers that its visitor keeps", "[fsparse][
            place.role != BlockRole{1, FileBlock(kTripleBegin)};
   };
   SlotPointers wanted = slot_pointers(pair.upper.inode("tree"));
-  wanted[5] = BlockNumber(0);
+  wanted[5] = ClaimedBlock();
   CHECK(value_of(pair.walk(notes)) == wanted);
-  auto below = value_of(read_pointers(pair.upper.volume, wanted[12]));
-  below[1] = BlockNumber(0);
+  auto below =
+      value_of(read_pointers(pair.upper.volume, *pair.upper.volume.file_block(wanted[12])));
+  below[1] = ClaimedBlock();
   CHECK(notes.kept.at({1, FileBlock(12)}) == below);
   const auto& of_double = notes.kept.at({2, FileBlock(kTripleBegin)});
   CHECK(of_double[0] == BlockNumber(0));
@@ -273,7 +274,7 @@ TEST_CASE("a paired walk of an inode without a block map visits nothing",
   const OpenImage open(real.load());
   Notes notes;
   SlotPointers below = {};
-  below[0] = BlockNumber(1000);
+  below[0] = ClaimedBlock(1000);
   CHECK(value_of(walk_paired(open.volume, open.inode("device"), open.volume, below, notes)) ==
         SlotPointers{});
   CHECK(notes.entered.empty());

@@ -108,8 +108,8 @@ class FactFinder {
     if (!walked) {
       facts_[name + " blocks"] = walked.error().message;
     }
-    if (record.file_acl().value() != 0 && volume_.is_inside(record.file_acl())) {
-      must(volume_.read_block(record.file_acl(), block_));
+    if (const auto xattrs = volume_.file_block(record.file_acl())) {
+      must(volume_.read_block(*xattrs, block_));
       facts_[name + " attributes"] = text_hash(block_);
     }
     if (record.is_directory()) {
