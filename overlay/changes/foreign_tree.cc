@@ -5,6 +5,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "fsparse/bitmap.h"
 #include "fsparse/xattr.h"
 #include "overlay/geometry/geometry.h"
 #include "overlay/upper/state_area.h"
@@ -45,6 +46,36 @@ uint64_t missing_to(uint64_t wanted, uint64_t got) {
   return got < wanted ? wanted - got : 0;
 }
 
+// The first mark of each kind.
+class OverlayfsMarks {
+ public:
+  void look_at(const Volume& volume, InodeNumber number) {
+    const auto inode = read_inode(volume, number);
+    if (!inode) {
+      return;
+    }
+    const ext2::Inode& raw = inode->raw();
+    if (device_.empty() && inode->type() == ext2::kModeCharDevice && raw.i_block[0] == 0U &&
+        raw.i_block[1] == 0U) {
+      device_ = fmt::format("inode {} is a character device 0/0", number);
+    }
+    const auto attributes = read_attributes(volume, *inode);
+    for (size_t at = 0; attributes && attribute_.empty() && at < attributes->size(); ++at) {
+      const std::string name = (*attributes)[at].full_name();
+      if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) {
+        attribute_ = fmt::format("inode {} has an attribute that begins with {}", number,
+                                 name.substr(0, name.find("overlay.") + 8));
+      }
+    }
+  }
+  bool has_all() const { return !device_.empty() && !attribute_.empty(); }
+  std::string text() const { return device_ + (has_all() ? ", " : "") + attribute_; }
+
+ private:
+  std::string device_;
+  std::string attribute_;
+};
+
 }  // namespace
 
 Result<bool> ForeignTree::is_foreign(const Image& image) {
@@ -76,6 +107,12 @@ uint64_t ForeignTree::used_block_count() const {
   const ext2::Superblock& raw = volume_.superblock().raw();
   return missing_to(raw.s_blocks_count,
                     raw.s_free_blocks_count + metadata_blocks(volume_) + raw.s_first_data_block);
+}
+
+bool ForeignTree::has_whiteout_feature() const {
+  const ext2::Superblock& raw = volume_.superblock().raw();
+  return raw.s_rev_level != ext2::kGoodOldRevision &&
+         (raw.s_feature_incompat & ext2::kIncompatWhiteout) != 0;
 }
 
 // Owner, mode and attributes say nothing that mke2fs does not say by itself.
@@ -130,6 +167,28 @@ Result<std::vector<ForeignName>> ForeignTree::read_names(const InodeRecord& dire
   };
   UNIONFS_TRY(walk_directory_blocks(volume_, directory, visit));
   return names;
+}
+
+std::string find_overlayfs_marks(const ForeignTree& tree) {
+  const Volume& volume = tree.volume();
+  const Layout& layout = volume.layout();
+  OverlayfsMarks marks;
+  std::vector<std::byte> bitmap(layout.block_size_bytes);
+  for (uint32_t number = 0; number < layout.group_count() && !marks.has_all(); ++number) {
+    const Group& group = volume.group(GroupNumber(number));
+    if (group.free_inodes_count == layout.inodes_per_group ||
+        !volume.read_block(group.inode_bitmap, bitmap)) {
+      continue;
+    }
+    for (uint32_t bit = 0; bit < layout.inodes_per_group && !marks.has_all(); ++bit) {
+      const InodeNumber inode(number * layout.inodes_per_group + bit + 1);
+      const bool is_reserved = inode != kRootDirectory && inode.value() < layout.first_inode;
+      if (test_bit(bitmap, bit) && !is_reserved) {
+        marks.look_at(volume, inode);
+      }
+    }
+  }
+  return marks.text();
 }
 
 Result<uint64_t> foreign_merged_size(const Volume& lower, const ForeignTree& tree) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // A foreign upper: an ext2 image without our mark, made by mke2fs, by a kernel
-// with union mounts or by hand.  Its tree means what the classic rules say,
-// whether or not its superblock has the whiteout feature.
+// with union mounts or by hand.  Its tree means what the classic rules say.
 #ifndef UNIONFS_OVERLAY_CHANGES_FOREIGN_TREE_H
 #define UNIONFS_OVERLAY_CHANGES_FOREIGN_TREE_H
 
@@ -37,6 +36,8 @@ class ForeignTree {
   // image that e2fsck finds clean.
   uint64_t used_block_count() const;
 
+  // Whether its superblock has the whiteout feature, which only an upper has.
+  bool has_whiteout_feature() const;
   // Nothing in it but an empty lost+found: as mke2fs makes it.
   Result<bool> is_empty() const;
   // All names but "." and "..", in the order they lie.  An error if one comes
@@ -50,6 +51,11 @@ class ForeignTree {
 
   Volume volume_;
 };
+
+// Where overlayfs has left marks of its own in the image: "inode 12 is a character device
+// 0/0, inode 13 has an attribute that begins with trusted.overlay."; empty if nowhere.  What cannot
+// be read is passed over.  Costs reading all inodes in use where there are none.
+std::string find_overlayfs_marks(const ForeignTree& tree);
 
 // How large the merged image becomes if the user names no size: the lower's and
 // the upper's sizes together, and more where the upper's files, in the lower's

@@ -2,75 +2,14 @@
 //
 // The part of PosixFile that makes new files and gives them their names.
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "overlay/host/posix_file.h"
 
 namespace unionfs {
-namespace {
-
-std::string directory_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) {
-    return ".";
-  }
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-std::string base_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
-
-Result<void> sync_directory(const std::string& directory) {
-  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor == -1) {
-    return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
-  }
-  const int result = ::fsync(descriptor);
-  const int error = errno;
-  ::close(descriptor);
-  if (result == -1) {
-    return system_failure(error, fmt::format("{}: cannot sync the directory", directory));
-  }
-  return {};
-}
-
-// A name beside the file's that nobody else has.
-Result<std::string> choose_hidden_path(const std::string& path) {
-  uint64_t suffix = 0;
-  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
-  }
-  constexpr size_t kMaxNameBytes = 255;
-  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
-  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
-  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
-}
-
-// Names a file without replacing one that appeared meanwhile.
-int rename_without_replacing(const char* from, const char* to) {
-  if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) {
-    return 0;
-  }
-  if (errno != EINVAL && errno != ENOSYS) {
-    return -1;
-  }
-  // Older file systems: a hard link refuses an existing name as well.
-  if (::link(from, to) == -1) {
-    return -1;
-  }
-  return ::unlink(from);
-}
-
-}  // namespace
-
 Result<void> check_can_appear(const std::string& path) {
   struct stat status;
   if (::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
@@ -187,20 +126,18 @@ Result<void> PosixFile::publish() {
     return system_failure(errno, fmt::format("{}: cannot sync", name_));
   }
   if (is_nameless_) {
-    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name_.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+    if (link_open_file(descriptor_, name_) == -1) {
       return system_failure(errno, fmt::format("{}: cannot create", name_));
     }
     is_nameless_ = false;
-  } else if (rename_without_replacing(hidden_path_.c_str(), name_.c_str()) == -1) {
+  } else if (rename_without_replacing(hidden_path_, name_) == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", name_));
   }
   return has_got_name();
 }
 
-Result<void> PosixFile::publish_over(const PosixFile& old) {
-  struct stat status;
-  if (::fstat(old.descriptor_, &status) == -1 || !old.is_named(name_)) {
+Result<std::string> PosixFile::publish_over(const PosixFile& old, KeepWay way) {
+  if (!old.is_named(name_)) {
     return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
   }
   if (::fsync(descriptor_) == -1) {
@@ -209,17 +146,18 @@ Result<void> PosixFile::publish_over(const PosixFile& old) {
   if (is_nameless_) {
     // A nameless file cannot take a name that is in use.
     UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_));
-    const std::string self = fmt::format("/proc/self/fd/{}", descriptor_);
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, hidden.c_str(), AT_SYMLINK_FOLLOW) == -1) {
+    if (link_open_file(descriptor_, hidden) == -1) {
       return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
     }
     is_nameless_ = false;
     hidden_path_ = hidden;
   }
-  if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
+  Result<std::string> kept = replace_and_keep(hidden_path_, name_, old.descriptor_, way);
+  if (hidden_path_.empty()) {
+    is_published_ = true;
+    needs_name_sync_ = !kept;
   }
-  return has_got_name();
+  return kept;
 }
 
 Result<void> PosixFile::has_got_name() {
@@ -231,7 +169,7 @@ Result<void> PosixFile::has_got_name() {
 
 Result<void> PosixFile::sync_name() {
   if (needs_name_sync_) {
-    UNIONFS_TRY(sync_directory(directory_of(name_)));
+    UNIONFS_TRY(sync_directory_of(name_));
     needs_name_sync_ = false;
   }
   return {};

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "overlay/host/file.h"
+#include "overlay/host/file_names.h"
 
 namespace unionfs {
 
@@ -53,9 +54,9 @@ class PosixFile final : public WritableFile {
   // thread-safe.
   Result<void> publish();
   // As publish(), but in the place of `old`, which must still be what the name
-  // stands for, with its owner and mode.  Until the end the name stands for the
-  // old file.  The path must be a real one.
-  Result<void> publish_over(const PosixFile& old);
+  // stands for.  Until the end the name stands for the old file; then the old file is
+  // kept under the name that is returned.  The path must be a real one.
+  Result<std::string> publish_over(const PosixFile& old, KeepWay way);
   // Whether one of the two has given the file its name, even if it failed then.
   bool is_published() const { return is_published_; }
   // Makes that name durable, if it is not yet.

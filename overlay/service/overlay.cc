@@ -84,9 +84,29 @@ Result<void> Overlay::expect_upper() {
   return {};
 }
 
+// Whoever named a base image as the upper by mistake must find it as it was.
+Result<void> Overlay::check_is_meant(const ForeignTree& tree) const {
+  if (const std::string marks = find_overlayfs_marks(tree); !marks.empty()) {
+    options_.log(
+        fmt::format("{}: {}: marks of overlayfs mean nothing here, so what they hide "
+                    "shows",
+                    tree.name(), marks));
+  }
+  UNIONFS_ASSIGN(const bool is_empty, tree.is_empty());
+  if (is_empty || tree.has_whiteout_feature()) {
+    return {};
+  }
+  return invalid(
+      "{0}: is an ext2 image with files and without the whiteout feature, so it is no upper, and "
+      "it stays as it is; if its files are to be laid over those of {1}, say so by giving it the "
+      "feature: debugfs -w -R 'feature FEATURE_I5' {0}",
+      tree.name(), lower_file_->name());
+}
+
 // Made elsewhere: imported at the first client; until then only looked at.
 Result<void> Overlay::open_foreign(std::unique_ptr<PosixFile> file) {
   UNIONFS_ASSIGN(auto tree, ForeignTree::open(*file));
+  UNIONFS_TRY(check_is_meant(tree));
   uint64_t wanted = 0;
   if (options_.size_bytes) {
     wanted = *options_.size_bytes;
@@ -105,6 +125,10 @@ Result<void> Overlay::check_can_make() const {
   const bool is_in_memory = options_.server_access == Access::kReadOnly && !is_foreign;
   if (!options_.server_access || is_in_memory) {
     return {};
+  }
+  if (is_foreign && options_.server_access == Access::kReadWrite) {
+    UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
+    UNIONFS_TRY(find_keep_way(path));
   }
   UNIONFS_ASSIGN(const auto probe, create_file(keeping_for(*options_.server_access)));
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
@@ -196,7 +220,16 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
   }
   UNIONFS_TRY(import_upper(file, {*lower_, foreign->tree, geometry, boot_id_, options_.log,
                                   options_.progress, *options_.clock}));
-  return keeping == Keeping::kNamed ? file.publish_over(*foreign->file) : Result<void>();
+  if (keeping != Keeping::kNamed) {
+    options_.log(fmt::format("{}: imported to be read; it stays as it is", foreign->tree.name()));
+    return {};
+  }
+  UNIONFS_ASSIGN(const KeepWay way, find_keep_way(file.name()));
+  UNIONFS_ASSIGN(const std::string kept, file.publish_over(*foreign->file, way));
+  options_.log(fmt::format("{}: imported: {} inodes laid over {}; what was there is kept as {}",
+                           file.name(), foreign->tree.used_inode_count(), lower_file_->name(),
+                           kept));
+  return {};
 }
 
 Result<void> Overlay::load() {

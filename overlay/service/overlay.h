@@ -141,6 +141,7 @@ class Overlay {
   Result<void> open_upper();
   Result<std::unique_ptr<PosixFile>> find_upper() const;
   Result<void> expect_upper();
+  Result<void> check_is_meant(const ForeignTree& tree) const;
   Result<void> open_foreign(std::unique_ptr<PosixFile> file);
   // Whether the first client of a server of this access will get what it needs, as far as
   // that shows now.

@@ -67,6 +67,12 @@ compare() {
     same_files "$2" "$WORK/seen" "$1: the union ($3) is not what the model says"
 }
 
+# check_kept UPPER SUM - what an import has replaced is there, and goes away now.
+check_kept() {
+    [ "$2" = "$(sha256sum <"$1.before-import")" ] || fail "$1: what was there was not kept"
+    rm "$1".before-import*
+}
+
 # expect LOWER UPPER MARKS FILE - the dump of the union, by the model; UPPER is
 # without the feature bit.
 expect() {
@@ -83,16 +89,17 @@ expect() {
     umount result below above
 }
 
-# run_case NAME LOWER UPPER MARKS FEATURE SERVE-ARGS...
+# run_case NAME LOWER UPPER MARKS SERVE-ARGS...
 run_case() {
-    local name=$1 lower=$2 upper=$3 marks=$4 feature=$5 before lower_before
-    shift 5
+    local name=$1 lower=$2 upper=$3 marks=$4 before lower_before sum
+    shift 4
     "$marker" "$upper" "$marks"
     # Type 8 and 9 without inode: nothing that stock tools mind.
     check_clean "$upper"
     expect "$lower" "$upper" "$marks" expected
-    [ "$feature" = 0 ] || set_feature "$upper"
+    set_feature "$upper"
     before=$(identity_of "$upper")
+    sum=$(sha256sum <"$upper")
     lower_before=$(identity_of "$lower")
 
     NBDKIT_FLAGS=(-r)
@@ -111,6 +118,7 @@ run_case() {
     stop_server "$name"
     check_clean again.img
     check_layer_clean "$upper" cleared.img
+    check_kept "$upper" "$sum"
     cmp merged.img again.img || fail "$name: -r shows another image"
 
     # From now on it is an upper like any other.
@@ -135,9 +143,9 @@ run_case() {
 }
 
 part_trees() {
-    local number=0 lower_args upper_args feature
-    while read -r lower_args upper_args feature; do
-        step "seed $((SEED + number)): lower $lower_args, upper $upper_args, feature $feature"
+    local number=0 lower_args upper_args
+    while read -r lower_args upper_args; do
+        step "seed $((SEED + number)): lower $lower_args, upper $upper_args"
         rm -rf lower-tree upper-tree
         mkdir lower-tree upper-tree
         python3 "$trees" generate $((SEED + number)) lower-tree upper-tree marks
@@ -145,17 +153,17 @@ part_trees() {
         make_image lower.img 160M lower-tree ${lower_args//:/ }
         # shellcheck disable=SC2086
         make_image upper.img 160M upper-tree ${upper_args//:/ }
-        run_case "tree$number" lower.img upper.img marks "$feature"
+        run_case "tree$number" lower.img upper.img marks
         number=$((number + 1))
     done <<'END'
--b:1024:-I:128 -b:4096:-I:256 1
--b:4096:-I:256 -b:1024:-I:128 0
--b:2048:-I:256 -b:2048:-I:256 1
--b:1024:-I:256 -b:1024:-I:256:-N:20000 0
--b:4096:-I:128:-O:^resize_inode -b:2048:-I:128 1
--b:2048:-I:128:-O:^dir_index -b:4096:-I:128:-N:1500 0
--b:1024:-I:128:-O:^ext_attr,^large_file -b:4096:-I:256:-O:^dir_index 0
--b:4096:-I:256:-O:^filetype -b:1024:-I:256 1
+-b:1024:-I:128 -b:4096:-I:256
+-b:4096:-I:256 -b:1024:-I:128
+-b:2048:-I:256 -b:2048:-I:256
+-b:1024:-I:256 -b:1024:-I:256:-N:20000
+-b:4096:-I:128:-O:^resize_inode -b:2048:-I:128
+-b:2048:-I:128:-O:^dir_index -b:4096:-I:128:-N:1500
+-b:1024:-I:128:-O:^ext_attr,^large_file -b:4096:-I:256:-O:^dir_index
+-b:4096:-I:256:-O:^filetype -b:1024:-I:256
 END
 }
 
@@ -201,6 +209,7 @@ part_empty() {
     mke2fs -q -t ext2 upper.img
     echo "whiteout file" >marks
     "$marker" upper.img marks
+    set_feature upper.img
     serve whiteout lower.img upper.img
     mount_merged whiteout merged ro
     [ ! -e merged/file ] || fail "the whiteout does not count"
@@ -234,7 +243,7 @@ part_large() {
         e2fsck -fyD lower.img >/dev/null 2>&1 || true
         check_clean lower.img
         make_image upper.img 200M upper-tree -b 2048 -N 9000
-        run_case "large${mark:3:4}" lower.img upper.img marks 1
+        run_case "large${mark:3:4}" lower.img upper.img marks
         debugfs -R "stat many" merged.img 2>/dev/null | grep -q 'Flags: 0x1000' ||
             fail "the large directory has lost its index"
         debugfs -R "stat new" merged.img 2>/dev/null | grep -q 'Flags: 0x1000' ||
@@ -254,8 +263,9 @@ part_kill() {
     make_image original.img 300M upper-tree -b 4096
     : >marks
     expect lower.img original.img marks expected
+    set_feature original.img
     cp --sparse=always original.img upper.img
-    before=$(identity_of upper.img)
+    before=$(sha256sum <upper.img)
     round=0
     while [ "$killed" -lt 6 ] && [ "$round" -lt 40 ]; do
         round=$((round + 1))
@@ -267,13 +277,13 @@ part_kill() {
         kill_server "kill$round"
         status=0
         wait "$client" || status=$?
-        if [ "$before" = "$(identity_of upper.img)" ]; then
+        if [ "$before" = "$(sha256sum <upper.img)" ]; then
             [ "$status" = 0 ] || killed=$((killed + 1))
         else
             check_layer_clean upper.img cleared.img
             [ "$status" != 0 ] || step "round $round: imported before the kill"
+            check_kept upper.img "$before"
             cp --sparse=always original.img upper.img
-            before=$(identity_of upper.img)
         fi
         [ "$(find . -maxdepth 1 -name '.upper.img*' | wc -l)" -le 1 ] ||
             fail "hidden files are left"
@@ -284,6 +294,7 @@ part_kill() {
     compare afterwards expected ro
     stop_server afterwards
     check_layer_clean upper.img cleared.img
+    check_kept upper.img "$before"
 }
 
 # refuse PATTERN ARGS... - a server that cannot start, and says why.
@@ -314,13 +325,33 @@ refuse_client() {
 }
 
 part_refused() {
-    local before device
+    local before device number
     mkdir -p lower-tree upper-tree
     echo below >lower-tree/file
     head -c 30M /dev/urandom >upper-tree/data
     make_image lower.img 20M lower-tree -b 1024
     make_image upper.img 60M upper-tree -b 4096
+    cp --sparse=always upper.img plain.img
+    set_feature upper.img
     before=$(identity_of upper.img)
+
+    step "a base image in the place of the upper"
+    refuse 'plain.img: .*without the whiteout feature.*debugfs -w -R' lower.img plain.img
+    NBDKIT_FLAGS=(-r)
+    refuse 'plain.img: .*without the whiteout feature' lower.img plain.img
+    NBDKIT_FLAGS=()
+
+    step "no name left under which it could be kept"
+    touch upper.img.before-import
+    for number in $(seq 2 99); do touch "upper.img.before-import.$number"; done
+    refuse 'upper.img.before-import and the names up to .* are taken' lower.img upper.img
+    rm upper.img.before-import*
+
+    step "mounted by itself"
+    touch mounted.img
+    mount --bind upper.img mounted.img
+    refuse 'mounted.img: is mounted there by itself' lower.img mounted.img
+    umount mounted.img
 
     step "more than the size asked for holds"
     refuse_client 'no free block' full lower.img upper.img size=24M
@@ -341,15 +372,16 @@ part_refused() {
     losetup -d "$device"
 
     step "not cleanly unmounted, an ext3, a name twice"
-    cp --sparse=always upper.img other.img
+    cp --sparse=always plain.img other.img
     debugfs -w -R 'set_super_value state 0' other.img 2>/dev/null
     refuse 'not cleanly unmounted' lower.img other.img
     rm -f other.img
     truncate -s 60M other.img
     mke2fs -q -t ext3 other.img
     refuse 'ext3' lower.img other.img
-    cp --sparse=always upper.img other.img
+    cp --sparse=always plain.img other.img
     debugfs -w -R 'link data twice' other.img 2>/dev/null
+    set_feature other.img
     refuse_client 'more names than' twice lower.img other.img
 
     step "one of ours that has lost its mark"
@@ -370,6 +402,7 @@ part_refused() {
     make_image upper.img 60M attributes -b 4096 -I 256
     debugfs -w -R 'set_inode_field fixed flags 0x50' upper.img 2>/dev/null
     debugfs -w -R 'set_inode_field fixed ctime 20010203040506' upper.img 2>/dev/null
+    set_feature upper.img
     serve attributes lower.img upper.img
     save_image attributes merged.img
     stop_server attributes
@@ -408,6 +441,7 @@ part_hostile() {
     make_image lower.img 100M lower-tree -b 1024
     make_image original.img 30M upper-tree -b 1024 -N 400 -O ^resize_inode
     "$marker" original.img marks
+    set_feature original.img
     for round in $(seq "$SEED" $((SEED + ${ROUNDS:-60} - 1))); do
         cp --sparse=always original.img upper.img
         spoil upper.img "$round"

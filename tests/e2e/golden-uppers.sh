@@ -141,6 +141,7 @@ rm "$UPPER"
 mkdir -p "$WORK/foreign"
 echo foreign >"$WORK/foreign/file"
 mke2fs -q -t ext2 -b 1024 -d "$WORK/foreign" "$UPPER" 1M 2>/dev/null
+debugfs -w -R 'feature FEATURE_I5' "$UPPER" >"$WORK/debugfs.log" 2>&1
 serve merged "lower=$LOWER" "upper=$UPPER" size=4M
 PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri merged)" -c 'h.pread(512, 0)'
 stop_server merged

@@ -230,6 +230,9 @@ step "an upper made elsewhere"
 mkdir "$WORK/elsewhere"
 echo elsewhere >"$WORK/elsewhere/new-file"
 mke2fs -q -t ext2 -d "$WORK/elsewhere" "$WORK/foreign.img" 8M
+refused 1 "foreign.img: .*without the whiteout feature" \
+    "$IMG" checkpoint -b "$LOWER" "$WORK/foreign.img"
+debugfs -w -R 'feature FEATURE_I5' "$WORK/foreign.img" >"$WORK/debugfs.log" 2>&1
 refused 1 "foreign.img: .*to import it" "$IMG" info "$WORK/foreign.img"
 refused 1 "foreign.img: .*to import it" "$IMG" check -b "$LOWER" "$WORK/foreign.img"
 refused 1 "foreign.img: .*to import it" "$IMG" ls -b "$LOWER" "$WORK/foreign.img"

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <fstream>
+
 #include "overlay/service/overlay.h"
 #include "overlay/upper/layer_create.h"
 #include "tests/unit/support/overlay_fixture.h"
@@ -170,6 +173,109 @@ TEST_CASE("Start: a new file's group may read it only if it is the source's", "[
     CHECK(file->mode_for_data_of(*source) == 0666);
     file->take_owner_of(*source);
     CHECK(file->mode_for_data_of(*source) == 0646);
+  }
+}
+
+namespace {
+
+// A server's start over a foreign upper with a file in it.
+struct ForeignStart : Start {
+  explicit ForeignStart(const std::vector<std::string>& requests = {}) {
+    const ScratchDirectory content;
+    write_file(content.path() / "above", "above");
+    MakeOptions make;
+    make.block_size_bytes = kBlock;
+    make.content = content.path();
+    const RealImage image(4096, make);
+    image.change(requests);
+    fs::copy_file(image.path(), upper());
+    options.size_bytes.reset();
+    options.log = [this](const std::string& line) { lines.push_back(line); };
+  }
+  void set_feature() const {
+    std::fstream file(upper(), std::ios::in | std::ios::out | std::ios::binary);
+    auto raw = ext2::Superblock{};
+    file.seekg(ext2::kSuperblockOffsetBytes);
+    file.read(reinterpret_cast<char*>(&raw), sizeof(raw));
+    raw.s_feature_incompat = raw.s_feature_incompat | ext2::kIncompatWhiteout;
+    file.seekp(ext2::kSuperblockOffsetBytes);
+    file.write(reinterpret_cast<const char*>(&raw), sizeof(raw));
+  }
+  bool says(const std::string& part) const {
+    return std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {
+      return line.find(part) != std::string::npos;
+    });
+  }
+  static std::string bytes_of(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  std::vector<std::string> lines;
+};
+
+}  // namespace
+
+TEST_CASE("Start: a base image in the place of the upper stays as it is", "[start]") {
+  ForeignStart start;
+  const std::string before = start.bytes_of(start.upper());
+  for (const std::optional<Access> access :
+       {std::optional(Access::kReadWrite), std::optional(Access::kReadOnly),
+        std::optional<Access>()}) {
+    expect_error(start.prepare(access), {"upper.img", "whiteout feature", "debugfs -w -R"});
+  }
+  CHECK(start.bytes_of(start.upper()) == before);
+  CHECK(start.names() == 1);
+}
+
+TEST_CASE("Start: what an import replaces is kept", "[start]") {
+  ForeignStart start;
+  start.set_feature();
+  const std::string before = start.bytes_of(start.upper());
+  fs::permissions(start.upper(), static_cast<fs::perms>(0640));
+  const fs::path kept = start.upper().string() + ".before-import";
+  SECTION("under its name") {
+    start.serve_once();
+    CHECK(start.bytes_of(kept) == before);
+    CHECK(start.says("upper.img: imported: 2 inodes laid over "));
+    CHECK(start.says("kept as " + kept.string()));
+    CHECK((fs::status(start.upper()).permissions() == static_cast<fs::perms>(0640)));
+    CHECK(start.names() == 2);
+  }
+  SECTION("or nothing is done") {
+    write_file(kept, "another");
+    for (int number = 2; number <= 99; ++number) {
+      write_file(kept.string() + "." + std::to_string(number), "another");
+    }
+    expect_error(start.prepare(Access::kReadWrite), {"upper.img", "taken"});
+    CHECK(start.bytes_of(start.upper()) == before);
+    // Whoever only reads replaces nothing.
+    const auto overlay = value_of(start.prepare(Access::kReadOnly));
+    expect_success(overlay->open(Access::kReadOnly));
+    CHECK(start.bytes_of(start.upper()) == before);
+  }
+}
+
+TEST_CASE("Start: marks of overlayfs are told", "[start]") {
+  SECTION("a whiteout and an attribute") {
+    ForeignStart start({"mknod gone c 0 0", "ea_set above trusted.overlay.origin x"});
+    start.set_feature();
+    (void)value_of(start.prepare(Access::kReadWrite));
+    CHECK(start.says("inode 13 is a character device 0/0"));
+    CHECK(start.says("inode 12 has an attribute that begins with trusted.overlay."));
+  }
+  SECTION("a user's attribute") {
+    ForeignStart start({"mknod null c 1 3", "ea_set above user.overlay.opaque y"});
+    start.set_feature();
+    (void)value_of(start.prepare(Access::kReadWrite));
+    CHECK_FALSE(start.says("character device"));
+    CHECK(start.says("inode 12 has an attribute that begins with user.overlay."));
+  }
+  SECTION("none") {
+    ForeignStart start({"mknod null c 1 3", "ea_set above user.overlays y"});
+    start.set_feature();
+    (void)value_of(start.prepare(Access::kReadWrite));
+    CHECK(start.lines.empty());
   }
 }
 

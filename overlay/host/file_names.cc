@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/host/file_names.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "overlay/host/scope_exit.h"
+
+namespace unionfs {
+namespace {
+
+constexpr int kMostKept = 99;
+
+std::string base_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+std::string kept_name(const std::string& path, int number) {
+  return number == 1 ? path + ".before-import" : fmt::format("{}.before-import.{}", path, number);
+}
+
+Error no_name_left(const std::string& path) {
+  return {ErrorKind::kSystem, EEXIST,
+          fmt::format("{0}: cannot be kept, because {0}.before-import and the names up to "
+                      "{1} are taken; remove some",
+                      path, kept_name(path, kMostKept))};
+}
+
+bool is_same(const struct stat& one, const struct stat& other) {
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+// Whether the file is mounted there by itself: no other can take its name.
+bool is_mount_point(const std::string& path) {
+  struct statx file;
+  struct statx directory;
+  return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &file) == 0 &&
+         ::statx(AT_FDCWD, directory_of(path).c_str(), 0, STATX_MNT_ID, &directory) == 0 &&
+         (file.stx_mask & directory.stx_mask & STATX_MNT_ID) != 0 &&
+         file.stx_mnt_id != directory.stx_mnt_id;
+}
+
+// Gives a name that is free to the file that `take` moves there: take(name) is 0, or -1
+// with EEXIST if the name is not free.
+template <typename Take>
+Result<std::string> take_kept_name(const std::string& path, Take take) {
+  for (int number = 1; number <= kMostKept; ++number) {
+    std::string name = kept_name(path, number);
+    if (take(name) == 0) {
+      return name;
+    }
+    if (errno != EEXIST) {
+      return system_failure(errno, fmt::format("{}: cannot keep it as {}", path, name));
+    }
+  }
+  return Failure(no_name_left(path));
+}
+
+Result<std::string> link_and_replace(std::string& hidden, const std::string& path, int old) {
+  struct stat wanted;
+  if (::fstat(old, &wanted) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot stat", path));
+  }
+  UNIONFS_ASSIGN(std::string kept, take_kept_name(path, [&](const std::string& name) {
+                   struct stat found;
+                   if (link_open_file(old, name) == 0) {
+                     return 0;
+                   }
+                   // A try that died after this step has left the name.
+                   const int error = errno;
+                   const bool is_ours = error == EEXIST && ::lstat(name.c_str(), &found) == 0 &&
+                                        is_same(found, wanted);
+                   errno = error;
+                   return is_ours ? 0 : -1;
+                 }));
+  UNIONFS_TRY(sync_directory_of(path));
+  if (::rename(hidden.c_str(), path.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", path));
+  }
+  hidden.clear();
+  return kept;
+}
+
+Result<std::string> exchange_and_keep(std::string& hidden, const std::string& path) {
+  if (::renameat2(AT_FDCWD, hidden.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", path));
+  }
+  const std::string old = std::move(hidden);
+  hidden.clear();
+  UNIONFS_TRY(sync_directory_of(path));
+  return take_kept_name(
+      path, [&](const std::string& name) { return rename_without_replacing(old, name); });
+}
+
+Result<void> check_kept_name_is_left(const std::string& path) {
+  struct stat mine;
+  if (::lstat(path.c_str(), &mine) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot stat", path));
+  }
+  for (int number = 1; number <= kMostKept; ++number) {
+    struct stat found;
+    const std::string name = kept_name(path, number);
+    if (::lstat(name.c_str(), &found) == 0) {
+      if (is_same(found, mine)) {
+        return {};
+      }
+    } else if (errno == ENOENT) {
+      return {};
+    } else {
+      return system_failure(errno, fmt::format("{}: cannot keep it as {}", path, name));
+    }
+  }
+  return Failure(no_name_left(path));
+}
+
+Result<void> make_empty(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create", path));
+  }
+  ::close(descriptor);
+  return {};
+}
+
+bool can_exchange(const std::string& first, const std::string& second) {
+  return make_empty(second) &&
+         ::renameat2(AT_FDCWD, first.c_str(), AT_FDCWD, second.c_str(), RENAME_EXCHANGE) == 0 &&
+         ::unlink(second.c_str()) == 0 &&
+         ::renameat2(AT_FDCWD, first.c_str(), AT_FDCWD, second.c_str(), RENAME_NOREPLACE) == 0;
+}
+
+}  // namespace
+
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) {
+    return ".";
+  }
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<void> sync_directory_of(const std::string& path) {
+  const std::string directory = directory_of(path);
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor == -1) {
+    return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
+  }
+  const int result = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  if (result == -1) {
+    return system_failure(error, fmt::format("{}: cannot sync the directory", directory));
+  }
+  return {};
+}
+
+Result<std::string> choose_hidden_path(const std::string& path) {
+  uint64_t suffix = 0;
+  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
+  }
+  constexpr size_t kMaxNameBytes = 255;
+  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
+  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
+  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
+}
+
+int link_open_file(int descriptor, const std::string& path) {
+  const std::string self = fmt::format("/proc/self/fd/{}", descriptor);
+  return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW);
+}
+
+int rename_without_replacing(const std::string& from, const std::string& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) {
+    return 0;
+  }
+  if (errno != EINVAL && errno != ENOSYS) {
+    return -1;
+  }
+  // Older file systems: a hard link refuses an existing name as well.
+  if (::link(from.c_str(), to.c_str()) == -1) {
+    return -1;
+  }
+  return ::unlink(from.c_str());
+}
+
+Result<KeepWay> find_keep_way(const std::string& path) {
+  UNIONFS_TRY(check_kept_name_is_left(path));
+  if (is_mount_point(path)) {
+    return system_failure(EBUSY, fmt::format("{}: is mounted there by itself, so no new upper "
+                                             "can take its name",
+                                             path));
+  }
+  UNIONFS_ASSIGN(const std::string first, choose_hidden_path(path));
+  UNIONFS_ASSIGN(const std::string second, choose_hidden_path(path));
+  UNIONFS_TRY(make_empty(first));
+  const ScopeExit remove([&] {
+    ::unlink(first.c_str());
+    ::unlink(second.c_str());
+  });
+  if (::link(first.c_str(), second.c_str()) == 0) {
+    return KeepWay::kLink;
+  }
+  const int error = errno;
+  if (can_exchange(first, second)) {
+    return KeepWay::kExchange;
+  }
+  return system_failure(error, fmt::format("{}: cannot be kept, because its file system can "
+                                           "neither link files nor exchange their names",
+                                           path));
+}
+
+Result<std::string> replace_and_keep(std::string& hidden, const std::string& path, int old,
+                                     KeepWay way) {
+  UNIONFS_ASSIGN(std::string kept, way == KeepWay::kLink ? link_and_replace(hidden, path, old)
+                                                         : exchange_and_keep(hidden, path));
+  UNIONFS_TRY(sync_directory_of(path));
+  return kept;
+}
+
+}  // namespace unionfs

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Names of files in directories of the host: taking them, and making that durable.
+#ifndef UNIONFS_OVERLAY_HOST_FILE_NAMES_H
+#define UNIONFS_OVERLAY_HOST_FILE_NAMES_H
+
+#include <string>
+
+#include "fsparse/result.h"
+
+namespace unionfs {
+
+// "." for a path without a slash.
+std::string directory_of(const std::string& path);
+Result<void> sync_directory_of(const std::string& path);
+// A name beside the file's that nobody else has.
+Result<std::string> choose_hidden_path(const std::string& path);
+// As link(2), of a file that is open and may have no name.  Returns -1 and sets errno.
+int link_open_file(int descriptor, const std::string& path);
+// As rename(2), but fails with EEXIST when `to` is there.
+int rename_without_replacing(const std::string& from, const std::string& to);
+
+// How a file is kept when another one takes its name.
+enum class KeepWay {
+  kLink,      // it gets a second name first, so it has one at any moment
+  kExchange,  // where the host has no hard links: the two change names
+};
+
+// The way that the directory of `path` allows; finds out with files of its own, which it
+// removes.  kSystem if there is none, or if no name is left that would say what is kept.
+Result<KeepWay> find_keep_way(const std::string& path);
+
+// The new file, called `hidden`, takes the name `path`.  What had that name, which is the
+// file open as `old`, is called PATH.before-import from then on; where others have that
+// name, .2 to .99 is added.  Returns the name.  All of it is durable then.
+//
+// After a crash or an error `path` stands for one of the two, whole.  With kExchange the old
+// one may then have the name that was hidden.  `hidden` is empty as soon as it is not the
+// new file's name any more.
+Result<std::string> replace_and_keep(std::string& hidden, const std::string& path, int old,
+                                     KeepWay way);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_HOST_FILE_NAMES_H
