@@ -11,12 +11,16 @@
 #include <string.h>
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <new>
 #include <string>
 
+#include "overlay/host/process.h"
 #include "overlay/service/auto_checkpoint.h"
 #include "overlay/service/overlay.h"
+#include "overlay/service/writers.h"
+#include "plugin/peer.h"
 #include "plugin/server_options.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -32,15 +36,20 @@ using unionfs::LeftSession;
 using unionfs::Overlay;
 using unionfs::OverlayOptions;
 using unionfs::Result;
+using unionfs::Writers;
 
 OverlayOptions options;
 std::unique_ptr<Overlay> overlay;
 bool checkpoints_by_itself = true;
 std::unique_ptr<AutoCheckpoint> checkpointer;  // unless checkpoint=never
 
+bool is_shared = false;            // several clients may write
+std::unique_ptr<Writers> writers;  // unless is_shared
+
 // What a client has open.
 struct Handle {
   Access access;
+  std::unique_ptr<Writers::Connection> connection;  // nullptr: nobody asks who writes
 };
 
 const Handle& as_handle(void* handle) {
@@ -131,6 +140,11 @@ int unionfs_config(const char* key, const char* value) {
     checkpoints_by_itself = strcmp(value, "auto") == 0;
     return 0;
   }
+  if (strcmp(key, "shared") == 0) {
+    const int shared = nbdkit_parse_bool(value);
+    is_shared = shared == 1;
+    return shared == -1 ? -1 : 0;
+  }
   nbdkit_error("unknown parameter '%s'", key);
   return -1;
 }
@@ -160,7 +174,8 @@ constexpr const char* kConfigHelp =
     "mode=<MODE>         Mode of a new upper, octal (default: as the lower's,\n"
     "                    but no more than 0644).\n"
     "checkpoint=auto|never  Whether what was written becomes a layer of\n"
-    "                    files when the last client has gone (default: auto).";
+    "                    files when the last client has gone (default: auto).\n"
+    "shared=<BOOL>       Whether several clients may write at once (default: false).";
 
 void unionfs_dump_plugin() {
   printf("unionfs_upper_version=%u\n", unionfs::upper_format::kVersion);
@@ -186,10 +201,18 @@ int unionfs_get_ready() {
 int unionfs_after_fork() {
   // A write past the file size limit is an error for the client, not our end.
   signal(SIGXFSZ, SIG_IGN);
-  if (!checkpoints_by_itself) {
-    return 0;
-  }
   return guarded([]() -> Result<void> {
+    if (!is_shared) {
+      // The longest request of a lower that is a file takes no time to speak of.
+      writers = std::make_unique<Writers>(
+          [](const unionfs::Peer& peer) {
+            return unionfs::is_process_gone(peer.process, peer.started_at);
+          },
+          options.log, std::chrono::milliseconds(0));
+    }
+    if (!checkpoints_by_itself) {
+      return {};
+    }
     checkpointer = std::make_unique<AutoCheckpoint>(
         *overlay, options.log,
         [](const std::string& message) { nbdkit_debug("%s", message.c_str()); });
@@ -210,32 +233,44 @@ void unionfs_cleanup() {
 }
 
 void unionfs_unload() {
+  writers.reset();
   checkpointer.reset();
   overlay.reset();
 }
 
+void close_handle(std::unique_ptr<Handle> handle) {
+  if (handle != nullptr && handle->connection != nullptr) {
+    writers->close(std::move(handle->connection));
+  }
+  if (checkpointer) {
+    checkpointer->client_closed();
+  }
+}
+
 void* unionfs_open(int readonly) {
-  Handle* handle = nullptr;
   if (checkpointer) {
     checkpointer->client_opens();
   }
-  (void)guarded([&]() -> Result<void> {
+  std::unique_ptr<Handle> handle;
+  const int result = guarded([&]() -> Result<void> {
     const Access access = readonly != 0 ? Access::kReadOnly : Access::kReadWrite;
-    UNIONFS_TRY(overlay->open(access));
-    handle = new Handle{access};
-    return {};
+    handle = std::make_unique<Handle>(Handle{access, nullptr});
+    if (writers && access == Access::kReadWrite) {
+      handle->connection = writers->open(unionfs::current_peer(options.log));
+      if (handle->connection->is_read_only()) {
+        handle->access = Access::kReadOnly;
+      }
+    }
+    return overlay->open(handle->access);
   });
-  if (handle == nullptr && checkpointer) {
-    checkpointer->client_closed();
+  if (result == -1) {
+    close_handle(std::move(handle));
   }
-  return handle;
+  return handle.release();
 }
 
 void unionfs_close(void* handle) {
-  delete static_cast<Handle*>(handle);
-  if (checkpointer) {
-    checkpointer->client_closed();
-  }
+  close_handle(std::unique_ptr<Handle>(static_cast<Handle*>(handle)));
 }
 
 // ---- what the disk can do ------------------------------------------------------
@@ -279,36 +314,46 @@ int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t
   });
 }
 
-Result<void> flush_if(bool wanted) {
-  return wanted ? overlay->disk().flush() : Result<void>();
+// Does what changes the disk, and flushes if that is asked for.
+template <typename Action>
+int change(void* handle, uint32_t flags, Action&& action) {
+  bool is_allowed = true;
+  const int result = guarded([&]() -> Result<void> {
+    Writers::Connection* const connection = as_handle(handle).connection.get();
+    is_allowed = connection == nullptr || writers->may_change(*connection);
+    if (is_allowed) {
+      UNIONFS_TRY(action());
+    }
+    const bool is_durable = is_allowed && (flags & NBDKIT_FLAG_FUA) != 0;
+    return is_durable ? overlay->disk().flush() : Result<void>();
+  });
+  if (!is_allowed) {
+    nbdkit_set_error(EPERM);  // the log has it, once
+    return -1;
+  }
+  return result;
 }
 
-int unionfs_pwrite(void*, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
-  return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(
-        overlay->disk().write(offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count)));
-    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
+int unionfs_pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset,
+                   uint32_t flags) {
+  return change(handle, flags, [&] {
+    return overlay->disk().write(offset,
+                                 ConstByteSpan(static_cast<const std::byte*>(buffer), count));
   });
 }
 
-int unionfs_zero(void*, uint32_t count, uint64_t offset, uint32_t flags) {
+int unionfs_zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
                                   (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
   if (zero.must_be_fast && !overlay->disk().can_zero_fast(zero.may_trim)) {
     nbdkit_set_error(ENOTSUP);  // an answer, not a fault
     return -1;
   }
-  return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->disk().zero(offset, count, zero));
-    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
-  });
+  return change(handle, flags, [&] { return overlay->disk().zero(offset, count, zero); });
 }
 
-int unionfs_trim(void*, uint32_t count, uint64_t offset, uint32_t flags) {
-  return guarded([&]() -> Result<void> {
-    UNIONFS_TRY(overlay->disk().trim(offset, count));
-    return flush_if((flags & NBDKIT_FLAG_FUA) != 0);
-  });
+int unionfs_trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  return change(handle, flags, [&] { return overlay->disk().trim(offset, count); });
 }
 
 int unionfs_flush(void*, uint32_t) {
