@@ -101,8 +101,12 @@ Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
   UNIONFS_ASSIGN(auto bitmap, SessionBitmap::open_for_writing(upper_file_, area_.live_bitmap,
                                                               area_.durable_bitmap, live));
   auto writing = std::make_unique<Writing>(*layer_, std::move(bitmap), std::move(stamp));
-  if (!live && (area_.flags & kFlagInUse) != 0 && !writing->bitmap->is_empty()) {
-    area_.flags |= kFlagUnproven;
+  if ((area_.flags & kFlagInUse) != 0 && !writing->bitmap->is_empty()) {
+    area_.flags |= live ? 0 : kFlagUnproven;
+    log_(fmt::format("{}: the session of an earlier server, which was {}, goes on with {} blocks",
+                     upper_file_.name(),
+                     live ? "killed" : "cut off by a power loss or a restart of the host",
+                     writing->bitmap->count_set(BlockNumber(geometry().merged().block_count))));
   }
   area_.flags |= kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_));
@@ -237,8 +241,10 @@ Result<void> Disk::check_proven() const {
 
 Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by,
                                            const std::atomic<bool>& is_cancelled) {
-  if (asked_by == AskedBy::kServer) {
-    UNIONFS_TRY(check_proven());
+  if (Result<void> proven = check_proven(); asked_by == AskedBy::kServer && !proven) {
+    proven.error().message +=
+        "; mount and unmount it, or have it checked with: unionfs-img checkpoint --fsck";
+    return Failure(std::move(proven).error());
   }
   return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled);
 }

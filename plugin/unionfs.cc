@@ -5,6 +5,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,17 @@
 #include "overlay/service/overlay.h"
 #include "overlay/service/writers.h"
 #include "plugin/peer.h"
+#include "plugin/route.h"
 #include "plugin/server_options.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+// nbdkit sets these: -D unionfs.route=1 and so on.
+extern "C" {
+NBDKIT_DLL_PUBLIC int unionfs_debug_route = 0;       // where what is read lies
+NBDKIT_DLL_PUBLIC int unionfs_debug_flush = 0;       // how long flushes take
+NBDKIT_DLL_PUBLIC int unionfs_debug_checkpoint = 0;  // what a checkpoint had to look for
+}
 
 namespace {
 
@@ -198,6 +207,13 @@ int unionfs_get_ready() {
   return result;
 }
 
+// Only with a flag that was given to -D.
+void debug_checkpoint(const std::string& message) {
+  if (unionfs_debug_checkpoint != 0) {
+    nbdkit_debug("%s", message.c_str());
+  }
+}
+
 int unionfs_after_fork() {
   // A write past the file size limit is an error for the client, not our end.
   signal(SIGXFSZ, SIG_IGN);
@@ -213,9 +229,7 @@ int unionfs_after_fork() {
     if (!checkpoints_by_itself) {
       return {};
     }
-    checkpointer = std::make_unique<AutoCheckpoint>(
-        *overlay, options.log,
-        [](const std::string& message) { nbdkit_debug("%s", message.c_str()); });
+    checkpointer = std::make_unique<AutoCheckpoint>(*overlay, options.log, debug_checkpoint);
     // nbdkit says that it only reads when a client comes, but none may come.
     checkpointer->start(options.server_access == Access::kReadWrite ? LeftSession::kLayer
                                                                     : LeftSession::kKeep);
@@ -308,8 +322,26 @@ int unionfs_block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* 
 
 // ---- data ----------------------------------------------------------------------
 
+void debug_route(const char* what, uint64_t offset, uint64_t count) {
+  if (unionfs_debug_route != 0 && count > 0) {
+    const std::string route = unionfs::describe_route(overlay->disk().view(), offset, count);
+    nbdkit_debug("%s %" PRIu64 "+%" PRIu64 ": %s", what, offset, count, route.c_str());
+  }
+}
+
+Result<void> flush() {
+  const auto begin = std::chrono::steady_clock::now();
+  Result<void> flushed = overlay->disk().flush();
+  if (unionfs_debug_flush != 0) {
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    nbdkit_debug("flush: %s after %.6f s", flushed ? "done" : "failed", seconds.count());
+  }
+  return flushed;
+}
+
 int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   return guarded([&] {
+    debug_route("read", offset, count);
     return overlay->disk().read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
   });
 }
@@ -325,7 +357,7 @@ int change(void* handle, uint32_t flags, Action&& action) {
       UNIONFS_TRY(action());
     }
     const bool is_durable = is_allowed && (flags & NBDKIT_FLAG_FUA) != 0;
-    return is_durable ? overlay->disk().flush() : Result<void>();
+    return is_durable ? flush() : Result<void>();
   });
   if (!is_allowed) {
     nbdkit_set_error(EPERM);  // the log has it, once
@@ -337,6 +369,7 @@ int change(void* handle, uint32_t flags, Action&& action) {
 int unionfs_pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset,
                    uint32_t flags) {
   return change(handle, flags, [&] {
+    debug_route("write", offset, count);
     return overlay->disk().write(offset,
                                  ConstByteSpan(static_cast<const std::byte*>(buffer), count));
   });
@@ -357,7 +390,7 @@ int unionfs_trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) 
 }
 
 int unionfs_flush(void*, uint32_t) {
-  return guarded([] { return overlay->disk().flush(); });
+  return guarded([] { return flush(); });
 }
 
 // Extents of one answer; more would only delay it.

@@ -54,6 +54,7 @@ void AutoCheckpoint::run() {
 }
 
 void AutoCheckpoint::checkpoint_now() {
+  const Clock::TimePoint begin = clock_.now();
   CheckpointResult result = std::optional<CheckpointFigures>();
   try {
     const Result<void> taken =
@@ -70,10 +71,15 @@ void AutoCheckpoint::checkpoint_now() {
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;
+    const std::chrono::duration<double> seconds = clock_.now() - begin;
+    log_(
+        fmt::format("{}: checkpoint made: {} blocks that clients wrote are {} files more and {} "
+                    "bytes of the layer, in {:.1f} s",
+                    overlay_.upper_path(), figures.written_blocks, figures.own_inodes_added,
+                    figures.staged_bytes, seconds.count()));
     debug_(
-        fmt::format("checkpoint: {} blocks written, {} own inodes more, {} bytes journaled, "
-                    "{} inodes and {} directories searched",
-                    figures.written_blocks, figures.own_inodes_added, figures.staged_bytes,
+        fmt::format("checkpoint: {} inodes searched for owners of blocks, {} directories for "
+                    "names",
                     figures.inodes_searched, figures.directories_searched));
   }
 }

@@ -24,8 +24,8 @@ enum class LeftSession { kKeep, kLayer };
 // Thread-safe, but for start() and finish().  The overlay outlives it.
 class AutoCheckpoint {
  public:
-  // `log` is told of refusals, `debug` of what went well.  `clock` measures the grace; it
-  // outlives this, too.
+  // `log` is told one line for each checkpoint that was made or refused, `debug` what it
+  // took.  `clock` measures the grace; it outlives this, too.
   AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug, Clock& clock = steady_clock())
       : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)), clock_(clock) {}
   ~AutoCheckpoint() { stop(); }

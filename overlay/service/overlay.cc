@@ -198,6 +198,18 @@ Result<std::unique_ptr<PosixFile>> Overlay::create_file(Keeping keeping) const {
   return PosixFile::create_temporary(options_.temporary_directory);
 }
 
+void Overlay::tell_of_new(Keeping keeping) const {
+  if (keeping == Keeping::kNamed) {
+    options_.log(fmt::format("{}: created, for a disk of {} bytes over {}", options_.upper_path,
+                             size_bytes_, lower_file_->name()));
+  } else if (keeping == Keeping::kTemporary) {
+    options_.log(
+        fmt::format("no upper is given, so changes to the disk of {} bytes over {} go to a "
+                    "temporary file in {} and are gone at the end",
+                    size_bytes_, lower_file_->name(), options_.temporary_directory));
+  }
+}
+
 // The upper gets data of the lower, and of a foreign upper all of it.
 Result<void> Overlay::set_mode_of(PosixFile& file) const {
   uint32_t mode = file.mode();
@@ -216,7 +228,9 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
   }
   if (foreign == nullptr) {
     UNIONFS_TRY(create_layer(file, lower_->volume(), geometry));
-    return file.publish();
+    UNIONFS_TRY(file.publish());
+    tell_of_new(keeping);
+    return {};
   }
   UNIONFS_TRY(import_upper(file, {*lower_, foreign->tree, geometry, boot_id_, options_.log,
                                   options_.progress, *options_.clock}));

@@ -84,6 +84,8 @@ class Overlay {
 
   // Of the merged image, from prepare() on.
   uint64_t size_bytes() const { return size_bytes_; }
+  // As it was given; empty if there is none.
+  const std::string& upper_path() const { return options_.upper_path; }
 
   // For each client, after the fork.  Makes the upper if there is none: the
   // one asked for, or, for a client that only reads, an empty one in memory.
@@ -153,6 +155,7 @@ class Overlay {
   Keeping keeping_for(Access access) const;
   Result<std::unique_ptr<PosixFile>> create_file(Keeping keeping) const;
   Result<void> set_mode_of(PosixFile& file) const;
+  void tell_of_new(Keeping keeping) const;
   Result<void> fill_and_publish(PosixFile& file, Keeping keeping);
   // ClosedUpper -> LoadedUpper; after an error the same.
   Result<void> load();

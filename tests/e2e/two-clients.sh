@@ -112,6 +112,8 @@ expect writable "$(cat state)" "who comes back"
 expect 'done' "$(write again)" "its write"
 go again
 stop_server disk
+said 1 'upper.img: created, for a disk of [0-9]* bytes over .*lower.img'
+said 1 'upper.img: checkpoint made: [0-9]* blocks .* files .* bytes .* s$'
 
 step "a killed server's session goes on, and one that is unclean stays"
 serve disk lower.img upper.img
@@ -122,6 +124,8 @@ killed client
 serve disk lower.img upper.img
 PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri disk)" -c 'h.pwrite(b"\0\0", 1024 + 58)'
 stop_server disk
+said 1 'upper.img: the session of an earlier server, which was killed, goes on with 1 blocks'
+said 1 'no checkpoint: .*unionfs-img checkpoint --fsck; nothing is lost'
 
 step "shared=yes lets all of them write"
 serve disk lower.img shared.img shared=yes
