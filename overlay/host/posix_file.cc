@@ -85,15 +85,17 @@ PosixFile::~PosixFile() {
 }
 
 Result<void> PosixFile::take_lock(FileLock lock) {
-  const int operation = lock == FileLock::kShared ? LOCK_SH : LOCK_EX;
+  const int operation = lock == FileLock::kExclusive ? LOCK_EX : LOCK_SH;
   if (::flock(descriptor_, operation | LOCK_NB) == 0) {
     return {};
   }
   if (errno == EWOULDBLOCK) {
-    return system_failure(EBUSY, lock == FileLock::kShared
-                                     ? fmt::format("{}: is in use as another server's upper", name_)
-                                     : fmt::format("{}: is in use by another server, as its upper "
+    return system_failure(EBUSY, lock == FileLock::kExclusive
+                                     ? fmt::format("{}: is in use by another server, as its upper "
                                                    "or its lower",
+                                                   name_)
+                                     : fmt::format("{}: is in use as another server's upper, "
+                                                   "which may write to it",
                                                    name_));
   }
   return system_failure(errno, fmt::format("{}: cannot lock", name_));

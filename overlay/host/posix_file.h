@@ -15,7 +15,11 @@
 
 namespace unionfs {
 
-enum class FileLock { kShared, kExclusive };
+enum class FileLock {
+  kShared,       // of who reads: a lower, which may be a block device
+  kSharedUpper,  // of who only reads an upper
+  kExclusive     // of who may write
+};
 
 // Whether the directory a file is to be made in is there, and the name is not that of a
 // symbolic link.
@@ -26,7 +30,7 @@ Result<std::string> real_path_of(const std::string& path);
 class PosixFile final : public WritableFile {
  public:
   // Opens the file and takes the lock (flock, which survives a fork).  It must
-  // be a regular file or, with kShared, a block device.  Fails at once when
+  // be a regular file or, with kShared, a block device.  Never waits for a lock.  Fails when
   // another process holds a lock that excludes ours.  With kExclusive it is
   // opened for writing where that is allowed, but see make_writable().
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);

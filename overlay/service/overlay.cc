@@ -58,20 +58,22 @@ Result<void> Overlay::open_upper() {
 
 // nullptr if there is none.
 Result<std::unique_ptr<PosixFile>> Overlay::find_upper() const {
-  auto opened = PosixFile::open(options_.upper_path, FileLock::kExclusive);
-  if (opened) {
-    return opened;
+  // Whoever only reads leaves the upper to others that do.
+  const bool only_reads = options_.server_access == Access::kReadOnly;
+  auto opened = PosixFile::open(options_.upper_path,
+                                only_reads ? FileLock::kSharedUpper : FileLock::kExclusive);
+  if (!opened && opened.error().error_number == ENOENT) {
+    return std::unique_ptr<PosixFile>();
   }
-  if (opened.error().error_number == EBUSY) {
+  bool is_lower = opened && (*opened)->is_same_file(*lower_file_);
+  if (!opened && opened.error().error_number == EBUSY) {
     const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
-    if (again && (*again)->is_same_file(*lower_file_)) {
-      return invalid("{}: is given as the lower and as the upper", options_.upper_path);
-    }
+    is_lower = again && (*again)->is_same_file(*lower_file_);
   }
-  if (opened.error().error_number != ENOENT) {
-    return opened;
+  if (is_lower) {
+    return invalid("{}: is given as the lower and as the upper", options_.upper_path);
   }
-  return std::unique_ptr<PosixFile>();
+  return opened;
 }
 
 // Also proves that the lower can be grown, before a client comes.
@@ -323,6 +325,9 @@ std::unique_ptr<Disk> Overlay::take_disk() {
 // ---- for clients, and between them -----------------------------------------------
 
 Result<void> Overlay::open(Access access) {
+  if (access == Access::kReadWrite && options_.server_access == Access::kReadOnly) {
+    return invalid("a server that only reads has no client that may write");
+  }
   const std::lock_guard<std::mutex> guard(mutex_);
   while (true) {
     if (auto* loaded = std::get_if<LoadedUpper>(&state_)) {

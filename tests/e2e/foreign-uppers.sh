@@ -362,9 +362,9 @@ part_refused() {
     NBDKIT_FLAGS=(-r)
     serve first lower.img upper.img
     nbdinfo --size "$(socket_uri first)" >/dev/null
+    NBDKIT_FLAGS=()
     refuse 'in use' lower.img upper.img
     stop_server first
-    NBDKIT_FLAGS=()
 
     step "a block device"
     device=$(losetup --find --show "$PWD/upper.img")

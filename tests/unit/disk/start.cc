@@ -176,6 +176,47 @@ TEST_CASE("Start: a new file's group may read it only if it is the source's", "[
   }
 }
 
+TEST_CASE("Start: several servers that only read have one upper", "[start]") {
+  Start start;
+  constexpr uint64_t kSomewhere = 100 * kBlock;
+  const bool with_session = GENERATE(false, true);
+  {
+    const auto overlay = value_of(start.prepare(Access::kReadWrite));
+    expect_success(overlay->open(Access::kReadWrite));
+    if (with_session) {
+      expect_success(overlay->disk().write(kSomewhere, pattern(1, kBlock)));
+    } else {
+      expect_success(overlay->close());
+    }
+    // Whoever writes is alone.
+    for (const Access access : {Access::kReadOnly, Access::kReadWrite}) {
+      expect_error(start.prepare(access), {"upper.img", "in use"});
+    }
+    expect_error(start.prepare(std::nullopt), {"upper.img", "in use"});
+  }
+  std::vector<std::unique_ptr<Overlay>> readers;
+  for (int number = 0; number < 3; ++number) {
+    readers.push_back(value_of(start.prepare(Access::kReadOnly)));
+    expect_success(readers.back()->open(Access::kReadOnly));
+    const std::vector<std::byte> seen = read_range(readers.back()->disk(), kSomewhere, kBlock);
+    CHECK((seen == pattern(1, kBlock)) == with_session);
+    expect_error(readers.back()->open(Access::kReadWrite), {"only reads"});
+  }
+  expect_error(start.prepare(Access::kReadWrite), {"upper.img", "in use"});
+  // Where it is not known whether it may write, the lock is a writer's.
+  expect_error(start.prepare(std::nullopt), {"upper.img", "in use"});
+  readers.clear();
+  (void)value_of(start.prepare(Access::kReadWrite));
+}
+
+TEST_CASE("Start: one file as lower and as upper", "[start]") {
+  Start start;
+  start.options.upper_path = start.options.lower_path;
+  for (const Access access : {Access::kReadOnly, Access::kReadWrite}) {
+    expect_error(start.prepare(access), {"as the lower and as the upper"});
+  }
+}
+
 namespace {
 
 // A server's start over a foreign upper with a file in it.
