@@ -20,6 +20,29 @@ void set_blocks(GroupBits& bits, const Layout& layout, const BlockRange& range) 
   }
 }
 
+// Takes a group's bits [begin, end) of a bitmap's block; all others are clear.
+void take_bits(GroupBits& bits, GroupNumber group, ByteSpan bitmap, uint64_t begin, uint64_t end) {
+  clear_bits(bitmap, 0, begin);
+  clear_bits(bitmap, end, bitmap.size() * 8);
+  if (count_bits(bitmap, 0, bitmap.size() * 8) > 0) {
+    const ByteSpan taken = bits.mutable_of(group);
+    std::copy_n(bitmap.begin(), divide_round_up(end, 8), taken.begin());
+  }
+}
+
+// Whether the descriptors' counts add up to the superblock's.
+bool do_counts_agree(const Volume& upper, const Layout& merged) {
+  uint64_t free_blocks = 0;
+  uint64_t free_inodes = 0;
+  for (uint32_t number = 0; number < merged.group_count(); ++number) {
+    const Group& group = upper.group(GroupNumber(number));
+    free_blocks += group.free_blocks_count;
+    free_inodes += group.free_inodes_count;
+  }
+  const ext2::Superblock& raw = upper.superblock().raw();
+  return raw.s_free_blocks_count == free_blocks && raw.s_free_inodes_count == free_inodes;
+}
+
 }  // namespace
 
 Layer::Layer(const Volume& upper, const Geometry& geometry, LayerTables tables)
@@ -45,28 +68,14 @@ Result<Layer> Layer::load(const Volume& upper, const Geometry& geometry, LayerTa
   return layer;
 }
 
+// The counts of the descriptors only save reading bitmaps.  Where one is wrong, none is
+// believed.
 Result<void> Layer::load_own(const Volume& upper, const Geometry& geometry) {
   const Layout& merged = geometry.merged();
-  std::vector<std::byte> bitmap(merged.block_size_bytes);
-  for (uint32_t number = 0; number < merged.group_count(); ++number) {
-    const GroupNumber group(number);
-    const Group& places = upper.group(group);
-    const uint64_t block_count = merged.blocks_of(group).count();
-    if (places.free_blocks_count + geometry.fixed_blocks_in(group) < block_count) {
-      UNIONFS_TRY(upper.read_block(places.block_bitmap, bitmap));
-      ByteSpan bits = own_blocks_.mutable_of(group);
-      std::copy_n(bitmap.begin(), divide_round_up(block_count, 8), bits.begin());
-      clear_bits(bits, block_count, bits.size() * 8);
-      clear_fixed_bits(geometry, group, bits);
-    }
-    const uint32_t reserved = geometry.reserved_inodes_in(group);
-    if (places.free_inodes_count + reserved < merged.inodes_per_group) {
-      UNIONFS_TRY(upper.read_block(places.inode_bitmap, bitmap));
-      ByteSpan bits = own_inodes_.mutable_of(group);
-      std::copy_n(bitmap.begin(), divide_round_up(merged.inodes_per_group, 8), bits.begin());
-      clear_bits(bits, merged.inodes_per_group, bits.size() * 8);
-      clear_bits(bits, 0, reserved);
-    }
+  const bool counts_agree = do_counts_agree(upper, merged);
+  UNIONFS_ASSIGN(const bool counts_are_right, load_bitmaps(upper, geometry, counts_agree));
+  if (counts_agree && !counts_are_right) {
+    UNIONFS_TRY(load_bitmaps(upper, geometry, false));
   }
   for (const TranslatedBlock& entry : tables_.translated) {
     // So that the routing looks for translated blocks in this group.
@@ -78,6 +87,34 @@ Result<void> Layer::load_own(const Volume& upper, const Geometry& geometry) {
     }
   }
   return {};
+}
+
+// Returns whether the counts are right of all groups whose bitmaps were read.
+Result<bool> Layer::load_bitmaps(const Volume& upper, const Geometry& geometry,
+                                 bool believes_counts) {
+  const Layout& merged = geometry.merged();
+  std::vector<std::byte> bitmap(merged.block_size_bytes);
+  bool are_right = true;
+  for (uint32_t number = 0; number < merged.group_count(); ++number) {
+    const GroupNumber group(number);
+    const Group& places = upper.group(group);
+    const uint64_t block_count = merged.blocks_of(group).count();
+    const uint32_t inode_count = merged.inodes_per_group;
+    const uint32_t reserved = geometry.reserved_inodes_in(group);
+    if (!believes_counts ||
+        places.free_blocks_count + geometry.fixed_blocks_in(group) < block_count) {
+      UNIONFS_TRY(upper.read_block(places.block_bitmap, bitmap));
+      are_right &= count_bits(bitmap, 0, block_count) + places.free_blocks_count == block_count;
+      clear_fixed_bits(geometry, group, bitmap);
+      take_bits(own_blocks_, group, bitmap, 0, block_count);
+    }
+    if (!believes_counts || places.free_inodes_count + reserved < inode_count) {
+      UNIONFS_TRY(upper.read_block(places.inode_bitmap, bitmap));
+      are_right &= count_bits(bitmap, 0, inode_count) + places.free_inodes_count == inode_count;
+      take_bits(own_inodes_, group, bitmap, reserved, inode_count);
+    }
+  }
+  return are_right;
 }
 
 // A translated block is own, or nothing but a count of the lower's block.

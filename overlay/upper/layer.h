@@ -82,7 +82,7 @@ class Layer {
  public:
   // Takes the ext2 part of the upper, whose geometry must be the merged one.
   // Cost follows what the layer owns: bitmaps are read only of groups whose
-  // descriptors say that something in them is used.
+  // descriptors say that something in them is used, unless a count proves to be wrong.
   static Result<Layer> load(const Volume& upper, const Geometry& geometry, LayerTables tables);
 
   // The upper's own superblock: everything that is not geometry, features or a
@@ -107,6 +107,7 @@ class Layer {
  private:
   Layer(const Volume& upper, const Geometry& geometry, LayerTables tables);
   Result<void> load_own(const Volume& upper, const Geometry& geometry);
+  Result<bool> load_bitmaps(const Volume& upper, const Geometry& geometry, bool believes_counts);
   Result<void> check_translated(const std::string& name, const Geometry& geometry) const;
 
   ext2::Superblock superblock_;

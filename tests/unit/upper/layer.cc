@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Which blocks a layer owns, where the counts in its descriptors are wrong.
+#include "tests/unit/support/overlay_fixture.h"
+
+using namespace unionfs;
+using namespace unionfs::testing;
+
+namespace {
+
+constexpr uint32_t kBlock = 1024;
+
+// An upper that owns the last block of its last group.
+struct CountedUpper {
+  CountedUpper() {
+    make_own(*upper, geometry, {own, own + 1}, pattern(1, kBlock));
+    add_to_superblock(-1);
+  }
+
+  // To the free blocks that the group's descriptor counts.
+  void add_to_group(GroupNumber group, int number) {
+    const Layout& merged = geometry.merged();
+    const uint32_t per_block = merged.descriptors_per_block();
+    const uint64_t place =
+        merged.offset_of(merged.primary_descriptor_block(group.value() / per_block)) +
+        group.value() % per_block * sizeof(ext2::GroupDescriptor);
+    auto descriptor = upper->get<ext2::GroupDescriptor>(place);
+    descriptor.bg_free_blocks_count =
+        static_cast<uint16_t>(descriptor.bg_free_blocks_count.value() + number);
+    upper->put(place, descriptor);
+  }
+  void add_to_superblock(int number) {
+    auto raw = upper->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
+    raw.s_free_blocks_count = static_cast<uint32_t>(raw.s_free_blocks_count + number);
+    upper->put(ext2::kSuperblockOffsetBytes, raw);
+  }
+  void check_owned() const {
+    const auto disk = load_disk(lower, *upper);
+    const uint64_t bit = own - geometry.merged().blocks_of(last).begin;
+    CHECK(disk->layer().layer().own_blocks().test(last, static_cast<uint32_t>(bit)));
+    CHECK(read_range(*disk, geometry.merged().offset_of(own), kBlock) == pattern(1, kBlock));
+  }
+
+  Lower lower{small_image(kBlock)};
+  std::unique_ptr<MemoryFile> upper = make_upper(lower, small_merged_size(kBlock));
+  Geometry geometry = value_of(Geometry::grow(lower.volume, small_merged_size(kBlock)));
+  GroupNumber last{geometry.merged().group_count() - 1};
+  BlockNumber own = geometry.merged().blocks_of(last).end - 1;
+};
+
+}  // namespace
+
+TEST_CASE("Layer: counts that are right", "[layer]") {
+  CountedUpper().check_owned();
+}
+
+TEST_CASE("Layer: a group that claims to be free hides nothing", "[layer]") {
+  CountedUpper subject;
+  subject.add_to_group(subject.last, 1);
+  subject.check_owned();
+}
+
+TEST_CASE("Layer: nor if another group's count makes up for it", "[layer]") {
+  CountedUpper subject;
+  subject.add_to_group(subject.last, 1);
+  subject.add_to_group(GroupNumber(0), -1);
+  subject.check_owned();
+}
