@@ -251,8 +251,11 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
 Result<void> Overlay::load() {
   auto& upper = std::get<ClosedUpper>(state_);
   UNIONFS_TRY(upper.file->sync_name());
+  if (options_.wrap_upper && upper.wrapper == nullptr) {
+    upper.wrapper = options_.wrap_upper(*upper.file);
+  }
   UNIONFS_ASSIGN(auto disk,
-                 Disk::load(*lower_, *upper.file, boot_id_, options_.log, *options_.clock));
+                 Disk::load(*lower_, upper.bytes(), boot_id_, options_.log, *options_.clock));
   UNIONFS_ASSIGN(auto larger, larger_than(*disk, *upper.file));
   size_bytes_ = larger ? larger->size_bytes() : disk->geometry().size_bytes();
   state_ = LoadedUpper{std::move(upper), std::move(disk), std::move(larger), false};
@@ -302,6 +305,12 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
   }
   UNIONFS_TRY(file.make_writable());
   if (loaded.disk->has_journal()) {
+    if (loaded.is_in_use) {
+      return system_failure(
+          EBUSY, fmt::format("{}: a checkpoint has to be brought home first, and clients read it; "
+                             "connect again when they have gone",
+                             file.name()));
+    }
     UNIONFS_TRY(loaded.disk->finish_checkpoint());
     take_disk();
     return false;
@@ -334,6 +343,7 @@ Result<void> Overlay::open(Access access) {
       UNIONFS_ASSIGN(const bool is_ready, make_ready(*loaded, access));
       if (is_ready) {
         loaded->has_readers |= access == Access::kReadOnly;
+        loaded->is_in_use |= access == Access::kReadOnly;
         return loaded->disk->attach(access);
       }
     } else if (std::holds_alternative<ClosedUpper>(state_)) {
@@ -421,8 +431,12 @@ CheckpointResult Overlay::load_after_checkpoint(uint64_t session_number,
 
 Result<void> Overlay::close() {
   const std::lock_guard<std::mutex> guard(mutex_);
-  const auto* loaded = std::get_if<LoadedUpper>(&state_);
-  return loaded != nullptr ? loaded->disk->close() : Result<void>();
+  auto* loaded = std::get_if<LoadedUpper>(&state_);
+  if (loaded == nullptr) {
+    return {};
+  }
+  loaded->is_in_use = false;
+  return loaded->disk->close();
 }
 
 }  // namespace unionfs

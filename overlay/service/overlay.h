@@ -24,6 +24,7 @@
 #define UNIONFS_OVERLAY_SERVICE_OVERLAY_H
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -50,6 +51,9 @@ struct OverlayOptions {
   LogSink log;
   LogSink progress;                // of what takes long, a line every few seconds; may be empty
   Clock* clock = &steady_clock();  // of the session and of the progress; outlives the overlay
+  // What the disk is given instead of an upper's file, so that a test can make it fail.
+  // Called for each upper once; the file outlives what is made.  May be empty.
+  std::function<std::unique_ptr<WritableFile>(WritableFile&)> wrap_upper;
 };
 
 // Whether a checkpoint that failed has made the layer all the same.
@@ -89,6 +93,8 @@ class Overlay {
 
   // For each client, after the fork.  Makes the upper if there is none: the
   // one asked for, or, for a client that only reads, an empty one in memory.
+  // EBUSY for a client that may write, while others read through the journal of a
+  // checkpoint that has to be brought home first.
   Result<void> open(Access access);
   // After the last client: see Disk::close().
   Result<void> close();
@@ -126,7 +132,10 @@ class Overlay {
   struct ClosedUpper {
     std::unique_ptr<PosixFile> file;
     Keeping keeping = Keeping::kNamed;
-    std::unique_ptr<PosixFile> foreign = nullptr;  // what it was imported from; stays locked
+    std::unique_ptr<PosixFile> foreign = nullptr;     // what it was imported from; stays locked
+    std::unique_ptr<WritableFile> wrapper = nullptr;  // OverlayOptions::wrap_upper's
+
+    WritableFile& bytes() const { return wrapper != nullptr ? *wrapper : *file; }
   };
   // The same with a disk, which may have to grow first.
   struct LoadedUpper {
@@ -134,6 +143,7 @@ class Overlay {
     std::unique_ptr<Disk> disk;
     std::optional<Geometry> larger;
     bool has_readers = false;  // a client was there that only reads
+    bool is_in_use = false;    // one is there, or may be
   };
 
   explicit Overlay(OverlayOptions options) : options_(std::move(options)) {}
