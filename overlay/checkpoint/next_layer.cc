@@ -57,6 +57,29 @@ Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
   return build_layer(sources, stage);
 }
 
+// What the session wrote at home, and the new layer owns there, lies in the same place of
+// the upper for both, unless it is staged.  Most blocks of a session are of this kind.
+SourcesRun compare_sources(const MergedView& session, const MergedView& next,
+                           const StagedFile& stage, BlockRange blocks) {
+  const Run before = session.run_at(blocks.begin, blocks.end);
+  const Run after = next.run_at(blocks.begin, blocks.end);
+  const uint32_t block_size = session.block_size_bytes();
+  SourcesRun run{false, std::min(before.end, after.end)};
+  const bool is_file = before.source == Source::kUpper || before.source == Source::kLower;
+  if (!is_file || before.source != after.source || before.offset != after.offset) {
+    return run;
+  }
+  run.is_same = true;
+  const uint64_t end = before.offset + (run.end - blocks.begin) * block_size;
+  const auto staged = stage.pages().lower_bound(before.offset);
+  if (before.source == Source::kUpper && staged != stage.pages().end() && staged->first < end) {
+    const uint64_t same_blocks = (staged->first - before.offset) / block_size;
+    run.is_same = same_blocks > 0;
+    run.end = blocks.begin + std::max<uint64_t>(same_blocks, 1);
+  }
+  return run;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<NextLayer>> NextLayer::build(const LayerOverLower& old,
@@ -90,8 +113,12 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
                      std::move(upper), std::move(decoded)};
   UNIONFS_ASSIGN(layer_, LayerOverLower::make(old.below(), std::move(opened), {}));
   UNIONFS_ASSIGN(merged_, MergedImage::open("new layer", layer_->view()));
-  return prove_same(session->volume(), merged_->volume(), old.geometry(), layer_->layer(),
-                    built.to_prove, is_cancelled);
+  return prove_same(
+      session->volume(), merged_->volume(), old.geometry(), layer_->layer(), built.to_prove,
+      [&](BlockRange blocks) {
+        return compare_sources(session_view, layer_->view(), stage_, blocks);
+      },
+      is_cancelled);
 }
 
 JournalPlan NextLayer::plan(const std::atomic<bool>& is_cancelled) const {

@@ -20,11 +20,12 @@ using LiveEntry = std::tuple<uint32_t, uint32_t, uint8_t, std::string>;
 class Prover {
  public:
   Prover(const Volume& session, const Volume& synthesized, const Geometry& geometry,
-         const Layer& layer, const std::atomic<bool>& is_cancelled)
+         const Layer& layer, const CompareSources& sources, const std::atomic<bool>& is_cancelled)
       : session_(session),
         synthesized_(synthesized),
         geometry_(geometry),
         layer_(layer),
+        sources_(sources),
         is_cancelled_(is_cancelled),
         used_(session),
         block_size_(geometry.merged().block_size_bytes),
@@ -56,25 +57,34 @@ class Prover {
     return {};
   }
 
-  // Proves the stretch, and block by block only where it is not the same.
+  // Proves the stretch.
   Result<void> finish() {
-    if (run_.empty()) {
-      return {};
-    }
-    const size_t length = run_.count() * block_size_;
-    const uint64_t offset = run_.begin.value() * block_size_;
-    UNIONFS_TRY(session_.image().read(offset, ByteSpan(expected_).first(length)));
-    UNIONFS_TRY(synthesized_.image().read(offset, ByteSpan(found_).first(length)));
-    if (std::memcmp(expected_.data(), found_.data(), length) == 0) {
-      return {};
-    }
-    for (BlockNumber block = run_.begin; block < run_.end; ++block) {
-      UNIONFS_TRY(prove(block));
+    for (BlockRange rest = run_; !rest.empty();) {
+      const SourcesRun run = sources_ ? sources_(rest) : SourcesRun{false, rest.end};
+      if (!run.is_same) {
+        UNIONFS_TRY(prove_run({rest.begin, run.end}));
+      }
+      rest.begin = run.end;
     }
     return {};
   }
 
  private:
+  // Block by block only where it is not the same.
+  Result<void> prove_run(BlockRange run) {
+    const size_t length = run.count() * block_size_;
+    const uint64_t offset = run.begin.value() * block_size_;
+    UNIONFS_TRY(session_.image().read(offset, ByteSpan(expected_).first(length)));
+    UNIONFS_TRY(synthesized_.image().read(offset, ByteSpan(found_).first(length)));
+    if (std::memcmp(expected_.data(), found_.data(), length) == 0) {
+      return {};
+    }
+    for (BlockNumber block = run.begin; block < run.end; ++block) {
+      UNIONFS_TRY(prove(block));
+    }
+    return {};
+  }
+
   Result<void> prove(BlockNumber block) {
     const ByteSpan expected = ByteSpan(expected_).first(block_size_);
     const ByteSpan found = ByteSpan(found_).first(block_size_);
@@ -206,6 +216,7 @@ class Prover {
   const Volume& synthesized_;
   const Geometry& geometry_;
   const Layer& layer_;
+  const CompareSources& sources_;
   const std::atomic<bool>& is_cancelled_;
   UsedNumbers used_;
   InodeNumber indexed_;                 // the directory whose nodes these are
@@ -219,20 +230,11 @@ class Prover {
 }  // namespace
 
 Result<void> prove_same(const Volume& session, const Volume& synthesized, const Geometry& geometry,
-                        const Layer& layer, const BlockSet& blocks,
+                        const Layer& layer, const BlockSet& blocks, const CompareSources& sources,
                         const std::atomic<bool>& is_cancelled) {
-  Prover prover(session, synthesized, geometry, layer, is_cancelled);
+  Prover prover(session, synthesized, geometry, layer, sources, is_cancelled);
   UNIONFS_TRY(prover.prove_superblock());
-  for (uint32_t number = 0; number < geometry.merged().group_count(); ++number) {
-    const GroupNumber group(number);
-    const ConstByteSpan bits = blocks.bits().of(group);
-    const BlockRange all = geometry.merged().blocks_of(group);
-    const uint64_t count = bits.empty() ? 0 : all.count();
-    for (uint64_t bit = find_set_bit(bits, 0, count); bit < count;
-         bit = find_set_bit(bits, bit + 1, count)) {
-      UNIONFS_TRY(prover.add(all.begin + bit));
-    }
-  }
+  UNIONFS_TRY(blocks.for_each([&prover](BlockNumber block) { return prover.add(block); }));
   return prover.finish();
 }
 

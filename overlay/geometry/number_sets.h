@@ -37,6 +37,33 @@ class BlockSet {
     }
   }
   const GroupBits& bits() const { return bits_; }
+  bool is_empty() const { return first() == BlockNumber(layout_.block_count); }
+  // The end of the image if there is none.
+  BlockNumber first() const {
+    for (uint32_t number = 0; number < layout_.group_count(); ++number) {
+      const ConstByteSpan bits = bits_.of(GroupNumber(number));
+      const uint64_t bit = find_set_bit(bits, 0, bits.size() * 8);
+      if (bit < bits.size() * 8) {
+        return layout_.blocks_of(GroupNumber(number)).begin + bit;
+      }
+    }
+    return BlockNumber(layout_.block_count);
+  }
+
+  // Calls visitor(BlockNumber) -> Result<void> for each block, in ascending order; an
+  // error ends it and is returned.  The visitor may clear the block, and change no other.
+  template <typename Visitor>
+  Result<void> for_each(Visitor&& visitor) const {
+    for (uint32_t number = 0; number < layout_.group_count(); ++number) {
+      const GroupNumber group(number);
+      const BlockRange blocks = layout_.blocks_of(group);
+      const uint64_t count = bits_.has_any(group) ? blocks.count() : 0;
+      for (uint64_t bit = 0; (bit = find_set_bit(bits_.of(group), bit, count)) < count; ++bit) {
+        UNIONFS_TRY(visitor(blocks.begin + bit));
+      }
+    }
+    return {};
+  }
 
  private:
   uint32_t bit_of(GroupNumber group, BlockNumber block) const {
