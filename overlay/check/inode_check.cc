@@ -3,6 +3,7 @@
 
 #include "fsparse/paired_walk.h"
 #include "fsparse/xattr.h"
+#include "overlay/checkpoint/own_xattrs.h"
 
 namespace unionfs {
 namespace {
@@ -13,6 +14,15 @@ struct Shared {
   LowerSide& lower;
   Violations& violations;
   OwnFiles& files;
+
+  // Of a block that the lower uses for something else.
+  void check_other_role(InodeNumber inode, BlockNumber block) const {
+    if (!numbers.block_whiteouts.test(block)) {
+      files.missing_whiteouts.insert(block);
+      violations.add_mendable(
+          "inode {}: block {} has another role in the lower, but is not whited out", inode, block);
+    }
+  }
 };
 
 // Takes each own block of one inode, beside the block that the lower has in the
@@ -53,10 +63,8 @@ class OwnBlocks final : public PairedVisitor {
                                       block);
     }
     UNIONFS_ASSIGN(const bool used_below, shared_.lower.is_used(block));
-    if (used_below && block != below && !shared_.numbers.block_whiteouts.test(block)) {
-      shared_.files.missing_whiteouts.insert(block);
-      shared_.violations.add_mendable(
-          "inode {}: block {} has another role in the lower, but is not whited out", inode_, block);
+    if (used_below && block != below) {
+      shared_.check_other_role(inode_, block);
     }
     return {};
   }
@@ -177,6 +185,13 @@ class InodeCheck {
     files_.blocks.set(block);
     if (xattr_blocks_.insert(block).second) {
       files_.translated[block] = {block, record.number(), 0, TranslatedKind::kXattr, 0};
+      UNIONFS_ASSIGN(const bool used_below, lower_.is_used(block));
+      if (used_below) {
+        UNIONFS_ASSIGN(const bool was_xattr, is_xattr_block(from_.lower, block));
+        if (!was_xattr) {
+          Shared{numbers_, lower_, violations_, files_}.check_other_role(record.number(), block);
+        }
+      }
       UNIONFS_TRY(read_attributes(from_.upper, record));
     }
     ++files_.xattr_users[block];

@@ -3,6 +3,7 @@
 
 #include "overlay/check/claim_check.h"
 #include "overlay/check/merged_check.h"
+#include "overlay/check/role_check.h"
 #include "overlay/check/table_check.h"
 
 namespace unionfs {
@@ -16,6 +17,8 @@ Result<LayerFindings> check_layer(const CheckSources& sources) {
   UNIONFS_TRY(check_claims(sources, numbers, files, violations));
   UNIONFS_ASSIGN(LinksByInode links, check_names(sources, numbers, files, lower, violations));
   UNIONFS_ASSIGN(auto missing, check_whiteouts(sources, numbers, lower, violations));
+  UNIONFS_ASSIGN(const auto lost, check_roles(sources, numbers, files, lower, violations));
+  missing.insert(lost.begin(), lost.end());
   missing.insert(files.missing_whiteouts.begin(), files.missing_whiteouts.end());
   LayerFacts facts{std::move(numbers), std::move(files), std::move(links), std::move(missing)};
   if (violations.empty()) {

@@ -25,7 +25,6 @@ class WhiteoutCheck {
 
   Result<std::set<BlockNumber>> run() {
     UNIONFS_TRY(violations_.take(check_listed()));
-    UNIONFS_TRY(violations_.take(check_freed()));
     return std::move(missing_);
   }
 
@@ -77,26 +76,6 @@ class WhiteoutCheck {
     if (!released.empty() && !numbers_.inode_whiteouts.test(InodeNumber(ext2::kResizeInode))) {
       violations_.add("the lower's resize inode is not whited out");
     }
-  }
-
-  // The blocks of a file that is gone are gone.
-  Result<void> check_freed() {
-    for (const InodeNumber inode : from_.tables.inode_whiteouts) {
-      UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
-      if (inode.value() < first_inode_ || !is_used) {
-        continue;
-      }
-      UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(inode));
-      UNIONFS_TRY(lower_.walk_blocks(record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-        if (!numbers_.block_whiteouts.test(block)) {
-          missing_.insert(block);
-          violations_.add_mendable("block {} of the whited-out inode {} is not whited out", block,
-                                   inode);
-        }
-        return WalkStep::kContinue;
-      }));
-    }
-    return {};
   }
 
   const CheckSources& from_;

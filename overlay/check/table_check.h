@@ -14,8 +14,8 @@ namespace unionfs {
 
 void check_state_area(const CheckSources& sources, Violations& violations);
 
-// Gives the blocks of the lower that should be whited out, but are not: those
-// of files that are gone, and those that the geometry released.
+// Gives the blocks of the lower that should be whited out, but are not: those that the
+// geometry released.
 Result<std::set<BlockNumber>> check_whiteouts(const CheckSources& sources,
                                               const LayerNumbers& numbers, LowerSide& lower,
                                               Violations& violations);
