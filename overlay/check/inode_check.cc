@@ -128,17 +128,14 @@ class InodeCheck {
   // Whether it is an inode whose blocks can be looked at.
   bool check_record(const InodeRecord& record) {
     const InodeNumber inode = record.number();
-    const bool is_special = is_bad_blocks(inode);
-    if (inode.value() < layout_.first_inode && inode.value() != ext2::kRootInode && !is_special) {
-      violations_.add("reserved inode {} is marked own", inode);
-      return false;
-    }
-    if (!record.has_known_type() && !is_special) {
+    const bool is_reserved = inode.value() < layout_.first_inode && inode != kRootDirectory;
+    // Of reserved inodes the layer keeps files, and what is left of them.
+    if (is_reserved ? !record.is_regular() && record.type() != 0 : !record.has_known_type()) {
       violations_.add("inode {} is marked own, but its i_mode is {:#o}", inode,
                       record.raw().i_mode);
       return false;
     }
-    if (record.raw().i_dtime != 0) {
+    if (record.raw().i_dtime != 0 && !is_reserved) {
       violations_.add("inode {} is marked own, but i_dtime is {}", inode, record.raw().i_dtime);
     }
     if (record.is_opaque() && !record.is_directory()) {

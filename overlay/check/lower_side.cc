@@ -11,6 +11,16 @@ Error damaged_lower(Error error) {
   return error;
 }
 
+Result<bool> LowerSide::has_remains(InodeNumber number) {
+  UNIONFS_ASSIGN(const bool is_inode_used, is_used(number));
+  if (is_inode_used || number.value() > layout().inode_count()) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const InodeRecord record, inode(number));
+  const ConstByteSpan bytes = record.bytes();
+  return find_set_bit(bytes, 0, bytes.size() * 8) < bytes.size() * 8;
+}
+
 Result<void> LowerSide::check_blocks(InodeNumber number) {
   UNIONFS_ASSIGN(const bool is_inode_used, is_used(number));
   if (!is_inode_used) {

@@ -39,6 +39,8 @@ class LowerSide {
 
   Result<bool> is_used(BlockNumber block) { return used_.is_used(block); }
   Result<bool> is_used(InodeNumber inode) { return used_.is_used(inode); }
+  // Whether the inode is free, but its slot has bytes all the same.
+  Result<bool> has_remains(InodeNumber inode);
   Result<InodeRecord> inode(InodeNumber inode) const {
     return of_lower(read_inode(volume_, inode));
   }

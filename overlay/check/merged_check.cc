@@ -43,7 +43,7 @@ class MergedCount {
   Result<void> count_inodes(std::vector<KeptInode>& counted) {
     for (const auto& [inode, own] : facts_.files.inodes) {
       if (inode.value() < layout_.first_inode && inode.value() != ext2::kRootInode) {
-        continue;
+        continue;  // e2fsck does not look at theirs
       }
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(merged_, inode));
       UNIONFS_ASSIGN(uint64_t block_count, count_blocks(record));

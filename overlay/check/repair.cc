@@ -89,7 +89,11 @@ class Repairer {
     }
     std::sort(whiteouts.begin(), whiteouts.end(),
               [](const BlockRange& a, const BlockRange& b) { return a.begin < b.begin; });
-    tables_.kept_inodes.clear();
+    // Nobody counts what the reserved inodes say of themselves.
+    std::erase_if(tables_.kept_inodes, [this](const KeptInode& kept) {
+      return kept.inode.value() >= layout_.first_inode || kept.inode == kRootDirectory ||
+             !facts_.numbers.own_inodes.test(kept.inode);
+    });
     tables_.kept_xattrs.clear();
     tables_.counters.clear();
   }
@@ -110,6 +114,8 @@ class Repairer {
         tables_.kept_inodes.push_back(counted);
       }
     }
+    std::sort(tables_.kept_inodes.begin(), tables_.kept_inodes.end(),
+              [](const KeptInode& a, const KeptInode& b) { return a.inode < b.inode; });
     tables_.kept_xattrs = std::move(counts.xattrs);
     for (const GroupCounters& counted : counts.counters) {
       const Group& untouched = from_.geometry.groups()[counted.group.value()];

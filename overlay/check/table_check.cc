@@ -54,8 +54,9 @@ class WhiteoutCheck {
   Result<void> check_listed_inodes() {
     for (const InodeNumber inode : from_.tables.inode_whiteouts) {
       UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
-      if (!is_used) {
-        violations_.add("inode {} is whited out, but free in the lower", inode);
+      UNIONFS_ASSIGN(const bool has_remains, lower_.has_remains(inode));
+      if (!is_used && !has_remains) {
+        violations_.add("inode {} is whited out, but free and empty in the lower", inode);
       } else if (inode.value() < first_inode_ && inode.value() != ext2::kResizeInode) {
         violations_.add("the reserved inode {} is whited out", inode);
       }

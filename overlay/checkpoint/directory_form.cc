@@ -68,12 +68,16 @@ class DirectoryFormer {
         });
   }
 
-  // Whites out the lower's names that do not show; returns whether they have room.
+  // Whites out the lower's names that do not show; returns whether they are known and
+  // have room.
   Result<bool> add_whiteouts() {
     UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from_.lower, directory_.number()));
-    UNIONFS_ASSIGN(const auto below, read_directory(from_.lower, lower));
+    UNIONFS_ASSIGN(const auto below, from_.entries_below(lower));
+    if (!below) {
+      return false;  // nobody can tell which names are gone
+    }
     std::vector<std::string> gone;
-    for (const NamedEntry& entry : below) {
+    for (const NamedEntry& entry : *below) {
       if (entry.name != "." && entry.name != ".." && !names_.contains(entry.name)) {
         gone.push_back(entry.name);
       }
@@ -198,8 +202,11 @@ Result<bool> keeps_place(const LayerSources& from, const Ownership& own,
     return true;
   }
   UNIONFS_ASSIGN(const auto parent, find_name(from.merged, directory, ".."));
-  UNIONFS_ASSIGN(const auto lower_parent, find_name(from.lower, lower, ".."));
-  if (!parent || !lower_parent || parent->inode != lower_parent->inode) {
+  const auto lower_parent = find_name(from.lower, lower, "..");
+  if (!lower_parent && lower_parent.error().kind != ErrorKind::kCorrupt) {
+    return Failure(lower_parent.error());
+  }
+  if (!parent || !lower_parent || !*lower_parent || parent->inode != (*lower_parent)->inode) {
     return false;
   }
   return own.names.same_as_below.contains({parent->inode, inode});

@@ -29,4 +29,19 @@ Result<bool> LayerSources::is_changed(BlockNumber block) const {
   return std::memcmp(old_bytes.data(), new_bytes.data(), size) != 0;
 }
 
+Result<std::optional<std::vector<NamedEntry>>> LayerSources::entries_below(
+    const InodeRecord& directory) const {
+  using Entries = std::optional<std::vector<NamedEntry>>;
+  auto entries = read_directory(lower, directory);
+  if (entries) {
+    return Entries(std::move(*entries));
+  }
+  return entries.error().kind == ErrorKind::kCorrupt ? Result<Entries>(std::nullopt)
+                                                     : Failure(std::move(entries).error());
+}
+
+bool is_empty_slot(ConstByteSpan slot) {
+  return find_set_bit(slot, 0, slot.size() * 8) == slot.size() * 8;
+}
+
 }  // namespace unionfs

@@ -9,7 +9,10 @@
 #define UNIONFS_OVERLAY_CHECKPOINT_LAYER_SOURCES_H
 
 #include <atomic>
+#include <optional>
+#include <vector>
 
+#include "fsparse/directory.h"
 #include "fsparse/volume.h"
 #include "overlay/geometry/geometry.h"
 #include "overlay/geometry/number_sets.h"
@@ -46,7 +49,13 @@ struct LayerSources {
   // Whether the session changed the bytes of a block; without reading them where
   // the session did not write to it.
   Result<bool> is_changed(BlockNumber block) const;
+  // What the lower's directory holds; nothing if it is damaged, which may be what the
+  // session mended.
+  Result<std::optional<std::vector<NamedEntry>>> entries_below(const InodeRecord& directory) const;
 };
+
+// Whether a slot of an inode table is as if it was never used.
+bool is_empty_slot(ConstByteSpan slot);
 
 // How messages call the merged image.
 constexpr const char* kMergedImage = "merged image";

@@ -9,6 +9,13 @@
 namespace unionfs {
 namespace {
 
+// Whether a pointer of the lower's file shows where an own file has a 0 in that role.
+// A wrong pointer does, too: a reader must not meet it.
+bool shows_through(const LayerSources& from, const LayerSets& sets, InodeNumber inode,
+                   BlockRole role, BlockNumber below) {
+  return !check_pointer(from.lower, inode, role.level, below) || !sets.block_whiteouts.test(below);
+}
+
 // The walk over one inode's blocks.
 class BlockOwner final : public PairedVisitor {
  public:
@@ -22,6 +29,7 @@ class BlockOwner final : public PairedVisitor {
         stage_(stage) {}
 
   uint64_t own_blocks() const { return own_blocks_; }
+  bool has_doubtful_holes() const { return has_doubtful_holes_; }
 
   // Claims the block.
   Result<PairedStep> enter(const PairedBlock& place) override {
@@ -36,7 +44,19 @@ class BlockOwner final : public PairedVisitor {
                      block);
     }
     claims_.now.set(block);
+    if (can_fall_through_ && place.role.level > 0 && place.below.value() != 0 &&
+        !check_pointer(from_.lower, record_.number(), place.role.level, place.below)) {
+      has_doubtful_holes_ = true;
+    }
     return PairedStep::kContinue;
+  }
+
+  Result<void> hole(BlockRole role, BlockNumber below) override {
+    if (can_fall_through_ &&
+        (role.level > 0 || shows_through(from_, sets_, record_.number(), role, below))) {
+      has_doubtful_holes_ = true;
+    }
+    return {};
   }
 
   // Decides whether the block is own.
@@ -119,7 +139,69 @@ class BlockOwner final : public PairedVisitor {
   BlockClaims& claims_;
   StagedFile& stage_;
   uint64_t own_blocks_ = 0;
+  bool has_doubtful_holes_ = false;
 };
+
+// Looks at the holes again, when it is known what is whited out.
+class HoleLooker final : public PairedVisitor {
+ public:
+  HoleLooker(const LayerSources& from, const LayerSets& sets, InodeNumber inode)
+      : from_(from), sets_(sets), inode_(inode) {}
+
+  bool are_holes() const { return are_holes_; }
+
+  Result<PairedStep> enter(const PairedBlock& place) override {
+    UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
+    if (place.role.level > 0 && place.below.value() != 0 &&
+        !check_pointer(from_.lower, inode_, place.role.level, place.below)) {
+      are_holes_ = false;
+    }
+    return are_holes_ ? PairedStep::kContinue : PairedStep::kSkip;
+  }
+
+  // Also of what hangs below: a level above asks for it by its role alone.
+  Result<void> hole(BlockRole role, BlockNumber below) override {
+    UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
+    are_holes_ = are_holes_ && !shows_through(from_, sets_, inode_, role, below) &&
+                 (role.level == 0 || indirect_blocks_.insert(below).second);
+    if (!are_holes_ || role.level == 0) {
+      return {};
+    }
+    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(from_.lower, below));
+    for (uint32_t i = 0; i < pointers.size(); ++i) {
+      if (pointers[i].value() != 0) {
+        UNIONFS_TRY(hole(role_of_child(from_.layout().pointers_per_block(), role, i), pointers[i]));
+      }
+    }
+    return {};
+  }
+
+ private:
+  const LayerSources& from_;
+  const LayerSets& sets_;
+  const InodeNumber inode_;
+  bool are_holes_ = true;
+  std::set<BlockNumber> indirect_blocks_;  // of the lower, below holes
+};
+
+// What the lower has under the same number.
+struct FileBelow {
+  SlotPointers slots = {};        // of an inode of the same type; else 0
+  bool can_fall_through = false;  // to them
+};
+
+Result<FileBelow> file_below(const LayerSources& from, const InodeRecord& record,
+                             const LayerSets& sets) {
+  FileBelow below;
+  UNIONFS_ASSIGN(const bool is_below, from.used_below.is_used(record.number()));
+  if (is_below && !sets.inode_whiteouts.test(record.number())) {
+    UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from.lower, record.number()));
+    if (lower.type() == record.type() && lower.has_block_map()) {
+      below = {slot_pointers(lower), record.is_regular()};
+    }
+  }
+  return below;
+}
 
 }  // namespace
 
@@ -138,22 +220,30 @@ LayerSets::LayerSets(const LayerSources& from)
 
 Result<OwnInode> own_file_blocks(const LayerSources& from, InodeRecord record, LayerSets& sets,
                                  BlockClaims& claims, StagedFile& stage) {
-  const InodeNumber inode = record.number();
-  SlotPointers below = {};
-  bool can_fall_through = false;
-  UNIONFS_ASSIGN(const bool is_below, from.used_below.is_used(inode));
-  if (is_below && !sets.inode_whiteouts.test(inode)) {
-    UNIONFS_ASSIGN(const InodeRecord lower, read_inode(from.lower, inode));
-    if (lower.type() == record.type() && lower.has_block_map()) {
-      can_fall_through = record.is_regular();
-      below = slot_pointers(lower);
-    }
-  }
-  BlockOwner owner(from, record, can_fall_through, sets, claims, stage);
+  UNIONFS_ASSIGN(const FileBelow below, file_below(from, record, sets));
+  BlockOwner owner(from, record, below.can_fall_through, sets, claims, stage);
   UNIONFS_ASSIGN(const SlotPointers pointers,
-                 walk_paired(from.merged, record, from.lower, below, owner));
-  const uint64_t own_blocks = owner.own_blocks();
-  return OwnInode{std::move(record), pointers, own_blocks};
+                 walk_paired(from.merged, record, from.lower, below.slots, owner));
+  const uint64_t own_blocks = owner.own_blocks() + (record.file_acl().value() != 0 ? 1 : 0);
+  return OwnInode{std::move(record), pointers, own_blocks, owner.has_doubtful_holes()};
+}
+
+Result<OwnInode> own_file_blocks_again(const LayerSources& from, InodeRecord record,
+                                       LayerSets& sets, BlockClaims& claims, StagedFile& stage) {
+  UNIONFS_TRY(walk_block_map(from.merged, record,
+                             [&claims](BlockRole, BlockNumber block) -> Result<WalkStep> {
+                               claims.now.clear(block);
+                               return WalkStep::kContinue;
+                             }));
+  return own_file_blocks(from, std::move(record), sets, claims, stage);
+}
+
+Result<bool> keeps_holes(const LayerSources& from, const InodeRecord& record,
+                         const LayerSets& sets) {
+  UNIONFS_ASSIGN(const FileBelow below, file_below(from, record, sets));
+  HoleLooker looker(from, sets, record.number());
+  UNIONFS_TRY(walk_paired(from.merged, record, from.lower, below.slots, looker));
+  return looker.are_holes();
 }
 
 }  // namespace unionfs

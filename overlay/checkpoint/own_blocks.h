@@ -44,13 +44,24 @@ struct OwnInode {
   InodeRecord record;       // the merged image's
   SlotPointers pointers;    // the layer's: none where a block falls through
   uint64_t own_blocks = 0;  // the xattr block among them
+  // A block of the lower's file would show through a hole, as far as was known when the
+  // holes were looked at.
+  bool has_doubtful_holes = false;
 };
 
 // Makes the blocks of `record` the layer's own, or lets them fall through.  The
 // new layer's indirect blocks, and content that does not lie in the upper yet,
-// go to the stage; a directory's is formed later.  Xattr blocks are left out.
+// go to the stage; a directory's is formed later.  The xattr block is only counted.
 Result<OwnInode> own_file_blocks(const LayerSources& from, InodeRecord record, LayerSets& sets,
                                  BlockClaims& claims, StagedFile& stage);
+// The same once more, of an inode whose blocks must not fall through any more, because it
+// was whited out since.
+Result<OwnInode> own_file_blocks_again(const LayerSources& from, InodeRecord record,
+                                       LayerSets& sets, BlockClaims& claims, StagedFile& stage);
+// Whether nothing of the lower's file shows through the holes of `record`, which may fall
+// through.
+Result<bool> keeps_holes(const LayerSources& from, const InodeRecord& record,
+                         const LayerSets& sets);
 
 }  // namespace unionfs
 

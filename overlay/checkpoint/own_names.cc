@@ -12,6 +12,7 @@ namespace unionfs {
 namespace {
 
 // The names that may fall through: those in the lower directory of the same number.
+// None of a damaged one, which may be what the session mended.
 Result<std::unordered_map<std::string, InodeNumber>> names_below(const LayerSources& from,
                                                                  InodeNumber directory) {
   std::unordered_map<std::string, InodeNumber> names;
@@ -23,8 +24,8 @@ Result<std::unordered_map<std::string, InodeNumber>> names_below(const LayerSour
   if (!lower.is_directory()) {
     return names;
   }
-  UNIONFS_ASSIGN(std::vector<NamedEntry> entries, read_directory(from.lower, lower));
-  for (NamedEntry& entry : entries) {
+  UNIONFS_ASSIGN(auto entries, from.entries_below(lower));
+  for (NamedEntry& entry : entries.value_or(std::vector<NamedEntry>())) {
     names.emplace(std::move(entry.name), entry.inode);
   }
   return names;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/checkpoint/ownership.h"
 
+#include <algorithm>
 #include <deque>
 
 #include "overlay/checkpoint/own_xattrs.h"
@@ -9,6 +10,25 @@
 
 namespace unionfs {
 namespace {
+
+// Whether a layer can have this record as its own.  In reserved inodes, programs leave
+// files, or what is left of files.
+Result<void> check_can_be_own(const Layout& layout, const InodeRecord& record) {
+  const InodeNumber inode = record.number();
+  if (inode.value() >= layout.first_inode || inode == kRootDirectory) {
+    return {};
+  }
+  if (inode.value() >= ext2::kGoodOldFirstInode) {
+    return unsupported("reserved inode {} was changed, and a layer has no place for it", inode);
+  }
+  const auto& slots = record.raw().i_block;
+  const bool has_blocks =
+      std::any_of(std::begin(slots), std::end(slots), [](Le32 slot) { return slot != 0; });
+  if ((record.type() != 0 && !record.is_regular()) || (has_blocks && !record.has_block_map())) {
+    return unsupported("reserved inode {} became something else than a file", inode);
+  }
+  return {};
+}
 
 // Blocks and names ask for each other: an inode that becomes own needs its names,
 // so the directories that hold them become own, and their other names may make
@@ -28,6 +48,7 @@ class Settlement {
     UNIONFS_TRY(settle());
     UNIONFS_TRY(queue_unclaimed());
     UNIONFS_TRY(settle());
+    UNIONFS_TRY(hide_lower_files());
     UNIONFS_TRY(settle_xattrs(from_, xattr_uses_, own_.sets, stage_));
     return std::move(own_);
   }
@@ -56,11 +77,9 @@ class Settlement {
 
   // Makes an inode the layer's own, or has it formed anew if it was already.
   Result<void> own_inode(InodeNumber inode) {
-    if (inode.value() < from_.layout().first_inode && inode.value() != ext2::kRootInode &&
-        inode.value() != ext2::kBadBlocksInode) {
-      return unsupported("reserved inode {} was changed", inode);
-    }
     UNIONFS_ASSIGN(InodeRecord record, read_inode(from_.merged, inode));
+    UNIONFS_TRY(check_can_be_own(from_.layout(), record));
+    UNIONFS_TRY(hide_remains(inode));
     UNIONFS_TRY(add_former_blocks(from_, inode, own_.claims.before));
     own_.sets.own_inodes.set(inode);
     own_.inodes_added += from_.was_own(inode) ? 0 : 1;
@@ -69,7 +88,13 @@ class Settlement {
     UNIONFS_ASSIGN(OwnInode own,
                    own_file_blocks(from_, std::move(record), own_.sets, own_.claims, stage_));
     UNIONFS_TRY(own_xattr_block(from_, own.record, own_.sets, own_.claims, xattr_uses_));
-    own.own_blocks += own.record.file_acl().is_none() ? 0 : 1;
+    if (inode.value() == ext2::kResizeInode && own.pointers != SlotPointers{}) {
+      // e2fsck wants it empty in an image without the feature, as a layer is.
+      return unsupported("blocks of the resize inode were changed");
+    }
+    if (own.has_doubtful_holes) {
+      doubtful_.push_back(inode);
+    }
     if (own.record.is_directory()) {
       unscanned_.push_back(inode);
     }
@@ -96,8 +121,44 @@ class Settlement {
       if (is_below) {
         own_.sets.inode_whiteouts.set(inode);
       }
+      UNIONFS_TRY(hide_remains(inode));
       UNIONFS_TRY(give_up_uses(inode));
       own_.sets.own_inodes.clear(inode);
+    }
+    for (const InodeNumber inode : changes_.changed_slots) {
+      UNIONFS_TRY(hide_remains(inode));
+    }
+    return {};
+  }
+
+  // The bytes that the lower has in the slot of a free inode show, and would fill the
+  // holes of an own file with that number; unless the inode is whited out.
+  Result<void> hide_remains(InodeNumber inode) {
+    UNIONFS_ASSIGN(const bool is_below, from_.used_below.is_used(inode));
+    if (is_below || inode.value() < from_.layout().first_inode ||
+        inode.value() > from_.lower.layout().inode_count()) {
+      return {};
+    }
+    UNIONFS_ASSIGN(const InodeRecord remains, read_inode(from_.lower, inode));
+    if (!is_empty_slot(remains.bytes())) {
+      own_.sets.inode_whiteouts.set(inode);
+    }
+    return {};
+  }
+
+  // A hole shows what the lower's file has there, unless that block is whited out; but a
+  // block that the lower gives to two files may be in use.  Then nothing of the lower's
+  // file shows.
+  Result<void> hide_lower_files() {
+    for (const InodeNumber inode : doubtful_) {
+      OwnInode& own = own_.inodes.at(inode);
+      UNIONFS_ASSIGN(const bool is_hole, keeps_holes(from_, own.record, own_.sets));
+      if (is_hole) {
+        continue;
+      }
+      own_.sets.inode_whiteouts.set(inode);
+      UNIONFS_ASSIGN(
+          own, own_file_blocks_again(from_, std::move(own.record), own_.sets, own_.claims, stage_));
     }
     return {};
   }
@@ -120,7 +181,7 @@ class Settlement {
   // Blocks that were written while no inode changed.
   Result<void> queue_unclaimed() {
     UNIONFS_ASSIGN(const UnclaimedBlocks unclaimed,
-                   find_unclaimed(from_, changes_.written.data, own_.claims.now, queue_));
+                   find_unclaimed(from_, changes_, own_.claims.now, queue_));
     own_.inodes_searched = unclaimed.inodes_searched;
     for (const KeptXattr& count : unclaimed.counts) {
       own_.sets.kept_xattrs[count.block] = count;
@@ -138,6 +199,7 @@ class Settlement {
   Ownership own_;
   InodeQueue queue_;                   // to become own, or to be formed anew
   std::deque<InodeNumber> unscanned_;  // own directories whose names nobody looked at yet
+  std::vector<InodeNumber> doubtful_;  // own files with holes that may show the lower's blocks
   XattrUses xattr_uses_;
 };
 

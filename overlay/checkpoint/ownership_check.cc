@@ -34,45 +34,50 @@ Result<void> check_reachable(const LayerSources& from, const OwnInodes& inodes) 
   return {};
 }
 
-// If some other file had a block before, and no changed or freed inode gave it up,
-// two files claim it now.
-Result<void> check_claims(const LayerSources& from, const Ownership& own) {
+// Blocks that became a formed file's or free, and that no changed or freed inode gave up.
+Result<BlockSet> find_disputed(const LayerSources& from, const SessionChanges& changes,
+                               const Ownership& own) {
+  BlockSet disputed(from.layout());
   for (const auto& [number, inode] : own.inodes) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(walk_block_map(
-        from.merged, inode.record,
-        [&, number = number](BlockRole, BlockNumber block) -> Result<WalkStep> {
+        from.merged, inode.record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
           UNIONFS_ASSIGN(const bool was_used, from.used_before.is_used(block));
           if (was_used && !own.claims.before.test(block)) {
-            return corrupt("{}: inode {}: block {} belongs to another file that did not change",
-                           kMergedImage, number, block);
+            disputed.set(block);
           }
           return WalkStep::kContinue;
         }));
   }
-  return {};
-}
-
-// Freed blocks that no changed or freed inode gave up.
-std::set<BlockNumber> freed_by_nobody(const SessionChanges& changes, const Ownership& own) {
-  std::set<BlockNumber> blocks;
   for (const BlockRange& range : changes.freed_blocks) {
     for (BlockNumber block = range.begin; block < range.end; ++block) {
       if (!own.claims.before.test(block)) {
-        blocks.insert(block);
+        disputed.set(block);
       }
     }
   }
-  return blocks;
+  return disputed;
 }
 
-// Such a block was nobody's before; or somebody still has it and the bitmap lies,
-// and then the layer would take it away.  Rare enough to look through all inodes.
-Result<uint64_t> check_freed(const LayerSources& from, const SessionChanges& changes,
-                             const Ownership& own) {
-  const std::set<BlockNumber> freed = freed_by_nobody(changes, own);
+// Such a block was nobody's before.  Or a file that did not change still has it; then the
+// bitmap lies, or two files have the block, and the layer would take it away.
+Result<void> check_dispute(const LayerSources& from, const BlockSet& disputed, InodeNumber inode,
+                           BlockNumber block) {
+  if (!from.merged.is_inside(block) || !disputed.test(block)) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));
+  if (!is_used) {
+    return corrupt("{}: inode {}: block {} is marked free", kMergedImage, inode, block);
+  }
+  return corrupt("{}: inode {}: block {} belongs to another file, too", kMergedImage, inode, block);
+}
+
+// Rare enough to look through all inodes.
+Result<uint64_t> settle_disputes(const LayerSources& from, const BlockSet& disputed,
+                                 const Ownership& own) {
   uint64_t searched = 0;
-  for (uint32_t number = 1; number <= from.layout().inode_count() && !freed.empty(); ++number) {
+  for (uint32_t number = 1; number <= from.layout().inode_count(); ++number) {
     const InodeNumber inode(number);
     UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
     if (!is_used || own.inodes.contains(inode)) {
@@ -80,19 +85,13 @@ Result<uint64_t> check_freed(const LayerSources& from, const SessionChanges& cha
     }
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     ++searched;
-    const auto check = [&](BlockNumber block) -> Result<void> {
-      if (freed.contains(block)) {
-        return corrupt("{}: inode {}: block {} is marked free", kMergedImage, inode, block);
-      }
-      return {};
-    };
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
     if (const auto xattrs = from.merged.file_block(record.file_acl())) {
-      UNIONFS_TRY(check(*xattrs));
+      UNIONFS_TRY(check_dispute(from, disputed, inode, *xattrs));
     }
     UNIONFS_TRY(
         walk_block_map(from.merged, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-          UNIONFS_TRY(check(block));
+          UNIONFS_TRY(check_dispute(from, disputed, inode, block));
           return WalkStep::kContinue;
         }));
   }
@@ -104,8 +103,8 @@ Result<uint64_t> check_freed(const LayerSources& from, const SessionChanges& cha
 Result<uint64_t> check_ownership(const LayerSources& from, const SessionChanges& changes,
                                  const Ownership& own) {
   UNIONFS_TRY(check_reachable(from, own.inodes));
-  UNIONFS_TRY(check_claims(from, own));
-  return check_freed(from, changes, own);
+  UNIONFS_ASSIGN(const BlockSet disputed, find_disputed(from, changes, own));
+  return disputed.is_empty() ? uint64_t{0} : settle_disputes(from, disputed, own);
 }
 
 }  // namespace unionfs

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "fsparse/block_map.h"
+#include "fsparse/sound_blocks.h"
 #include "overlay/host/cancellation.h"
 
 namespace unionfs {
@@ -156,9 +156,22 @@ Result<void> find_freed_and_new_inodes(const LayerSources& from, SessionChanges&
   return {};
 }
 
-Result<void> find_changed_inodes(const LayerSources& from, SessionChanges& changes) {
+// One slot of an inode table.
+Result<void> look_at_slot(const LayerSources& from, InodeNumber inode, ConstByteSpan before,
+                          ConstByteSpan now, SessionChanges& changes) {
+  UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
+  UNIONFS_ASSIGN(const bool was_used, from.used_before.is_used(inode));
+  if (is_used && was_used && without_access_time(before) != without_access_time(now)) {
+    changes.inodes.push_back(inode);
+  } else if (!is_used && !was_used && !is_empty_slot(before) &&
+             !std::equal(before.begin(), before.end(), now.begin())) {
+    changes.changed_slots.push_back(inode);
+  }
+  return {};
+}
+
+Result<void> find_changed_slots(const LayerSources& from, SessionChanges& changes) {
   const Layout& layout = from.layout();
-  const std::set<InodeNumber> made(changes.inodes.begin(), changes.inodes.end());
   const size_t size = layout.inode_size_bytes;
   BlockPair slots(from);
   for (const auto& [table, block] : changes.written.tables) {
@@ -169,38 +182,42 @@ Result<void> find_changed_inodes(const LayerSources& from, SessionChanges& chang
          ++i) {
       const InodeNumber inode(static_cast<uint32_t>(
           uint64_t{table->group.value()} * layout.inodes_per_group + first_slot + i + 1));
-      UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
-      if (is_used && !made.contains(inode) &&
-          without_access_time(ConstByteSpan(slots.before).subspan(i * size, size)) !=
-              without_access_time(ConstByteSpan(slots.now).subspan(i * size, size))) {
-        changes.inodes.push_back(inode);
-      }
+      UNIONFS_TRY(look_at_slot(from, inode, ConstByteSpan(slots.before).subspan(i * size, size),
+                               ConstByteSpan(slots.now).subspan(i * size, size), changes));
     }
   }
   return {};
 }
 
-Result<void> find_freed_blocks(const LayerSources& from, SessionChanges& changes) {
-  std::vector<BlockRange>& freed = changes.freed_blocks;
+// A block whose bit was cleared.
+Result<void> add_freed(const LayerSources& from, GroupNumber group, BlockNumber block,
+                       std::vector<BlockRange>& freed) {
+  const FixedRange* fixed = from.geometry.fixed_at_or_after(block);
+  if (fixed != nullptr && fixed->blocks.contains(block)) {
+    return corrupt("{}: group {}: block {} of the metadata is marked free", kMergedImage, group,
+                   block);
+  }
+  if (!freed.empty() && freed.back().end == block) {
+    ++freed.back().end;
+  } else {
+    freed.push_back({block, block + 1});
+  }
+  return {};
+}
+
+Result<void> find_block_changes(const LayerSources& from, SessionChanges& changes) {
   BlockPair bitmap(from);
   for (const GroupNumber group : changes.written.block_bitmaps) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     UNIONFS_TRY(bitmap.read(from, from.geometry.groups()[group.value()].block_bitmap));
     const BlockRange blocks = from.layout().blocks_of(group);
     for (uint64_t bit = 0; bit < blocks.count(); ++bit) {
-      if (!test_bit(bitmap.before, bit) || test_bit(bitmap.now, bit)) {
-        continue;
-      }
-      const BlockNumber block = blocks.begin + bit;
-      const FixedRange* fixed = from.geometry.fixed_at_or_after(block);
-      if (fixed != nullptr && fixed->blocks.contains(block)) {
-        return corrupt("{}: group {}: block {} of the metadata is marked free", kMergedImage, group,
-                       block);
-      }
-      if (!freed.empty() && freed.back().end == block) {
-        ++freed.back().end;
-      } else {
-        freed.push_back({block, block + 1});
+      const bool was_used = test_bit(bitmap.before, bit);
+      const bool is_used = test_bit(bitmap.now, bit);
+      if (was_used && !is_used) {
+        UNIONFS_TRY(add_freed(from, group, blocks.begin + bit, changes.freed_blocks));
+      } else if (is_used && !was_used) {
+        changes.used_anew.set(blocks.begin + bit);
       }
     }
   }
@@ -211,10 +228,11 @@ Result<void> find_freed_blocks(const LayerSources& from, SessionChanges& changes
 
 Result<SessionChanges> find_changes(const LayerSources& from) {
   UNIONFS_TRY(check_superblock(from));
-  SessionChanges changes{find_written(from), {}, {}, {}, BlockSet(from.layout())};
+  const Layout& layout = from.layout();
+  SessionChanges changes{find_written(from), {}, {}, {}, {}, BlockSet(layout), BlockSet(layout)};
   UNIONFS_TRY(find_freed_and_new_inodes(from, changes));
-  UNIONFS_TRY(find_changed_inodes(from, changes));
-  UNIONFS_TRY(find_freed_blocks(from, changes));
+  UNIONFS_TRY(find_changed_slots(from, changes));
+  UNIONFS_TRY(find_block_changes(from, changes));
   return changes;
 }
 
@@ -227,11 +245,11 @@ Result<void> add_former_blocks(const LayerSources& from, InodeNumber inode, Bloc
   if (const auto xattrs = from.before.file_block(former.file_acl())) {
     blocks.set(*xattrs);
   }
-  return walk_block_map(from.before, former,
-                        [&blocks](BlockRole, BlockNumber block) -> Result<WalkStep> {
-                          blocks.set(block);
-                          return WalkStep::kContinue;
-                        });
+  return walk_sound_blocks(from.before, former,
+                           [&blocks](BlockRole, BlockNumber block) -> Result<WalkStep> {
+                             blocks.set(block);
+                             return WalkStep::kContinue;
+                           });
 }
 
 }  // namespace unionfs

@@ -34,8 +34,11 @@ struct SessionChanges {
   // time.  The new ones come first; none is there twice.
   std::vector<InodeNumber> inodes;
   std::vector<InodeNumber> freed_inodes;  // ascending
-  std::vector<BlockRange> freed_blocks;   // by the bitmaps; ascending
-  BlockSet given_up;                      // the blocks that the freed inodes had before
+  // Slots of free inodes that were free before, whose bytes were not zeros and changed.
+  std::vector<InodeNumber> changed_slots;
+  std::vector<BlockRange> freed_blocks;  // by the bitmaps; ascending
+  BlockSet used_anew;                    // by the bitmaps: free before
+  BlockSet given_up;                     // the blocks that the freed inodes had before
 };
 
 // An error says why this session cannot be a layer: the image was reformatted,
@@ -43,7 +46,8 @@ struct SessionChanges {
 Result<SessionChanges> find_changes(const LayerSources& from);
 
 // Adds the blocks that an inode had before the session, its xattr block among
-// them if it is inside the image; nothing for an inode that was free.
+// them if it is inside the image; nothing for an inode that was free.  What is wrong with
+// the inode may be why it changed: a wrong pointer is left out.
 Result<void> add_former_blocks(const LayerSources& from, InodeNumber inode, BlockSet& blocks);
 
 }  // namespace unionfs

@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <optional>
-#include <set>
 
 #include "fsparse/block_map.h"
 #include "overlay/checkpoint/own_xattrs.h"
@@ -33,15 +32,48 @@ Result<std::optional<KeptXattr>> changed_count(const LayerSources& from, BlockNu
   return KeptXattr{block, header.h_refcount};
 }
 
-// The groups near the blocks first, then the others.
-std::vector<uint32_t> search_order(const LayerSources& from, const std::set<BlockNumber>& blocks) {
-  std::set<uint32_t> near;
-  for (const BlockNumber block : blocks) {
-    near.insert(from.layout().group_of(block).value());
+// Blocks whose owners are searched for; one bit a block, because they may be many.
+class OwnerlessBlocks {
+ public:
+  explicit OwnerlessBlocks(const Layout& layout) : layout_(layout), blocks_(layout) {}
+
+  bool is_empty() const { return count_ == 0; }
+  void add(BlockNumber block) {
+    count_ += blocks_.test(block) ? 0 : 1;
+    blocks_.set(block);
   }
-  std::vector<uint32_t> order(near.begin(), near.end());
+  // Takes the block out if it is there; it may be any number.
+  bool take(BlockNumber block) {
+    if (block.value() < layout_.first_data_block || block.value() >= layout_.block_count ||
+        !blocks_.test(block)) {
+      return false;
+    }
+    blocks_.clear(block);
+    --count_;
+    return true;
+  }
+  bool is_in(GroupNumber group) const {
+    const ConstByteSpan bits = blocks_.bits().of(group);
+    return find_set_bit(bits, 0, bits.size() * 8) < bits.size() * 8;
+  }
+  BlockNumber first() const { return blocks_.first(); }
+
+ private:
+  const Layout& layout_;
+  BlockSet blocks_;
+  uint64_t count_ = 0;
+};
+
+// The groups of the blocks first, then the others.
+std::vector<uint32_t> search_order(const LayerSources& from, const OwnerlessBlocks& blocks) {
+  std::vector<uint32_t> order;
+  for (uint32_t group = 0; group < from.layout().group_count(); ++group) {
+    if (blocks.is_in(GroupNumber(group))) {
+      order.push_back(group);
+    }
+  }
   for (uint32_t group = 0; group < from.lower.layout().group_count(); ++group) {
-    if (!near.contains(group)) {
+    if (!blocks.is_in(GroupNumber(group))) {
       order.push_back(group);
     }
   }
@@ -50,13 +82,13 @@ std::vector<uint32_t> search_order(const LayerSources& from, const std::set<Bloc
 
 // The fallback that looks through inodes for the owners of `ownerless`; takes out
 // the blocks whose owners it finds.  Returns how many inodes it looked at.
-Result<uint64_t> search_owners(const LayerSources& from, std::set<BlockNumber>& ownerless,
+Result<uint64_t> search_owners(const LayerSources& from, OwnerlessBlocks& ownerless,
                                InodeQueue& queue) {
   uint64_t searched = 0;
   const uint32_t per_group = from.layout().inodes_per_group;
   for (const uint32_t group : search_order(from, ownerless)) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
-    for (uint32_t i = 0; i < per_group && !ownerless.empty(); ++i) {
+    for (uint32_t i = 0; i < per_group && !ownerless.is_empty(); ++i) {
       const InodeNumber inode(group * per_group + i + 1);
       UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
       if (!is_used || queue.has_seen(inode)) {
@@ -65,10 +97,10 @@ Result<uint64_t> search_owners(const LayerSources& from, std::set<BlockNumber>& 
       ++searched;
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
       const auto xattrs = from.merged.file_block(record.file_acl());
-      bool is_owner = xattrs && ownerless.erase(*xattrs) > 0;
+      bool is_owner = xattrs && ownerless.take(*xattrs);
       UNIONFS_TRY(walk_block_map(from.merged, record,
                                  [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-                                   is_owner = ownerless.erase(block) > 0 || is_owner;
+                                   is_owner = ownerless.take(block) || is_owner;
                                    return WalkStep::kContinue;
                                  }));
       if (is_owner) {
@@ -100,12 +132,17 @@ Result<bool> find_owner(const LayerSources& from, BlockNumber block, UnclaimedBl
 
 }  // namespace
 
-Result<UnclaimedBlocks> find_unclaimed(const LayerSources& from,
-                                       const std::vector<BlockRange>& written_data,
+Result<UnclaimedBlocks> find_unclaimed(const LayerSources& from, const SessionChanges& changes,
                                        const BlockSet& claimed, InodeQueue& queue) {
   UnclaimedBlocks unclaimed;
-  std::set<BlockNumber> ownerless;
-  for (const BlockRange& range : written_data) {
+  OwnerlessBlocks ownerless(from.layout());
+  UNIONFS_TRY(changes.used_anew.for_each([&](BlockNumber block) -> Result<void> {
+    if (!claimed.test(block)) {
+      ownerless.add(block);
+    }
+    return {};
+  }));
+  for (const BlockRange& range : changes.written.data) {
     for (BlockNumber block = range.begin; block < range.end; ++block) {
       UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
       UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));
@@ -118,16 +155,16 @@ Result<UnclaimedBlocks> find_unclaimed(const LayerSources& from,
       }
       UNIONFS_ASSIGN(const bool has_owner, find_owner(from, block, unclaimed, queue));
       if (!has_owner) {
-        ownerless.insert(block);
+        ownerless.add(block);
       }
     }
   }
-  if (!ownerless.empty()) {
+  if (!ownerless.is_empty()) {
     UNIONFS_ASSIGN(unclaimed.inodes_searched, search_owners(from, ownerless, queue));
   }
-  if (!ownerless.empty()) {
-    return corrupt("{}: block {} is marked used and was written, but no file has it", kMergedImage,
-                   *ownerless.begin());
+  if (!ownerless.is_empty()) {
+    return corrupt("{}: block {} is marked used and was changed, but no file has it", kMergedImage,
+                   ownerless.first());
   }
   return unclaimed;
 }

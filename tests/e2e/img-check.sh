@@ -242,7 +242,8 @@ broken "block [0-9]+ is whited out, but the lower has no file's block there" \
 broken ": the lower's resize inode is not whited out" "at[$at_inode_whiteouts].u32=+1" $sum
 broken 'the reserved inode 8 is whited out' "at[$((at_inode_whiteouts + 4))].u32=+1" $sum
 broken 'the root directory is not marked own' tables.reserved_inodes_own=0 $sum
-broken 'reserved inode 4 is marked own' tables.reserved_inodes_own=^8 $sum
+broken 'inode 4 is marked own, but its i_mode is 040755' tables.reserved_inodes_own=^8 \
+    'inode[4].i_mode=0x41ed' $sum
 broken 'merged image has features that plain ext2 has not: extent$' \
     tables.merged_feature_incompat=^0x40 $sum
 broken 'merged image has features that plain ext2 has not: has_journal, orphan_file$' \
