@@ -14,12 +14,14 @@ namespace unionfs {
 
 enum class ChangeKind { kAdded, kModified, kMetadata, kDeleted, kRenamed };
 
-// One name that leads to something else than in the lower.
+// One name that leads to something else than in the lower.  A name that was there is
+// compared with what it was, whichever inode it leads to: a file that an editor or a package
+// manager has put in the place of the old one is modified, not deleted and added.
 struct Change {
   ChangeKind kind = ChangeKind::kAdded;
-  std::string path;  // in the merged image; of a deleted name: in the lower
-  std::string from;  // kRenamed: in the lower
-  InodeNumber inode;
+  std::string path;       // in the merged image; of a deleted name: in the lower
+  std::string from;       // kRenamed: in the lower
+  InodeNumber inode;      // in the merged image; of a deleted name: in the lower
   uint8_t file_type = 0;  // ext2::kFileType...
   uint64_t old_size_bytes = 0;
   uint64_t new_size_bytes = 0;

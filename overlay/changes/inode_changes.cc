@@ -40,7 +40,9 @@ class ContentComparison final : public PairedVisitor {
   }
 
   Result<void> hole(BlockRole role, ClaimedBlock below) override {
-    if (whited_out(below)) {
+    const bool is_whited_out = whited_out(below).has_value();
+    difference_.has_blocks_of_lower |= from_.lower.file_block(below) && !is_whited_out;
+    if (is_whited_out) {
       difference_.is_content = true;
       uint64_t visits = 0;
       UNIONFS_ASSIGN(const uint64_t gone, count_whited_out(role.level, below, visits));
@@ -84,6 +86,69 @@ class ContentComparison final : public PairedVisitor {
   InodeDifference& difference_;
 };
 
+// Compares two files of which one has taken the other's name: all of their content.
+class ReplacedContent final : public PairedVisitor {
+ public:
+  ReplacedContent(const ChangeSources& sources, InodeDifference& difference)
+      : from_(sources),
+        block_size_(sources.merged.layout().block_size_bytes),
+        difference_(difference) {}
+
+  Result<PairedStep> enter(const PairedBlock& place) override {
+    if (place.role.level > 0) {
+      return PairedStep::kContinue;
+    }
+    UNIONFS_TRY(from_.merged.read_block(place.block, ByteSpan(now_).first(block_size_)));
+    UNIONFS_TRY(compare_with(place.below));
+    return PairedStep::kContinue;
+  }
+
+  // What the lower has here reads as zeros now.
+  Result<void> hole(BlockRole role, ClaimedBlock below) override {
+    const std::optional<BlockNumber> block = from_.lower.file_block(below);
+    if (!block) {
+      return {};
+    }
+    if (++visits_ > from_.lower.layout().block_count) {
+      return corrupt("{}: block {}: is an indirect block of more blocks than there are",
+                     from_.lower.name(), *block);
+    }
+    if (role.level == 0) {
+      now_ = {};
+      return compare_with(below);
+    }
+    UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(from_.lower, *block));
+    for (uint32_t i = 0; i < pointers.size(); ++i) {
+      if (!pointers[i].is_none()) {
+        UNIONFS_TRY(
+            hole(role_of_child(static_cast<uint32_t>(pointers.size()), role, i), pointers[i]));
+      }
+    }
+    return {};
+  }
+
+ private:
+  using Block = std::array<std::byte, ext2::kMaxBlockSizeBytes>;
+
+  Result<void> compare_with(ClaimedBlock below) {
+    Block before = {};
+    if (const auto block = from_.lower.file_block(below)) {
+      UNIONFS_TRY(from_.lower.read_block(*block, ByteSpan(before).first(block_size_)));
+    }
+    if (now_ != before) {
+      difference_.is_content = true;
+      difference_.changed_bytes += block_size_;
+    }
+    return {};
+  }
+
+  const ChangeSources& from_;
+  const uint32_t block_size_;
+  InodeDifference& difference_;
+  Block now_ = {};
+  uint64_t visits_ = 0;  // of blocks of the lower that stand beside a hole
+};
+
 std::vector<std::pair<std::string, std::vector<std::byte>>> sorted_attributes(
     std::vector<Attribute> attributes) {
   std::vector<std::pair<std::string, std::vector<std::byte>>> sorted;
@@ -105,15 +170,18 @@ bool has_other_time(const InodeRecord& below, const InodeRecord& now) {
 
 }  // namespace
 
-Result<const InodeDifference*> InodeChanges::difference(InodeNumber inode, bool are_names_changed) {
-  auto [found, is_new] = differences_.try_emplace(inode);
-  if (is_new) {
-    UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, inode));
-    UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, inode));
-    UNIONFS_TRY(compare_content(below, now, found->second));
-    UNIONFS_TRY(compare_metadata(below, now, are_names_changed, found->second));
+Result<const InodeDifference*> InodeChanges::difference(InodeNumber below, InodeNumber now,
+                                                        bool are_names_changed) {
+  const auto key = std::pair(below, now);
+  if (const auto known = differences_.find(key); known != differences_.end()) {
+    return &known->second;
   }
-  return &found->second;
+  InodeDifference difference;
+  UNIONFS_ASSIGN(const InodeRecord old_record, read_inode(from_.lower, below));
+  UNIONFS_ASSIGN(const InodeRecord new_record, read_inode(from_.merged, now));
+  UNIONFS_TRY(compare_content(old_record, new_record, difference));
+  UNIONFS_TRY(compare_metadata(old_record, new_record, are_names_changed, difference));
+  return &differences_.emplace(key, std::move(difference)).first->second;
 }
 
 Result<void> InodeChanges::compare_content(const InodeRecord& below, const InodeRecord& now,
@@ -127,7 +195,10 @@ Result<void> InodeChanges::compare_content(const InodeRecord& below, const Inode
         below.pointer(0) != now.pointer(0) || below.pointer(1) != now.pointer(1);
   } else if (now.is_regular()) {
     difference.is_content = below.size_bytes() != now.size_bytes();
-    return compare_blocks(below, now, difference);
+    const bool falls_through =
+        below.number() == now.number() && !inode_whiteouts_.test(now.number());
+    return falls_through ? compare_blocks(below, now, difference)
+                         : compare_replaced(below, now, difference);
   }
   return {};
 }
@@ -137,6 +208,13 @@ Result<void> InodeChanges::compare_blocks(const InodeRecord& below, const InodeR
   UNIONFS_ASSIGN(const InodeRecord own, read_inode(from_.upper, now.number()));
   ContentComparison comparison(from_, block_whiteouts_, difference);
   UNIONFS_TRY(walk_paired(from_.upper, own, from_.lower, slot_pointers(below), comparison));
+  return {};
+}
+
+Result<void> InodeChanges::compare_replaced(const InodeRecord& below, const InodeRecord& now,
+                                            InodeDifference& difference) const {
+  ReplacedContent comparison(from_, difference);
+  UNIONFS_TRY(walk_paired(from_.merged, now, from_.lower, slot_pointers(below), comparison));
   return {};
 }
 

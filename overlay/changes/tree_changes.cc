@@ -4,26 +4,29 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string_view>
 
 #include "overlay/changes/inode_changes.h"
 #include "overlay/changes/lower_names.h"
-#include "overlay/geometry/number_sets.h"
+#include "overlay/changes/same_file.h"
 #include "overlay/merged/merged_image.h"
 #include "overlay/upper/layer_tree.h"
 
 namespace unionfs {
 namespace {
 
+// Names are compared by path, or rather by directory and name: a directory that moved is
+// compared with itself, and one that took another's place with that one.
 class TreeChanges {
  public:
   explicit TreeChanges(const ChangeSources& sources)
       : from_(sources),
-        used_below_(sources.lower),
-        inode_whiteouts_(sources.merged.layout(), sources.layer.inode_whiteouts()),
         lower_names_(sources.lower),
-        inodes_(sources) {}
+        inodes_(sources),
+        same_(sources, inodes_),
+        counterparts_{{kRootDirectory, kRootDirectory}} {}
 
   Result<std::vector<Change>> run();
 
@@ -31,32 +34,35 @@ class TreeChanges {
   struct Name {
     std::string path;
     InodeNumber inode;
-    bool is_unchanged = false;  // the lower has the name for the same file
+    // Of a name of the layer: what it led to in the lower, and is compared with.
+    std::optional<InodeNumber> below = std::nullopt;
   };
 
-  Result<bool> is_same(InodeNumber inode);
   Result<void> visit_directory(const LayerDirectory& directory);
   Result<void> visit_name(const LayerDirectory& directory, const NamedEntry& entry);
-  Result<bool> is_still_there(const NamedEntry* entry, InodeNumber below);
+  Result<std::optional<InodeNumber>> counterpart_of(InodeNumber inode, InodeNumber below);
+  Result<void> add_counterpart(InodeNumber directory, std::optional<InodeNumber> below);
+  Result<void> compare_names(InodeNumber directory, InodeNumber counterpart,
+                             const std::vector<NamedEntry>& entries);
+  Result<bool> is_gone(const NamedEntry* entry, InodeNumber below);
   Result<void> lower_name_gone(std::string path, InodeNumber inode);
   Result<void> settle_names();
   Result<void> settle_name(const Name& name, std::deque<Name>& old_names);
   Result<void> add_deleted(const Name& name, bool is_link);
   Result<void> add_added(const Name& name);
-  Result<void> add_renamed(const Name& old_name, const Name& new_name);
-  Result<const InodeDifference*> difference(InodeNumber inode) {
-    return inodes_.difference(inode, names_changed_.contains(inode));
-  }
+  Result<void> add_changed(const Name& name, InodeNumber below, const std::string& from);
 
   const ChangeSources from_;
-  UsedNumbers used_below_;
-  const InodeSet inode_whiteouts_;
   LowerNames lower_names_;
   InodeChanges inodes_;
+  SameFile same_;
+  // Of the layer's directories, those of the lower whose names they are compared with.
+  std::map<InodeNumber, InodeNumber> counterparts_;
   std::vector<Change> changes_;
   std::vector<Name> gone_;               // lower names, in the order in which they were met
   std::vector<Name> come_;               // real names of the layer
   std::set<InodeNumber> names_changed_;  // own directories whose names changed
+  std::set<InodeNumber> kept_;           // files of the lower that have a name still
 };
 
 Result<std::vector<Change>> TreeChanges::run() {
@@ -71,73 +77,88 @@ Result<std::vector<Change>> TreeChanges::run() {
   return std::move(changes_);
 }
 
-// Whether the inode is still the file that it is in the lower.
-Result<bool> TreeChanges::is_same(InodeNumber inode) {
-  UNIONFS_ASSIGN(const bool is_used, used_below_.is_used(inode));
-  if (!is_used || inode_whiteouts_.test(inode)) {
-    return false;
-  }
-  // A number may have been freed and given out again within one session.
-  UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, inode));
-  UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, inode));
-  return below.type() == now.type() &&
-         below.raw().i_generation.value() == now.raw().i_generation.value();
-}
-
-// Names that the lower directory has and the merged one has not.
 Result<void> TreeChanges::visit_directory(const LayerDirectory& directory) {
   const InodeNumber number = directory.record.number();
-  if (number.value() == ext2::kRootInode) {
-    UNIONFS_TRY(visit_name(directory, {"", number, ext2::kFileTypeDirectory, EntryKind::kReal,
-                                       FileBlock(0), BlockNumber(0), 0}));
+  if (number == kRootDirectory) {
+    come_.push_back({"/", number, number});
   }
-  UNIONFS_ASSIGN(const bool same, is_same(number));
-  if (!same) {
+  const auto counterpart = counterparts_.find(number);
+  if (counterpart == counterparts_.end()) {
+    names_changed_.insert(number);
     return {};
   }
-  UNIONFS_ASSIGN(const auto* below, lower_names_.of(number));
+  if (counterpart->second != number) {
+    names_changed_.insert(number);
+  }
+  return compare_names(number, counterpart->second, directory.entries);
+}
+
+// Finds the names that the lower directory has and this one has no more.
+Result<void> TreeChanges::compare_names(InodeNumber directory, InodeNumber counterpart,
+                                        const std::vector<NamedEntry>& entries) {
+  UNIONFS_ASSIGN(const auto* below, lower_names_.of(counterpart));
   std::map<std::string_view, const NamedEntry*> now;
-  for (const NamedEntry& entry : directory.entries) {
+  for (const NamedEntry& entry : entries) {
     now[entry.name] = &entry;
   }
   for (const auto& [name, inode] : *below) {
     const auto found = now.find(name);
-    UNIONFS_ASSIGN(const bool is_there,
-                   is_still_there(found == now.end() ? nullptr : found->second, inode));
-    if (is_there) {
-      continue;
+    UNIONFS_ASSIGN(const bool gone, is_gone(found == now.end() ? nullptr : found->second, inode));
+    if (gone) {
+      names_changed_.insert(directory);
+      UNIONFS_ASSIGN(const std::string parent, lower_names_.path(counterpart));
+      UNIONFS_TRY(lower_name_gone(parent + "/" + name, inode));
     }
-    names_changed_.insert(number);
-    UNIONFS_ASSIGN(const std::string parent, lower_names_.path(number));
-    UNIONFS_TRY(lower_name_gone(parent + "/" + name, inode));
   }
   return {};
 }
 
-// Whether the layer's entry of a name of the lower, if there is one, still leads
-// to the lower's file.
-Result<bool> TreeChanges::is_still_there(const NamedEntry* entry, InodeNumber below) {
+// Whether nothing stands under a name of the lower that can be compared with it.
+Result<bool> TreeChanges::is_gone(const NamedEntry* entry, InodeNumber below) {
   if (entry == nullptr || entry->kind == EntryKind::kWhiteout) {
-    return false;
-  }
-  if (entry->kind == EntryKind::kFallthru) {
     return true;
   }
-  return entry->inode == below ? is_same(below) : Result<bool>(false);
+  if (entry->kind == EntryKind::kFallthru) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const auto counterpart, counterpart_of(entry->inode, below));
+  return !counterpart;
+}
+
+// What the inode is compared with, whose name leads to `below` in the lower: that one, or
+// nothing, because it is something else.  Directories go by what they are, where that can
+// be said, so that one that was moved keeps its names.
+Result<std::optional<InodeNumber>> TreeChanges::counterpart_of(InodeNumber inode,
+                                                               InodeNumber below) {
+  UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, inode));
+  UNIONFS_ASSIGN(const InodeRecord before, read_inode(from_.lower, below));
+  if (now.type() != before.type()) {
+    return std::optional<InodeNumber>();
+  }
+  if (now.is_directory() && inode != below) {
+    UNIONFS_ASSIGN(const bool came_from_elsewhere, same_.is_proven(inode));
+    UNIONFS_ASSIGN(const bool went_elsewhere, same_.is_proven(below));
+    if (came_from_elsewhere || went_elsewhere) {
+      return std::optional<InodeNumber>();
+    }
+  }
+  return std::optional<InodeNumber>(below);
 }
 
 // A name that is gone, and, if it was a directory that is gone too, all below.
 Result<void> TreeChanges::lower_name_gone(std::string path, InodeNumber inode) {
-  std::deque<Name> queue = {{std::move(path), inode, false}};
+  std::deque<Name> queue = {{std::move(path), inode}};
   while (!queue.empty()) {
     Name name = std::move(queue.front());
     queue.pop_front();
     UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, name.inode));
-    UNIONFS_ASSIGN(const bool same, is_same(name.inode));
-    if (below.is_directory() && !same) {
-      UNIONFS_ASSIGN(const auto* names, lower_names_.of(name.inode));
-      for (const auto& [child, child_inode] : *names) {
-        queue.push_back({name.path + "/" + child, child_inode, false});
+    if (below.is_directory()) {
+      UNIONFS_ASSIGN(const bool went_elsewhere, same_.is_proven(name.inode));
+      if (!went_elsewhere) {
+        UNIONFS_ASSIGN(const auto* names, lower_names_.of(name.inode));
+        for (const auto& [child, child_inode] : *names) {
+          queue.push_back({name.path + "/" + child, child_inode});
+        }
       }
     }
     gone_.push_back(std::move(name));
@@ -149,23 +170,36 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
   if (entry.kind != EntryKind::kReal) {
     return {};
   }
-  const bool is_root = entry.name.empty();
   const InodeNumber parent = directory.record.number();
-  const std::string path = is_root ? "/" : directory.path + "/" + entry.name;
-  bool was_there = is_root;
-  UNIONFS_ASSIGN(const bool same_parent, is_same(parent));
-  UNIONFS_ASSIGN(const bool same, is_same(entry.inode));
-  if (!is_root && same_parent) {
-    UNIONFS_ASSIGN(const auto* names, lower_names_.of(parent));
-    const auto found = names->find(entry.name);
-    was_there = found != names->end() && found->second == entry.inode;
+  Name come{directory.path + "/" + entry.name, entry.inode};
+  if (const auto counterpart = counterparts_.find(parent); counterpart != counterparts_.end()) {
+    UNIONFS_ASSIGN(const auto* names, lower_names_.of(counterpart->second));
+    if (const auto found = names->find(entry.name); found != names->end()) {
+      UNIONFS_ASSIGN(come.below, counterpart_of(entry.inode, found->second));
+    }
   }
   // Inodes are compared later, when it is known which directories' names changed.
-  const bool is_unchanged = was_there && same;
-  if (!is_unchanged) {
+  UNIONFS_ASSIGN(const bool is_as_before,
+                 come.below == entry.inode ? same_.is_possible(entry.inode) : Result<bool>(false));
+  if (is_as_before) {
+    kept_.insert(entry.inode);
+  } else {
     names_changed_.insert(parent);
   }
-  come_.push_back({path, entry.inode, is_unchanged});
+  if (entry.file_type == ext2::kFileTypeDirectory) {
+    UNIONFS_TRY(add_counterpart(entry.inode, come.below));
+  }
+  come_.push_back(std::move(come));
+  return {};
+}
+
+Result<void> TreeChanges::add_counterpart(InodeNumber directory, std::optional<InodeNumber> below) {
+  UNIONFS_ASSIGN(const bool same, same_.is_proven(directory));
+  if (same) {
+    counterparts_.emplace(directory, directory);
+  } else if (below) {
+    counterparts_.emplace(directory, *below);
+  }
   return {};
 }
 
@@ -173,36 +207,33 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
 Result<void> TreeChanges::settle_names() {
   std::map<InodeNumber, std::deque<Name>> gone_of;
   for (Name& name : gone_) {
-    UNIONFS_ASSIGN(const bool same, is_same(name.inode));
-    if (same) {
-      gone_of[name.inode].push_back(std::move(name));
-    } else {
-      UNIONFS_TRY(add_deleted(name, false));
-    }
+    gone_of[name.inode].push_back(std::move(name));
   }
   for (const Name& name : come_) {
     UNIONFS_TRY(settle_name(name, gone_of[name.inode]));
   }
   for (const auto& [inode, names] : gone_of) {
     for (const Name& name : names) {
-      UNIONFS_TRY(add_deleted(name, true));
+      UNIONFS_TRY(add_deleted(name, kept_.contains(inode)));
     }
   }
   return {};
 }
 
-// A name of the layer; `old_names` are those that the same file has lost.
+// A name of the layer; `old_names` are those that the lower's file of this number has lost.
 Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_names) {
-  if (name.is_unchanged) {
-    UNIONFS_ASSIGN(const InodeDifference* found, difference(name.inode));
-    return found->is_any() ? add_renamed({}, name) : Result<void>();
+  if (name.below) {
+    return add_changed(name, *name.below, "");
   }
-  if (old_names.empty()) {
+  UNIONFS_ASSIGN(const bool is_moved,
+                 old_names.empty() ? Result<bool>(false) : same_.is_proven(name.inode));
+  if (!is_moved) {
     return add_added(name);
   }
-  UNIONFS_TRY(add_renamed(old_names.front(), name));
+  const std::string from = std::move(old_names.front().path);
   old_names.pop_front();
-  return {};
+  kept_.insert(name.inode);
+  return add_changed(name, name.inode, from);
 }
 
 Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
@@ -226,25 +257,31 @@ Result<void> TreeChanges::add_added(const Name& name) {
   change.inode = name.inode;
   change.file_type = now.file_type();
   change.new_size_bytes = now.size_bytes();
-  UNIONFS_ASSIGN(change.is_link, is_same(name.inode));
+  change.is_link = kept_.contains(name.inode);
   changes_.push_back(std::move(change));
   return {};
 }
 
-// Also for a name that stayed: then `old_name` has no path.
-Result<void> TreeChanges::add_renamed(const Name& old_name, const Name& new_name) {
-  UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, new_name.inode));
-  UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, new_name.inode));
-  UNIONFS_ASSIGN(const InodeDifference* found, difference(new_name.inode));
+// Of a name whose file is compared with one of the lower.  `from`: where that one was
+// named, if it was elsewhere; nothing is told of a name that stayed and shows the same.
+Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
+                                      const std::string& from) {
+  UNIONFS_ASSIGN(const InodeDifference* found,
+                 inodes_.difference(below, name.inode, names_changed_.contains(name.inode)));
+  if (from.empty() && !found->is_any()) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const InodeRecord before, read_inode(from_.lower, below));
+  UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, name.inode));
   Change change;
-  change.kind = !old_name.path.empty() ? ChangeKind::kRenamed
-                : found->is_content    ? ChangeKind::kModified
-                                       : ChangeKind::kMetadata;
-  change.path = new_name.path;
-  change.from = old_name.path;
-  change.inode = new_name.inode;
+  change.kind = !from.empty()       ? ChangeKind::kRenamed
+                : found->is_content ? ChangeKind::kModified
+                                    : ChangeKind::kMetadata;
+  change.path = name.path;
+  change.from = from;
+  change.inode = name.inode;
   change.file_type = now.file_type();
-  change.old_size_bytes = below.size_bytes();
+  change.old_size_bytes = before.size_bytes();
   change.new_size_bytes = now.size_bytes();
   change.is_content_changed = found->is_content;
   change.changed_bytes = found->changed_bytes;

@@ -201,6 +201,60 @@ save_image disk "$WORK/served.img"
 stop_server disk
 cmp "$WORK/whole.img" "$WORK/served.img" || fail "convert differs from what is served"
 
+step "names that lead to other files"
+mkdir -p "$WORK/names"/{replaced,moved}
+for name in one two kept replaced/x replaced/y moved/x bak; do seq 1 2000 >"$WORK/names/$name"; done
+echo target >"$WORK/names/was-file"
+mke2fs -q -t ext2 -b 1024 -I 128 -d "$WORK/names" "$WORK/names.img" 16M 2>/dev/null
+cp "$WORK/names.img" "$WORK/names-now.img"
+echo new >"$WORK/new"
+seq 5 4000 >"$WORK/longer"
+# No generation is drawn here, and no birth is noted: a number alone proves nothing.
+debugfs -w -f - "$WORK/names-now.img" >"$WORK/debugfs.txt" 2>&1 <<END
+rm one
+write $WORK/new other
+rm two
+write $WORK/longer two
+ln kept kept-elsewhere
+unlink kept
+rm replaced/x
+rm replaced/y
+rmdir replaced
+mkdir replaced
+write $WORK/new replaced/x
+ln moved moved-away
+unlink moved
+mkdir moved
+write $WORK/new moved/z
+ln bak bak.old
+unlink bak
+write $WORK/new bak
+rm was-file
+symlink was-file one-more
+END
+e2fsck -fy "$WORK/names-now.img" >/dev/null 2>&1 || [ $? = 1 ]
+serve names lower="$WORK/names.img" upper="$WORK/names-upper.img" size=16M checkpoint=never
+nbdcopy "$WORK/names-now.img" "$(socket_uri names)"
+stop_server names
+cat >"$WORK/wanted-names" <<'END'
+modified  /bak  (8893 -> 4 bytes, 9216 in changed blocks)
+added     /bak.old  (8893 bytes)
+renamed   /kept -> /kept-elsewhere
+added     /moved/
+renamed   /moved/ -> /moved-away/
+added     /moved/z  (4 bytes)
+deleted   /one  (8893 bytes)
+added     /other  (4 bytes)
+modified  /replaced/x  (8893 -> 4 bytes, 9216 in changed blocks)
+deleted   /replaced/y  (8893 bytes)
+modified  /two  (8893 -> 18885 bytes, 19456 in changed blocks)
+added     /was-file
+deleted   /was-file  (7 bytes)
+5 added, 3 modified, 0 metadata, 3 deleted, 2 renamed
+END
+"$IMG" diff -b "$WORK/names.img" "$WORK/names-upper.img" >"$WORK/out"
+diff -u "$WORK/wanted-names" "$WORK/out" || fail "diff of names that lead to other files"
+
 step "another lower"
 cp "$LOWER" "$WORK/other-lower.img"
 tune2fs -U random "$WORK/other-lower.img" >/dev/null
