@@ -4,6 +4,9 @@
 // stands for it at the edge, and one line that names the image, the object in
 // it and the number that is wrong.  It is logged once, by whoever owns the
 // edge (the plugin, a tool, a test), never on the way.
+//
+// Names from images go into a message as quoted_name() gives them.  What is forgotten the
+// functions here escape, so that a message is always one line of harmless text.
 #ifndef UNIONFS_FSPARSE_RESULT_H
 #define UNIONFS_FSPARSE_RESULT_H
 
@@ -13,6 +16,8 @@
 #include <string>
 #include <tl/expected.hpp>
 #include <utility>
+
+#include "fsparse/printable.h"
 
 namespace unionfs {
 
@@ -37,21 +42,24 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 
 using Failure = tl::unexpected<Error>;
 
+// The message goes through printable_line().
+Failure make_failure(ErrorKind kind, int error_number, std::string_view message);
+
 template <typename... Args>
 Failure corrupt(fmt::format_string<Args...> format, Args&&... args) {
-  return Failure(Error{ErrorKind::kCorrupt, EIO, fmt::format(format, std::forward<Args>(args)...)});
+  return make_failure(ErrorKind::kCorrupt, EIO, fmt::format(format, std::forward<Args>(args)...));
 }
 
 template <typename... Args>
 Failure unsupported(fmt::format_string<Args...> format, Args&&... args) {
-  return Failure(
-      Error{ErrorKind::kUnsupported, ENOTSUP, fmt::format(format, std::forward<Args>(args)...)});
+  return make_failure(ErrorKind::kUnsupported, ENOTSUP,
+                      fmt::format(format, std::forward<Args>(args)...));
 }
 
 template <typename... Args>
 Failure invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return Failure(
-      Error{ErrorKind::kInvalid, EINVAL, fmt::format(format, std::forward<Args>(args)...)});
+  return make_failure(ErrorKind::kInvalid, EINVAL,
+                      fmt::format(format, std::forward<Args>(args)...));
 }
 
 // `error_number` is an errno value; its text is appended to the message.

@@ -65,8 +65,17 @@ const Handle& as_handle(void* handle) {
   return *static_cast<const Handle*>(handle);
 }
 
+// The last guard against bytes of an image that would steer a terminal or end a line.
+void log_line(const std::string& message) {
+  nbdkit_error("%s", unionfs::printable_line(message).c_str());
+}
+
+void debug_line(const std::string& message) {
+  nbdkit_debug("%s", unionfs::printable_line(message).c_str());
+}
+
 int report(const Error& error) {
-  nbdkit_error("%s", error.message.c_str());
+  log_line(error.message);
   nbdkit_set_error(error.error_number);
   return -1;
 }
@@ -197,8 +206,8 @@ int unionfs_get_ready() {
   // A file size limit must be an error of what is tried here, and not our end.
   const auto before = signal(SIGXFSZ, SIG_IGN);
   const int result = guarded([]() -> Result<void> {
-    options.log = [](const std::string& message) { nbdkit_error("%s", message.c_str()); };
-    options.progress = [](const std::string& message) { nbdkit_debug("%s", message.c_str()); };
+    options.log = log_line;
+    options.progress = debug_line;
     options.server_access = unionfs::server_access();
     UNIONFS_ASSIGN(overlay, Overlay::prepare(options));
     return {};
@@ -210,7 +219,7 @@ int unionfs_get_ready() {
 // Only with a flag that was given to -D.
 void debug_checkpoint(const std::string& message) {
   if (unionfs_debug_checkpoint != 0) {
-    nbdkit_debug("%s", message.c_str());
+    debug_line(message);
   }
 }
 

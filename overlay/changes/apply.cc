@@ -82,8 +82,8 @@ Result<void> TreeApplier::apply_name(const Work& work, bool looks_below, const F
   }
   UNIONFS_ASSIGN(const InodeRecord from, read_inode(tree_.volume(), name.inode));
   if (from.raw().i_links_count == 0 || !from.has_known_type()) {
-    return corrupt("{}: inode {}: is not in use, but the name \"{}\" leads to it", tree_.name(),
-                   name.inode, name.name);
+    return corrupt("{}: inode {}: is not in use, but the name {} leads to it", tree_.name(),
+                   name.inode, quoted_name(name.name));
   }
   if (from.is_directory()) {
     return apply_subdirectory(work, looks_below, name, from, editor);

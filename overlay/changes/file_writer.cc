@@ -315,7 +315,7 @@ Result<void> copy_attributes(MergedFiles& files, const Volume& source, const Ino
     // libext2fs has no name for the other kinds.
     if (!xattr_prefix(attribute.name_index) || attribute.name_index == ext2::kXattrIndexLustre) {
       return unsupported("{}: inode {}: attribute {}: its kind cannot be carried over",
-                         source.name(), from.number(), attribute.full_name());
+                         source.name(), from.number(), quoted_name(attribute.full_name()));
     }
   }
   if (Result<void> set = files.set_attributes(to, attributes); !set) {

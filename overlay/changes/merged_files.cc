@@ -201,9 +201,10 @@ Result<void> MergedFiles::set_attributes(InodeNumber inode,
     UNIONFS_TRY(ext2_->check(ext2fs_xattr_remove(handle.get(), name.c_str()), what));
   }
   for (const Attribute& attribute : attributes) {
-    UNIONFS_TRY(ext2_->check(ext2fs_xattr_set(handle.get(), attribute.full_name().c_str(),
-                                              attribute.value.data(), attribute.value.size()),
-                             fmt::format("inode {}: attribute {}", inode, attribute.full_name())));
+    UNIONFS_TRY(ext2_->check(
+        ext2fs_xattr_set(handle.get(), attribute.full_name().c_str(), attribute.value.data(),
+                         attribute.value.size()),
+        fmt::format("inode {}: attribute {}", inode, quoted_name(attribute.full_name()))));
   }
   return ext2_->check(ext2fs_xattrs_write(handle.get()), what);
 }

@@ -97,8 +97,8 @@ class NameCheck {
     std::set<std::string> names;
     for (const NamedEntry& entry : directory.entries) {
       if (!names.insert(entry.name).second) {
-        violations_.add("directory inode {}: the name \"{}\" is there twice", directory.number(),
-                        entry.name);
+        violations_.add("directory inode {}: the name {} is there twice", directory.number(),
+                        quoted_name(entry.name));
       }
       UNIONFS_TRY(check_entry(directory, entry));
       UNIONFS_TRY(check_leaf(directory.record, entry));
@@ -107,9 +107,9 @@ class NameCheck {
       for (const auto& [lower_name, inode] : *directory.below) {
         if (!names.contains(lower_name)) {
           violations_.add(
-              "directory inode {}: the lower's name \"{}\" is neither real, fallthru nor "
+              "directory inode {}: the lower's name {} is neither real, fallthru nor "
               "whiteout",
-              directory.number(), lower_name);
+              directory.number(), quoted_name(lower_name));
         }
       }
     }
@@ -122,8 +122,8 @@ class NameCheck {
     }
     UNIONFS_ASSIGN(const auto leaves, index_leaves(from_.upper, directory, entry.name));
     if (std::find(leaves.begin(), leaves.end(), entry.file_block) == leaves.end()) {
-      violations_.add("directory inode {}: the name \"{}\" is not in the leaf of its hash",
-                      directory.number(), entry.name);
+      violations_.add("directory inode {}: the name {} is not in the leaf of its hash",
+                      directory.number(), quoted_name(entry.name));
     }
     return {};
   }
@@ -135,8 +135,8 @@ class NameCheck {
                                       [dot = dot](const auto& entry) { return entry.name == dot; });
       if (found == directory.entries.end() || found->kind != EntryKind::kReal ||
           found->inode != wanted) {
-        violations_.add("directory inode {}: \"{}\" is not inode {}", directory.number(), dot,
-                        wanted);
+        violations_.add("directory inode {}: {} is not inode {}", directory.number(),
+                        quoted_name(dot), wanted);
       }
     }
   }
@@ -148,15 +148,14 @@ class NameCheck {
     const bool is_below = directory.below != nullptr && directory.below->contains(entry.name);
     if (entry.kind == EntryKind::kWhiteout) {
       if (!is_below || !directory.is_in_place) {
-        violations_.add(
-            "directory inode {}: whiteout \"{}\" of a name that the lower does not have",
-            directory.number(), entry.name);
+        violations_.add("directory inode {}: whiteout {} of a name that the lower does not have",
+                        directory.number(), quoted_name(entry.name));
       }
       return {};
     }
     if (!is_below) {
-      violations_.add("directory inode {}: fallthru \"{}\" to a name that the lower does not have",
-                      directory.number(), entry.name);
+      violations_.add("directory inode {}: fallthru {} to a name that the lower does not have",
+                      directory.number(), quoted_name(entry.name));
       return {};
     }
     return check_fallthru(directory, entry, directory.below->at(entry.name));
@@ -166,8 +165,9 @@ class NameCheck {
                               InodeNumber target) {
     const bool is_own = numbers_.own_inodes.test(target);
     if (is_own || numbers_.inode_whiteouts.test(target)) {
-      violations_.add("directory inode {}: fallthru \"{}\" to inode {}, which is {}",
-                      directory.number(), entry.name, target, is_own ? "own" : "whited out");
+      violations_.add("directory inode {}: fallthru {} to inode {}, which is {}",
+                      directory.number(), quoted_name(entry.name), target,
+                      is_own ? "own" : "whited out");
       return {};
     }
     UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(target));
@@ -177,19 +177,19 @@ class NameCheck {
 
   Result<void> check_real(InodeNumber directory, const NamedEntry& entry) {
     if (is_reserved(entry.inode)) {
-      violations_.add("directory inode {}: \"{}\" names the reserved inode {}", directory,
-                      entry.name, entry.inode);
+      violations_.add("directory inode {}: {} names the reserved inode {}", directory,
+                      quoted_name(entry.name), entry.inode);
       return {};
     }
     if (!numbers_.own_inodes.test(entry.inode)) {
-      violations_.add("directory inode {}: \"{}\" names inode {}, which is not own", directory,
-                      entry.name, entry.inode);
+      violations_.add("directory inode {}: {} names inode {}, which is not own", directory,
+                      quoted_name(entry.name), entry.inode);
       return {};
     }
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.upper, entry.inode));
     if (entry.file_type != record.file_type()) {
-      violations_.add("directory inode {}: \"{}\" has type {}, but inode {} is of type {}",
-                      directory, entry.name, entry.file_type, entry.inode, record.file_type());
+      violations_.add("directory inode {}: {} has type {}, but inode {} is of type {}", directory,
+                      quoted_name(entry.name), entry.file_type, entry.inode, record.file_type());
     }
     if (entry.name == "." || entry.name == "..") {
       return {};

@@ -26,7 +26,8 @@ inline bool is_of_the_upper(const Error& error) {
 // The violations in the order in which they are found.  Not thread-safe.
 class Violations {
  public:
-  // Each message begins with the upper's name.
+  // Each message begins with the upper's name.  Names go into one as quoted_name() gives
+  // them; as in an Error, the rest is escaped here.
   explicit Violations(std::string upper_name) : upper_name_(std::move(upper_name)) {}
 
   template <typename... Args>
@@ -57,7 +58,7 @@ class Violations {
 
  private:
   void add_message(const std::string& message, bool can_repair) {
-    list_.push_back({upper_name_ + ": " + message, can_repair});
+    list_.push_back({printable_line(upper_name_ + ": " + message), can_repair});
   }
 
   std::string upper_name_;

@@ -118,8 +118,8 @@ Result<void> scan_names(const LayerSources& from, const InodeRecord& directory,
     ++names.counts[entry.inode];
     UNIONFS_ASSIGN(const bool is_used, from.used.is_used(entry.inode));
     if (!is_used) {
-      return corrupt("{}: directory inode {}: \"{}\" names inode {}, which is free", kMergedImage,
-                     directory.number(), entry.name, entry.inode);
+      return corrupt("{}: directory inode {}: {} names inode {}, which is free", kMergedImage,
+                     directory.number(), quoted_name(entry.name), entry.inode);
     }
     const auto found = below.find(entry.name);
     const bool falls = found != below.end() && found->second == entry.inode &&

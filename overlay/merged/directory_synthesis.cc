@@ -39,8 +39,8 @@ Result<void> synthesize_directory_block(const Below& below, const Volume& upper,
       if (!found) {
         return corrupt(
             "{}: directory inode {}: block {}: offset {}: the lower has no name "
-            "\"{}\" to fall through to",
-            upper.name(), entry.inode, entry.block, view.offset, view.name);
+            "{} to fall through to",
+            upper.name(), entry.inode, entry.block, view.offset, quoted_name(view.name));
       }
       UNIONFS_ASSIGN(const uint8_t type, merged_type(below, features, *found));
       rewrite_entry(block, view.offset, found->inode, type);

@@ -9,63 +9,12 @@
 #include <cstdio>
 
 #include "fsparse/ext2_format.h"
+#include "fsparse/printable.h"
 
 namespace unionfs::img {
-namespace {
 
-// Length of the valid UTF-8 character at the start of the text; 0 if none.
-size_t utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  size_t length = 1;
-  if (first >= 0xC2 && first <= 0xDF) {
-    length = 2;
-  } else if (first >= 0xE0 && first <= 0xEF) {
-    length = 3;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    length = 4;
-  } else if (first >= 0x80) {
-    return 0;
-  }
-  if (text.size() < length) {
-    return 0;
-  }
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) {
-      return 0;
-    }
-  }
-  const bool overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
-  const bool beyond = (first == 0xED && byte(1) > 0x9F) || (first == 0xF4 && byte(1) > 0x8F);
-  return overlong || beyond ? 0 : length;
-}
-
-// Of one character: whether it steers a terminal, or the order in which a line is read.
-bool is_control(std::string_view character) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(character[i]); };
-  switch (character.size()) {
-    case 1:
-      return byte(0) < 0x20 || byte(0) == 0x7f;
-    case 2:
-      return byte(0) == 0xC2 && byte(1) < 0xA0;  // U+0080 to U+009F
-    case 3:
-      // U+2028 to U+202E and U+2066 to U+2069: ends of lines, and directions.
-      return byte(0) == 0xE2 && ((byte(1) == 0x80 && byte(2) >= 0xA8 && byte(2) <= 0xAE) ||
-                                 (byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9));
-    default:
-      return false;
-  }
-}
-
-}  // namespace
 void note(const std::string& message) {
-  std::string line = "unionfs-img: ";
-  for (const char letter : message) {
-    // What an image or a path says must neither end the line nor steer the terminal.
-    const auto byte = static_cast<uint8_t>(letter);
-    line += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, letter);
-  }
-  line += "\n";
+  const std::string line = "unionfs-img: " + printable_line(message) + "\n";
   (void)!std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -112,25 +61,6 @@ std::string human_size(uint64_t size_bytes) {
     ++unit;
   }
   return fmt::format("{:.1f} {}", size, kUnits[unit]);
-}
-
-std::string printable(std::string_view name) {
-  std::string text;
-  while (!name.empty()) {
-    const size_t length = utf8_length(name);
-    const auto first = static_cast<uint8_t>(name[0]);
-    if (first == '\\') {
-      text += "\\\\";
-    } else if (length == 0 || is_control(name.substr(0, length))) {
-      for (const char byte : name.substr(0, std::max<size_t>(length, 1))) {
-        text += fmt::format("\\x{:02x}", static_cast<uint8_t>(byte));
-      }
-    } else {
-      text += name.substr(0, length);
-    }
-    name.remove_prefix(length == 0 ? 1 : length);
-  }
-  return text;
 }
 
 std::string mode_text(uint16_t mode) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "fsparse/printable.h"
+
 namespace unionfs::img {
 
 using Json = nlohmann::ordered_json;
@@ -32,9 +34,6 @@ class JsonArrayPrinter {
 
 // "4.0 KiB"; below 1 KiB "17 bytes".
 std::string human_size(uint64_t size_bytes);
-// A name that may hold any byte as printable UTF-8: backslash, control
-// characters, those of Unicode among them, and what is not UTF-8 become "\\" and "\xNN".
-std::string printable(std::string_view name);
 // "drwxr-xr-x", as ls has it.
 std::string mode_text(uint16_t mode);
 // "directory", "file", ... for an ext2 file type of a directory entry.

@@ -19,28 +19,26 @@ std::string counted(size_t violations) {
 
 void print_violations(const std::vector<Violation>& violations) {
   for (const Violation& violation : violations) {
-    fmt::print("{}{}\n", printable(violation.message),
-               violation.can_repair ? " (can be repaired)" : "");
+    fmt::print("{}{}\n", violation.message, violation.can_repair ? " (can be repaired)" : "");
   }
 }
 
 void print_report(const std::string& upper, const CheckReport& report) {
   if (report.mended_count() > 0) {
-    fmt::print("{}: {} repaired\n", upper, counted(report.mended_count()));
+    fmt::print("{}: {} repaired\n", printable(upper), counted(report.mended_count()));
   }
   print_violations(report.left);
   if (report.left.empty()) {
-    fmt::print("{}: no violations found\n", upper);
+    fmt::print("{}: no violations found\n", printable(upper));
   } else {
-    fmt::print("{}: {}\n", upper, counted(report.left.size()));
+    fmt::print("{}: {}\n", printable(upper), counted(report.left.size()));
   }
 }
 
 Json to_json(const std::string& upper, const CheckReport& report) {
   Json list = Json::array();
   for (const Violation& violation : report.left) {
-    list.push_back(
-        {{"message", printable(violation.message)}, {"can-repair", violation.can_repair}});
+    list.push_back({{"message", violation.message}, {"can-repair", violation.can_repair}});
   }
   return Json{{"upper", upper},
               {"corruptions", report.left.size()},

@@ -129,7 +129,7 @@ void add_outlook(Json& json, const Outlook& outlook) {
 void print_facts(const CommonArguments& arguments, const UpperFacts& facts,
                  const PosixFile& upper) {
   const uint64_t block_size = facts.block_size_bytes;
-  fmt::print("upper: {}\n", arguments.upper);
+  fmt::print("upper: {}\n", printable(arguments.upper));
   fmt::print("format: unionfs upper, version {}\n", facts.area.version);
   fmt::print("features: {}\n", list_text(names_of(facts.area.features)));
   fmt::print("merged size: {} ({} bytes)\n", human_size(facts.merged_size_bytes),

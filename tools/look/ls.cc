@@ -76,8 +76,8 @@ class Lister {
     }
     const auto found = names->second.find(entry.name);
     if (found == names->second.end()) {
-      return corrupt("{}: directory inode {}: the lower has no name \"{}\" to fall through to",
-                     upper_.name(), directory.record.number(), printable(entry.name));
+      return corrupt("{}: directory inode {}: the lower has no name {} to fall through to",
+                     upper_.name(), directory.record.number(), quoted_name(entry.name));
     }
     return read_inode(lower_, found->second);
   }

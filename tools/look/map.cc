@@ -27,7 +27,7 @@ void print_ranges(const OwnerMap& map) {
     fmt::print("{:>16} {:>16}  {:<11} {:>16}  {}\n", range.blocks.begin.value() * size,
                range.blocks.count() * size, owner_name(range.owner),
                has_place(range.owner) ? fmt::format("{}", range.file_offset) : "-",
-               has_place(range.owner) ? file_of(map, range.owner) : "-");
+               has_place(range.owner) ? printable(file_of(map, range.owner)) : "-");
   }
 }
 

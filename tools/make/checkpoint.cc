@@ -61,13 +61,13 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     }
     print_json(json);
   } else if (is_import) {
-    fmt::print("{}: was made elsewhere, and is an upper of {} now\n", arguments.upper,
-               arguments.lower);
+    fmt::print("{}: was made elsewhere, and is an upper of {} now\n", printable(arguments.upper),
+               printable(arguments.lower));
   } else if (!*figures) {
-    fmt::print("{}: no session: nothing to do\n", arguments.upper);
+    fmt::print("{}: no session: nothing to do\n", printable(arguments.upper));
   } else {
     fmt::print("{}: {} blocks of the session became a layer: {} inodes more, {} rewritten\n",
-               arguments.upper, (*figures)->written_blocks, (*figures)->own_inodes_added,
+               printable(arguments.upper), (*figures)->written_blocks, (*figures)->own_inodes_added,
                human_size((*figures)->staged_bytes));
   }
   return kExitSuccess;

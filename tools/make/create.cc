@@ -34,7 +34,7 @@ Result<int> create(const CreateArguments& arguments) {
                     {"block-size", geometry.merged().block_size_bytes},
                     {"disk-size", disk_bytes(*upper)}});
   } else {
-    fmt::print("{}: created, merged size {} ({} bytes)\n", arguments.upper,
+    fmt::print("{}: created, merged size {} ({} bytes)\n", printable(arguments.upper),
                human_size(geometry.size_bytes()), geometry.size_bytes());
   }
   return kExitSuccess;
