@@ -69,6 +69,7 @@ class UpperCheck {
       }
     }
     report.left = std::move(violations_);
+    UNIONFS_TRY(list_not_checked(report.not_checked));
     return report;
   }
 
@@ -78,6 +79,7 @@ class UpperCheck {
     violations_.clear();
     facts_.reset();
     auto opened = open_upper(lower_.volume(), upper_file_);
+    opened_.reset();
     if (!opened) {
       UNIONFS_TRY(check_can_grow(lower_.volume()));
       return take(std::move(opened).error());
@@ -108,11 +110,10 @@ class UpperCheck {
     return {};
   }
 
-  // A repair would drop what the session wrote, also where the layer is so
-  // damaged that no server would show it.
-  Result<void> refuse_session() {
+  // Of the upper that was opened.
+  Result<uint64_t> session_block_count() {
     if (opened_->has_journal()) {
-      return {};  // which ended the session
+      return uint64_t{0};  // which ended the session
     }
     const StateArea& area = opened_->area;
     UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
@@ -120,7 +121,31 @@ class UpperCheck {
     UNIONFS_ASSIGN(const auto bitmap,
                    SessionBitmap::open_for_reading(
                        upper_file_, is_live ? area.live_bitmap : area.durable_bitmap));
-    if (bitmap->count_set(BlockNumber(opened_->geometry->merged().block_count)) > 0) {
+    return bitmap->count_set(BlockNumber(opened_->geometry->merged().block_count));
+  }
+
+  Result<void> list_not_checked(std::vector<std::string>& parts) {
+    if (!opened_) {
+      parts.emplace_back("the layer, because the upper cannot be opened");
+      return {};
+    }
+    if (!violations_.empty()) {
+      parts.emplace_back("the counts of the merged image, because the layer itself is not sound");
+    }
+    UNIONFS_ASSIGN(const uint64_t session_blocks, session_block_count());
+    const bool is_in_use = (opened_->area.flags & upper_format::kFlagInUse) != 0;
+    if (session_blocks > 0 || is_in_use) {
+      parts.push_back(fmt::format("the open session ({} blocks written{})", session_blocks,
+                                  is_in_use ? " so far" : ""));
+    }
+    return {};
+  }
+
+  // A repair would drop what the session wrote, also where the layer is so
+  // damaged that no server would show it.
+  Result<void> refuse_session() {
+    UNIONFS_ASSIGN(const uint64_t session_blocks, session_block_count());
+    if (session_blocks > 0) {
       return invalid("{}: a session is open; checkpoint it before a repair", upper_file_.name());
     }
     return {};

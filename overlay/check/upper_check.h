@@ -22,6 +22,8 @@ struct CheckReport {
   std::vector<Violation> left;          // by the last one; as `found` where nothing was repaired
   bool is_repair_tried = false;         // wanted, and there was something to repair
   std::optional<Error> repair_failure;  // why the upper was not repaired, if it was tried
+  // Parts of this upper that the last check did not look at, each as a line for people.
+  std::vector<std::string> not_checked;
 
   size_t mended_count() const {
     return found.size() > left.size() ? found.size() - left.size() : 0;

@@ -28,6 +28,9 @@ void print_report(const std::string& upper, const CheckReport& report) {
     fmt::print("{}: {} repaired\n", printable(upper), counted(report.mended_count()));
   }
   print_violations(report.left);
+  for (const std::string& part : report.not_checked) {
+    fmt::print("{}: not checked: {}\n", printable(upper), part);
+  }
   if (report.left.empty()) {
     fmt::print("{}: no violations found\n", printable(upper));
   } else {
@@ -43,7 +46,8 @@ Json to_json(const std::string& upper, const CheckReport& report) {
   return Json{{"upper", upper},
               {"corruptions", report.left.size()},
               {"corruptions-fixed", report.mended_count()},
-              {"violations", std::move(list)}};
+              {"violations", std::move(list)},
+              {"not-checked", report.not_checked}};
 }
 
 Result<int> check(const CheckArguments& arguments) {
