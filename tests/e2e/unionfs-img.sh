@@ -304,7 +304,7 @@ has_line "$WORK/out" "no session: nothing to do"
 step "a session that cannot become a layer, and --fsck"
 if [ -n "${SANITIZE_PRELOAD:-}" ]; then
     # --fsck starts the nbdkit that it finds.
-    mkdir "$WORK/bin"
+    mkdir -p "$WORK/bin"
     cat >"$WORK/bin/nbdkit" <<END
 #!/bin/sh
 LD_PRELOAD='$SANITIZE_PRELOAD' ASAN_OPTIONS=detect_leaks=0 exec '$(command -v nbdkit)' "\$@"
@@ -331,6 +331,21 @@ refused 1 "the open session cannot be read as files: .*was not cleanly unmounted
 has_line "$WORK/err" "unclean.img: the file system was not cleanly unmounted"
 (exec <&- >&- 2>&- && exec "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/silent.img")
 cmp "$WORK/unclean.img" "$WORK/silent.img" || fail "a message went into the image"
+# A signal while the image is let go, after e2fsck: the command ends by it.
+mkdir -p "$WORK/bin"
+cat >"$WORK/bin/fusermount3" <<END
+#!/bin/sh
+kill -TERM \$PPID
+exec '$(command -v fusermount3)' "\$@"
+END
+chmod +x "$WORK/bin/fusermount3"
+status=0
+PATH=$WORK/bin:$PATH "$IMG" checkpoint --fsck --plugin "$UNIONFS_PLUGIN" -b "$LOWER" "$UPPER" \
+    >"$WORK/out" 2>"$WORK/err" || status=$?
+[ "$status" = 143 ] || fail "a signal at the unmount: status $status: $(cat "$WORK/err")"
+has_line "$WORK/err" "upper.img: ended by signal 15; the session is no layer yet"
+"$IMG" info --output=json "$UPPER" | json 'j["session"]["open"] and not j["journal-pending"]'
+rm "$WORK/bin/fusermount3"
 "$IMG" checkpoint --fsck --plugin "$UNIONFS_PLUGIN" -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err" ||
     fail "checkpoint --fsck: $(cat "$WORK/err")"
 has_line "$WORK/out" "became a layer"

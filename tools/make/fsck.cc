@@ -16,6 +16,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/command_line/text.h"
+
 extern char** environ;
 
 namespace unionfs::img {
@@ -28,7 +30,7 @@ constexpr useconds_t kPollMicroseconds = 20'000;
 volatile std::sig_atomic_t ended_by = 0;
 
 // While it lives, signals that end a program are noted, so that what was started can be
-// ended in order.
+// ended in order.  Those that are ignored stay so.
 class NotedSignals {
  public:
   NotedSignals() {
@@ -37,6 +39,9 @@ class NotedSignals {
     noting.sa_handler = [](int signal) { ended_by = signal; };
     for (size_t i = 0; i < kSignals.size(); ++i) {
       ::sigaction(kSignals[i], &noting, &before_[i]);
+      if (before_[i].sa_handler == SIG_IGN) {
+        ::sigaction(kSignals[i], &before_[i], nullptr);
+      }
     }
   }
   NotedSignals(const NotedSignals&) = delete;
@@ -179,9 +184,8 @@ class ServedFile {
   pid_t pid_ = -1;
 };
 
-}  // namespace
-
-Result<void> run_fsck(const FsckImages& images) {
+// The programs that are needed, by their paths: nbdkit, nbdfuse, fusermount3, e2fsck.
+Result<std::vector<std::string>> find_programs() {
   std::vector<std::string> programs;
   std::vector<std::string> missing;
   for (const char* name : {"nbdkit", "nbdfuse", "fusermount3", "e2fsck"}) {
@@ -198,22 +202,38 @@ Result<void> run_fsck(const FsckImages& images) {
   if (!missing.empty()) {
     return unsupported("--fsck needs what is not here: {}", fmt::join(missing, ", "));
   }
+  return programs;
+}
+
+// Signals are noted while it runs, and what was started has ended when it returns.
+Result<void> check_served(const FsckImages& images, const std::vector<std::string>& programs) {
   const NotedSignals noted;
   UNIONFS_ASSIGN(ServedFile served,
                  ServedFile::serve(images, programs[1], programs[0], programs[2]));
   UNIONFS_ASSIGN(const pid_t e2fsck, start({programs[3], "-fy", served.file()}));
   const int status = wait_for(e2fsck, true);
-  const bool was_ended = ended_by != 0;
   UNIONFS_TRY(served.end());
-  if (was_ended) {
-    return invalid("{}: e2fsck was ended by signal {}", images.upper, ended_by);
-  }
   // Bit 0: errors were mended; bit 1: and a mounted root should be rebooted.
   constexpr int kMended = 1 | 2;
   if ((status & ~kMended) != 0) {
     return invalid("{}: e2fsck ended with status {}", images.upper, status);
   }
   return {};
+}
+
+}  // namespace
+
+Result<void> run_fsck(const FsckImages& images) {
+  UNIONFS_ASSIGN(const std::vector<std::string> programs, find_programs());
+  Result<void> checked = check_served(images, programs);
+  if (ended_by == 0) {
+    return checked;
+  }
+  // Whenever it came, also while the image was let go: nothing more is done, and whoever
+  // waits for this program sees what ended it.
+  note(fmt::format("{}: ended by signal {}; the session is no layer yet", images.upper, ended_by));
+  ::raise(ended_by);
+  return invalid("{}: ended by signal {}", images.upper, ended_by);
 }
 
 }  // namespace unionfs::img

@@ -18,7 +18,8 @@ struct FsckImages {
 };
 
 // Runs "e2fsck -fy"; its report goes to stderr.  Fails when a program is missing
-// (the message says which) or when errors were left.
+// (the message says which) or when errors were left.  A signal that ends a program ends this
+// one when what was started has ended; then it does not return.
 Result<void> run_fsck(const FsckImages& images);
 
 }  // namespace unionfs::img
