@@ -298,16 +298,28 @@ Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume
 
 Result<std::vector<Change>> changes_of(Disk& disk) {
   if (disk.session_block_count() == 0) {
-    UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", disk.view()));
-    return changes_of(disk.layer(), merged->volume());
+    return changes_of_layer(disk);
   }
   const auto next = disk.next_layer();
-  if (!next) {
-    return Failure(Error{next.error().kind, next.error().error_number,
-                         fmt::format("{}: the open session cannot be read as files: {}",
-                                     disk.layer().upper().name(), next.error().message)});
+  Result<std::vector<Change>> changes =
+      next ? changes_of((*next)->layer(), (*next)->merged()) : Failure(next.error());
+  if (!changes) {
+    Error error = std::move(changes).error();
+    const bool is_in_use = (disk.state_area().flags & upper_format::kFlagInUse) != 0;
+    const bool may_be_torn = is_in_use && error.kind == ErrorKind::kCorrupt;
+    return make_failure(
+        may_be_torn ? ErrorKind::kInvalid : error.kind, error.error_number,
+        fmt::format("{}: the open session cannot be read as files{}: {}",
+                    disk.layer().upper().name(),
+                    may_be_torn ? " (it may be written to at this moment)" : "", error.message));
   }
-  return changes_of((*next)->layer(), (*next)->merged());
+  return changes;
+}
+
+Result<std::vector<Change>> changes_of_layer(Disk& disk) {
+  const LayerOverLower& layer = disk.layer();
+  UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer.view()));
+  return changes_of(layer, merged->volume());
 }
 
 }  // namespace unionfs

@@ -17,8 +17,12 @@ namespace unionfs {
 Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume& merged);
 
 // The changes of a disk that was attached for reading only.  A session counts as
-// the layer that it would become; an error says why it cannot.
+// the layer that it would become; an error says why it cannot.  It is kInvalid, and no
+// damage, where somebody may be writing to the session at that moment.
 Result<std::vector<Change>> changes_of(Disk& disk);
+// The same without the session.  The contents of the layer's own files may be newer than
+// the layer, because a session changes them in place.
+Result<std::vector<Change>> changes_of_layer(Disk& disk);
 
 }  // namespace unionfs
 

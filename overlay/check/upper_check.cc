@@ -10,6 +10,7 @@
 #include "overlay/check/repair.h"
 #include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
+#include "overlay/look/look.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/live_stamp.h"
@@ -68,8 +69,8 @@ class UpperCheck {
         report.repair_failure = std::move(repaired).error();
       }
     }
-    report.left = std::move(violations_);
     UNIONFS_TRY(list_not_checked(report.not_checked));
+    report.left = std::move(violations_);
     return report;
   }
 
@@ -78,8 +79,8 @@ class UpperCheck {
   Result<void> check() {
     violations_.clear();
     facts_.reset();
-    auto opened = open_upper(lower_.volume(), upper_file_);
     opened_.reset();
+    auto opened = open_upper(lower_.volume(), upper_file_);
     if (!opened) {
       UNIONFS_TRY(check_can_grow(lower_.volume()));
       return take(std::move(opened).error());
@@ -177,20 +178,27 @@ class UpperCheck {
   std::vector<Violation> violations_;
 };
 
+Result<CheckReport> repair_at(const std::string& lower_path, const std::string& upper_path,
+                              const LogSink& log) {
+  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kShared));
+  UNIONFS_ASSIGN(const auto lower, LowerImage::open(*lower_file));
+  UNIONFS_ASSIGN(const auto upper_file, PosixFile::open(upper_path, FileLock::kExclusive));
+  UNIONFS_TRY(refuse_foreign(*upper_file));
+  UNIONFS_TRY(upper_file->make_writable());
+  return UpperCheck(*lower, *upper_file, log).run(CheckPurpose::kRepair);
+}
+
 }  // namespace
 
 Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log) {
-  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kShared));
-  UNIONFS_ASSIGN(const auto lower, LowerImage::open(*lower_file));
-  const bool is_repair = purpose == CheckPurpose::kRepair;
-  UNIONFS_ASSIGN(const auto upper_file,
-                 PosixFile::open(upper_path, is_repair ? FileLock::kExclusive : FileLock::kShared));
-  UNIONFS_TRY(refuse_foreign(*upper_file));
-  if (is_repair) {
-    UNIONFS_TRY(upper_file->make_writable());
+  if (purpose == CheckPurpose::kRepair) {
+    return repair_at(lower_path, upper_path, log);
   }
-  return UpperCheck(*lower, *upper_file, log).run(purpose);
+  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kNone));
+  return look_for<CheckReport>(upper_at(upper_path), [&](WritableFile& upper_file) {
+    return check_upper(*lower_file, upper_file, CheckPurpose::kLook, log);
+  });
 }
 
 Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,

@@ -30,11 +30,11 @@ struct CheckReport {
   }
 };
 
-// Opens both files by their paths, and keeps out those who write, to look; and
-// everybody else, to repair.  An error means that the check did not come to its
-// end, and names the file: the host cannot open or read it, the lower is damaged,
-// or the upper is no upper of this lower.  What a check that has no end found is
-// not told, and nothing is repaired by it.
+// Opens both files by their paths.  To look it takes no lock, so that a server may go on
+// (see overlay/look/look.h); to repair it keeps out everybody else.  An error means that the check
+// did not come to its end, and names the file: the host cannot open or read it, the lower is
+// damaged, or the upper is no upper of this lower.  What a check that has no end found is not told,
+// and nothing is repaired by it.
 Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log);
 // The same of files that are open.  `upper` is written only to repair.

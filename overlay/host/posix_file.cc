@@ -45,7 +45,8 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, File
   constexpr int kMaxTries = 5;
   for (int tries = 0; tries < kMaxTries; ++tries) {
     UNIONFS_ASSIGN(std::unique_ptr<PosixFile> file, open_once(path, lock));
-    if (lock == FileLock::kShared || file->is_named(path)) {
+    const bool is_upper = lock == FileLock::kSharedUpper || lock == FileLock::kExclusive;
+    if (!is_upper || file->is_named(path)) {
       return file;
     }
   }
@@ -72,7 +73,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open_once(const std::string& path,
   }
   std::unique_ptr<PosixFile> file(new PosixFile(path, descriptor));
   file->write_error_ = write_error;
-  UNIONFS_TRY(file->learn_size(lock == FileLock::kShared));
+  UNIONFS_TRY(file->learn_size(lock == FileLock::kNone || lock == FileLock::kShared));
   UNIONFS_TRY(file->take_lock(lock));
   return file;
 }
@@ -85,6 +86,9 @@ PosixFile::~PosixFile() {
 }
 
 Result<void> PosixFile::take_lock(FileLock lock) {
+  if (lock == FileLock::kNone) {
+    return {};
+  }
   const int operation = lock == FileLock::kExclusive ? LOCK_EX : LOCK_SH;
   if (::flock(descriptor_, operation | LOCK_NB) == 0) {
     return {};

@@ -16,6 +16,7 @@
 namespace unionfs {
 
 enum class FileLock {
+  kNone,         // for looking: somebody else may change, cut or replace the file at any time
   kShared,       // of who reads: a lower, which may be a block device
   kSharedUpper,  // of who only reads an upper
   kExclusive     // of who may write
@@ -30,9 +31,9 @@ Result<std::string> real_path_of(const std::string& path);
 class PosixFile final : public WritableFile {
  public:
   // Opens the file and takes the lock (flock, which survives a fork).  It must
-  // be a regular file or, with kShared, a block device.  Never waits for a lock.  Fails when
-  // another process holds a lock that excludes ours.  With kExclusive it is
-  // opened for writing where that is allowed, but see make_writable().
+  // be a regular file or, with kNone or kShared, a block device.  Never waits for a lock.  Fails
+  // when another process holds a lock that excludes ours.  With kExclusive it is opened for writing
+  // where that is allowed, but see make_writable().
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
   // A new empty file, locked exclusively, in the directory of `path` but without
   // a name (or under a hidden one) until publish() gives it its name.  Its mode is 0644,
@@ -66,6 +67,8 @@ class PosixFile final : public WritableFile {
   // Makes that name durable, if it is not yet.
   Result<void> sync_name();
   bool is_same_file(const PosixFile& other) const;
+  // Whether the path leads to this file now.
+  bool is_named(const std::string& path) const;
 
   // Permission bits, without those of sets and stickiness; 0 if the host does not tell.
   uint32_t mode() const;
@@ -95,7 +98,6 @@ class PosixFile final : public WritableFile {
   PosixFile(std::string name, int descriptor) : name_(std::move(name)), descriptor_(descriptor) {}
 
   static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
-  bool is_named(const std::string& path) const;
   Result<void> has_got_name();
   Result<void> take_lock(FileLock lock);
   Result<void> learn_size(bool block_device_allowed);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 #include "overlay/host/zero_bytes.h"
@@ -23,6 +24,29 @@ bool is_zero(ConstByteSpan bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
+// Takes space of the machine's only where something was written to it.
+class ZeroedMemory final : public MappedRegion {
+ public:
+  static Result<std::unique_ptr<ZeroedMemory>> take(uint64_t length) {
+    auto* memory = static_cast<std::byte*>(std::calloc(std::max<uint64_t>(length, 1), 1));
+    if (memory == nullptr) {
+      return system_failure(ENOMEM, "cannot copy the bitmap of a session");
+    }
+    return std::unique_ptr<ZeroedMemory>(new ZeroedMemory(memory, length));
+  }
+  ~ZeroedMemory() override { std::free(memory_); }
+  ZeroedMemory(const ZeroedMemory&) = delete;
+  ZeroedMemory& operator=(const ZeroedMemory&) = delete;
+
+  ByteSpan bytes() override { return {memory_, length_}; }
+
+ private:
+  ZeroedMemory(std::byte* memory, uint64_t length) : memory_(memory), length_(length) {}
+
+  std::byte* memory_;
+  uint64_t length_;
+};
+
 }  // namespace
 
 SessionBitmap::SessionBitmap(WritableFile* upper, FileRange durable,
@@ -37,11 +61,11 @@ std::unique_ptr<SessionBitmap> SessionBitmap::make_empty(uint64_t size_bytes) {
   return std::unique_ptr<SessionBitmap>(new SessionBitmap(nullptr, {0, size_bytes}, nullptr));
 }
 
-Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(WritableFile& upper,
+Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(const ReadableFile& upper,
                                                                        FileRange source) {
-  UNIONFS_ASSIGN(auto region, upper.map(source.offset, source.length));
-  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(nullptr, source, std::move(region)));
-  UNIONFS_TRY(bitmap->find_touched(upper, source, kTouched));
+  UNIONFS_ASSIGN(auto memory, ZeroedMemory::take(source.length));
+  std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(nullptr, source, std::move(memory)));
+  UNIONFS_TRY(bitmap->copy_to_memory(upper, source));
   return bitmap;
 }
 
@@ -76,6 +100,32 @@ Result<void> SessionBitmap::copy_from_durable(FileRange live) {
       if (!is_zero(page)) {
         const uint64_t place = live.offset + (offset - durable_.offset);
         UNIONFS_TRY(upper_->write(place, page));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> SessionBitmap::copy_to_memory(const ReadableFile& upper, FileRange source) {
+  const ByteSpan bytes = region_->bytes();
+  std::vector<std::byte> page(kPageBytes);
+  uint64_t offset = source.offset;
+  while (offset < source.end()) {
+    const FileExtent extent = upper.extent_at(offset);
+    const uint64_t end = std::min(std::max(extent.end, offset + 1), source.end());
+    if (extent.is_hole) {
+      offset = end;
+      continue;
+    }
+    for (offset -= (offset - source.offset) % kPageBytes; offset < end; offset += kPageBytes) {
+      const uint64_t index = (offset - source.offset) / kPageBytes;
+      const bool is_new = states_[index].load(std::memory_order_relaxed) == kUntouched;
+      UNIONFS_TRY(upper.read(offset, page));
+      if (is_new && !is_zero(page)) {
+        std::copy(page.begin(), page.end(),
+                  bytes.begin() + static_cast<ptrdiff_t>(index * kPageBytes));
+        states_[index].store(kTouched, std::memory_order_relaxed);
+        touched_pages_.fetch_add(1, std::memory_order_relaxed);
       }
     }
   }

@@ -26,9 +26,10 @@ class SessionBitmap {
  public:
   // No bit is set, nor ever will be.
   static std::unique_ptr<SessionBitmap> make_empty(uint64_t size_bytes);
-  // For reading only: bits as of now are those of `source`, whichever of the
-  // two sections that is; nothing is ever written.
-  static Result<std::unique_ptr<SessionBitmap>> open_for_reading(WritableFile& upper,
+  // For reading only: a copy of the bits of `source`, whichever of the two sections that
+  // is; nothing is ever written.  It is no shared memory, because somebody else may cut the
+  // file meanwhile.
+  static Result<std::unique_ptr<SessionBitmap>> open_for_reading(const ReadableFile& upper,
                                                                  FileRange source);
   // For writing.  The live section is believed (`live_is_current`), or made
   // anew from the durable one.
@@ -87,6 +88,7 @@ class SessionBitmap {
 
   Result<void> find_touched(const ReadableFile& upper, FileRange section, uint32_t state);
   Result<void> copy_from_durable(FileRange live);
+  Result<void> copy_to_memory(const ReadableFile& upper, FileRange source);
 
   static constexpr uint64_t kBlocksPerPage = upper_format::kPageBytes * 8;
 

@@ -49,7 +49,8 @@ Result<void> count_layer(const Volume& upper, const LayerTables& tables, UpperFa
                      }});
 }
 
-Result<uint64_t> count_written(WritableFile& upper, const StateArea& area, const Layout& layout) {
+Result<uint64_t> count_written(const ReadableFile& upper, const StateArea& area,
+                               const Layout& layout) {
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
   UNIONFS_ASSIGN(const bool is_live, is_live_current(upper, area, boot_id));
   const FileRange& range = is_live ? area.live_bitmap : area.durable_bitmap;
@@ -63,7 +64,7 @@ Result<uint64_t> count_written(WritableFile& upper, const StateArea& area, const
 
 }  // namespace
 
-Result<UpperFacts> read_upper_facts(WritableFile& upper) {
+Result<UpperFacts> read_upper_facts(const ReadableFile& upper) {
   UpperFacts facts;
   UNIONFS_ASSIGN(const UpperState state, read_upper_state(upper));
   facts.has_journal = state.has_journal();

@@ -33,7 +33,8 @@ struct UpperFacts {
   uint64_t written_blocks = 0;
 };
 
-Result<UpperFacts> read_upper_facts(WritableFile& upper);
+// Writes nothing.
+Result<UpperFacts> read_upper_facts(const ReadableFile& upper);
 
 }  // namespace unionfs
 

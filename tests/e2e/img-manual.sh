@@ -36,7 +36,7 @@ diff -u "$WORK/options-in-help" "$WORK/options-in-manual" ||
 
 step "each synopsis line names the options of its command and no other"
 while read -r command; do
-    "$IMG" "$command" --help | options_of | grep -E '^-(b|s|l|-svg|-repair|-fsck|-plugin)$' |
+    "$IMG" "$command" --help | options_of | grep -E '^-(b|s|l|-layer|-live|-svg|-repair|-fsck|-plugin)$' |
         sort >"$WORK/of-command"
     grep -E "^ unionfs-img $command " "$POD" | head -n 1 | grep -oE -- '-[-a-z]+' |
         grep -vx -- '-img' | sort >"$WORK/of-synopsis"

@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 require_kernel_mount
-require mke2fs e2fsck python3 setfattr
+require mke2fs e2fsck debugfs nbdcopy python3 setfattr
 make_work
 
 IMG=$BUILD_DIR/tools/unionfs-img
@@ -63,10 +63,15 @@ refused 1 "^unionfs-img: size of 1024 blocks is smaller than the lower's 32768 b
 step "changes"
 serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 mount_merged disk "$WORK/mnt"
-refused 1 "upper.img: is in use as another server's upper: " "$IMG" info "$UPPER"
-for command in ls diff map check checkpoint; do
+for command in checkpoint 'check --repair'; do
+    # shellcheck disable=SC2086  # a command may have an option
     refused 1 "upper.img: is in use (as|by) another server" \
-        "$IMG" "$command" -b "$LOWER" "$UPPER"
+        "$IMG" $command -b "$LOWER" "$UPPER"
+done
+for command in info ls 'diff --layer' map check; do
+    # shellcheck disable=SC2086
+    "$IMG" $command -b "$LOWER" "$UPPER" >/dev/null 2>"$WORK/err" ||
+        fail "$command of an upper that is served: $(cat "$WORK/err")"
 done
 (
     cd "$WORK/mnt"
@@ -121,8 +126,13 @@ j["lower-matches"] and j["checkpoint"]["possible"] and j["layer"]["own-inodes"] 
 cmp "$UPPER" "$WORK/session.img" || fail "looking changed the upper"
 "$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
 diff -u "$WORK/wanted-diff" "$WORK/out" || fail "diff over a session"
+"$IMG" diff --layer --output=json -b "$LOWER" "$UPPER" | json 'j == []'
 "$IMG" ls -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err"
-has_line "$WORK/err" "a session is open"
+has_line "$WORK/err" "a session is open; this is the layer that it would become"
+has_line "$WORK/out" "^own +new"
+"$IMG" ls --layer -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err"
+[ ! -s "$WORK/err" ] || fail "ls --layer: $(cat "$WORK/err")"
+! grep -q "^own .* new$" "$WORK/out" || fail "ls --layer shows the session: $(cat "$WORK/out")"
 "$IMG" check -b "$LOWER" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "upper.img: not checked: the open session \([0-9]+ blocks written\)"
 "$IMG" check --output=json -b "$LOWER" "$UPPER" | json 'len(j["not-checked"]) == 1'
@@ -203,6 +213,36 @@ serve disk lower="$LOWER" upper="$UPPER" checkpoint=never
 save_image disk "$WORK/served.img"
 stop_server disk
 cmp "$WORK/whole.img" "$WORK/served.img" || fail "convert differs from what is served"
+(cd "$WORK" && "$IMG" convert -b "$LOWER" "$UPPER" -) | cmp - "$WORK/served.img"
+[ ! -e "$WORK/-" ] || fail "convert made a file of the name -"
+refused 1 "the standard output is the image" "$IMG" convert --output=json -b "$LOWER" "$UPPER" -
+status=0
+python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)' \
+    "$IMG" convert -b "$LOWER" "$UPPER" - >"$WORK/out" 2>&1 </dev/null || status=$?
+[ "$status" = 1 ] || fail "convert to a terminal: status $status"
+has_line "$WORK/out" "an image is nothing for a terminal"
+
+step "a listing that fails midway"
+python3 - "$UPPER" "$WORK/cut.img" <<'END'
+import re, sys
+image = bytearray(open(sys.argv[1], "rb").read())
+# The name to fall through to is there no more: a fallthru below is renamed.
+place = [m.start() for m in re.finditer(rb"\x08[\x00-\xff]file-150", image)]
+assert place, "no name to damage"
+for at in place:
+    image[at + 2 : at + 10] = b"file-\x1b[m"
+open(sys.argv[2], "wb").write(image)
+END
+refused 1 'no name "file-\\x1b\[m" to fall through to' \
+    "$IMG" ls --output=json -b "$LOWER" "$WORK/cut.img"
+[ ! -s "$WORK/out" ] || fail "a part of an array was printed: $(head -c 200 "$WORK/out")"
+refused 1 'no name "file-\\x1b\[m" to fall through to' "$IMG" ls -l -b "$LOWER" "$WORK/cut.img"
+serve cut lower="$LOWER" upper="$WORK/cut.img"
+! nbdcopy "$(socket_uri cut)" "$WORK/none.img" 2>/dev/null || fail "a damaged directory was read"
+stop_server cut
+has_line "$WORK/cut.log" 'no name "file-.x1b.m" to fall through to'
+! grep -q $'\x1b' "$WORK/cut.log" || fail "an escape sequence of an image is in the log"
+rm "$WORK/cut.log"
 
 step "names that lead to other files"
 mkdir -p "$WORK/names"/{replaced,moved}
@@ -322,6 +362,9 @@ unset 'MOUNT_POINT[disk]'
 detach disk
 "$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "^checkpoint: not possible: "
+refused 1 "upper.img: a server has it, or was killed: .* --live" \
+    "$IMG" convert -b "$LOWER" "$UPPER" "$WORK/live.img"
+"$IMG" convert --live -b "$LOWER" "$UPPER" "$WORK/live.img" 2>/dev/null
 refused 1 "the session cannot become a layer: merged image: was not cleanly unmounted" \
     "$IMG" checkpoint -b "$LOWER" "$UPPER"
 refused 1 "the open session cannot be read as files: .*was not cleanly unmounted" \

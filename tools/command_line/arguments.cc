@@ -24,6 +24,11 @@ void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument low
   command.add_option("UPPER", arguments.upper, "The upper")->required()->type_name("");
 }
 
+void add_layer_flag(CLI::App& command, bool& only_layer) {
+  command.add_flag("--layer", only_layer,
+                   "Show the last checkpoint, without what an open session changed");
+}
+
 Result<uint64_t> parse_size(const std::string& text) {
   uint64_t number = 0;
   const char* end = text.data() + text.size();

@@ -23,6 +23,8 @@ enum class LowerArgument { kRequired, kOptional };
 
 // Adds -b, --output and UPPER.
 void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower);
+// Adds --layer.
+void add_layer_flag(CLI::App& command, bool& only_layer);
 // "20G", "512M", "4096": bytes.  kInvalid when it is not that.
 Result<uint64_t> parse_size(const std::string& text);
 

@@ -7,19 +7,21 @@
 
 namespace unionfs::img {
 
-Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const CommonArguments& arguments) {
+Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const std::string& lower, WritableFile& upper) {
   std::unique_ptr<OpenDisk> open(new OpenDisk());
-  UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(arguments.lower, FileLock::kShared));
+  UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(lower, FileLock::kNone));
   UNIONFS_ASSIGN(open->lower_, LowerImage::open(*open->lower_file_));
-  UNIONFS_ASSIGN(open->upper_file_, PosixFile::open(arguments.upper, FileLock::kShared));
   UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(open->disk_,
-                 Disk::load(*open->lower_, *open->upper_file_, std::move(boot_id), note));
+  UNIONFS_ASSIGN(open->disk_, Disk::load(*open->lower_, upper, std::move(boot_id), note));
   UNIONFS_TRY(open->disk_->attach(Access::kReadOnly));
   return open;
 }
 
-uint64_t disk_bytes(const PosixFile& file) {
+bool OpenDisk::is_in_use() const {
+  return (disk_->state_area().flags & upper_format::kFlagInUse) != 0;
+}
+
+uint64_t disk_bytes(const ReadableFile& file) {
   struct stat status = {};
   constexpr uint64_t kStatUnitBytes = 512;
   return ::fstat(file.descriptor(), &status) == 0

@@ -10,6 +10,7 @@
 
 #include "fsparse/ext2_format.h"
 #include "fsparse/printable.h"
+#include "tools/command_line/spool.h"
 
 namespace unionfs::img {
 
@@ -33,19 +34,19 @@ void print_json(const Json& json) {
 }
 
 void JsonArrayPrinter::add(const Json& element) {
-  fmt::print("{}", is_empty_ ? "[" : ",");
+  out_.add(is_empty_ ? "[" : ",");
   is_empty_ = false;
   const std::string text = json_text(element);
   // Inside of strings there are no line ends.
   for (std::string_view rest = text; !rest.empty();) {
     const size_t length = std::min(rest.find('\n'), rest.size());
-    fmt::print("\n{:{}}{}", "", kJsonIndent, rest.substr(0, length));
+    out_.add(fmt::format("\n{:{}}{}", "", kJsonIndent, rest.substr(0, length)));
     rest.remove_prefix(std::min(length + 1, rest.size()));
   }
 }
 
 void JsonArrayPrinter::end() {
-  fmt::print("{}\n", is_empty_ ? "[]" : "\n]");
+  out_.add(is_empty_ ? "[]\n" : "\n]\n");
 }
 
 std::string human_size(uint64_t size_bytes) {

@@ -20,15 +20,20 @@ void note(const std::string& message);
 
 void print_json(const Json& json);
 
-// Prints an array as print_json() does, but element by element, so that memory
-// does not follow its length.
+class Spool;
+
+// An array as print_json() prints it, but element by element, so that memory does not follow
+// its length.  Refers to the spool, which must outlive it.
 class JsonArrayPrinter {
  public:
+  explicit JsonArrayPrinter(Spool& out) : out_(out) {}
+
   void add(const Json& element);
   // After the last element.
   void end();
 
  private:
+  Spool& out_;
   bool is_empty_ = true;
 };
 

@@ -100,9 +100,18 @@ void print_changes(const std::vector<Change>& changes) {
   fmt::print("{}\n", fmt::join(summary, ", "));
 }
 
-Result<int> diff(const CommonArguments& arguments) {
-  UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
-  UNIONFS_ASSIGN(const std::vector<Change> changes, changes_of(open->disk()));
+struct DiffArguments : CommonArguments {
+  bool only_layer = false;
+};
+
+using Changes = std::vector<Change>;
+
+Result<int> diff(const DiffArguments& arguments) {
+  UNIONFS_ASSIGN(const Changes changes,
+                 look_at_disk<Changes>(arguments, [&](OpenDisk& open) -> Result<Changes> {
+                   return arguments.only_layer ? changes_of_layer(open.disk())
+                                               : changes_of(open.disk());
+                 }));
   if (arguments.as_json) {
     Json json = Json::array();
     for (const Change& change : changes) {
@@ -119,7 +128,8 @@ Result<int> diff(const CommonArguments& arguments) {
 
 void add_diff(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("diff", "Say what changed against the lower");
-  const auto arguments = std::make_shared<CommonArguments>();
+  const auto arguments = std::make_shared<DiffArguments>();
+  add_layer_flag(*command, arguments->only_layer);
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback([arguments, &chosen] { chosen = [arguments] { return diff(*arguments); }; });
 }

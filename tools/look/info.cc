@@ -31,9 +31,9 @@ struct Outlook {
 };
 
 // Everything of a checkpoint but its commit.
-Result<Outlook> look_ahead(const CommonArguments& arguments) {
+Result<Outlook> look_ahead(const CommonArguments& arguments, WritableFile& upper) {
   Outlook outlook;
-  auto opened = OpenDisk::open(arguments);
+  auto opened = OpenDisk::open(arguments.lower, upper);
   if (!opened) {
     if (opened.error().kind != ErrorKind::kInvalid) {
       return Failure(std::move(opened).error());
@@ -72,7 +72,16 @@ std::string list_text(const std::vector<std::string>& names) {
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
-Json to_json(const CommonArguments& arguments, const UpperFacts& facts, const PosixFile& upper) {
+// What the command says, of one moment.
+struct Information {
+  UpperFacts facts;
+  uint64_t file_size_bytes = 0;
+  uint64_t disk_size_bytes = 0;
+  std::optional<Outlook> outlook;
+};
+
+Json to_json(const CommonArguments& arguments, const Information& information) {
+  const UpperFacts& facts = information.facts;
   const upper_format::LowerIdentity& lower = facts.area.lower;
   return Json{{"upper", arguments.upper},
               {"format", "unionfs-upper"},
@@ -80,8 +89,8 @@ Json to_json(const CommonArguments& arguments, const UpperFacts& facts, const Po
               {"features", names_of(facts.area.features)},
               {"merged-size", facts.merged_size_bytes},
               {"block-size", facts.block_size_bytes},
-              {"file-size", upper.size_bytes()},
-              {"disk-size", disk_bytes(upper)},
+              {"file-size", information.file_size_bytes},
+              {"disk-size", information.disk_size_bytes},
               {"lower",
                {{"uuid", uuid_text(lower.uuid)},
                 {"block-size", lower.block_size_bytes.value()},
@@ -126,8 +135,8 @@ void add_outlook(Json& json, const Outlook& outlook) {
   }
 }
 
-void print_facts(const CommonArguments& arguments, const UpperFacts& facts,
-                 const PosixFile& upper) {
+void print_facts(const CommonArguments& arguments, const Information& information) {
+  const UpperFacts& facts = information.facts;
   const uint64_t block_size = facts.block_size_bytes;
   fmt::print("upper: {}\n", printable(arguments.upper));
   fmt::print("format: unionfs upper, version {}\n", facts.area.version);
@@ -135,7 +144,7 @@ void print_facts(const CommonArguments& arguments, const UpperFacts& facts,
   fmt::print("merged size: {} ({} bytes)\n", human_size(facts.merged_size_bytes),
              facts.merged_size_bytes);
   fmt::print("block size: {}\n", block_size);
-  fmt::print("space on disk: {}\n", human_size(disk_bytes(upper)));
+  fmt::print("space on disk: {}\n", human_size(information.disk_size_bytes));
   fmt::print("lower: {}\n", describe(facts.area.lower));
   fmt::print("session: number {}, {}\n", facts.area.session_number,
              facts.written_blocks == 0
@@ -167,25 +176,35 @@ void print_outlook(const Outlook& outlook) {
   }
 }
 
-Result<int> info(const CommonArguments& arguments) {
-  UNIONFS_ASSIGN(const auto upper, PosixFile::open(arguments.upper, FileLock::kShared));
-  UNIONFS_ASSIGN(const UpperFacts facts, read_upper_facts(*upper));
-  std::optional<Outlook> outlook;
+Result<Information> gather(const CommonArguments& arguments, WritableFile& upper) {
+  Information information;
+  UNIONFS_ASSIGN(information.facts, read_upper_facts(upper));
+  information.file_size_bytes = upper.size_bytes();
+  information.disk_size_bytes = disk_bytes(upper);
   if (!arguments.lower.empty()) {
-    UNIONFS_ASSIGN(outlook, look_ahead(arguments));
+    UNIONFS_ASSIGN(information.outlook, look_ahead(arguments, upper));
   }
+  return information;
+}
+
+Result<int> info(const CommonArguments& arguments) {
+  UNIONFS_ASSIGN(const Information information,
+                 look_for<Information>(upper_at(arguments.upper), [&](WritableFile& upper) {
+                   return gather(arguments, upper);
+                 }));
+  const std::optional<Outlook>& outlook = information.outlook;
   if (arguments.as_json) {
-    Json json = to_json(arguments, facts, *upper);
+    Json json = to_json(arguments, information);
     if (outlook) {
       add_outlook(json, *outlook);
     }
     print_json(json);
     return kExitSuccess;
   }
-  print_facts(arguments, facts, *upper);
+  print_facts(arguments, information);
   if (outlook) {
     print_outlook(*outlook);
-  } else if (facts.written_blocks > 0) {
+  } else if (information.facts.written_blocks > 0) {
     fmt::print("checkpoint: give the lower with -b to see whether it is possible\n");
   }
   return kExitSuccess;

@@ -7,6 +7,7 @@
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/open_disk.h"
+#include "tools/command_line/spool.h"
 #include "tools/command_line/text.h"
 
 namespace unionfs::img {
@@ -14,14 +15,19 @@ namespace {
 
 struct LsArguments : CommonArguments {
   bool is_long = false;
+  bool only_layer = false;
 };
 
 class Lister {
  public:
-  Lister(const LsArguments& arguments, OpenDisk& open)
-      : arguments_(arguments), lower_(open.lower()), upper_(open.disk().layer().upper()) {}
+  Lister(const LsArguments& arguments, const Volume& lower, const Volume& upper, Spool& out)
+      : arguments_(arguments), lower_(lower), upper_(upper), out_(out), json_(out) {}
 
   Result<void> list() {
+    if (arguments_.is_long && !arguments_.as_json) {
+      out_.add(fmt::format("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", "MARK", "INODE", "MODE",
+                           "SIZE", "OWN", "NAME"));
+    }
     UNIONFS_ASSIGN(const InodeRecord root, read_inode(upper_, kRootDirectory));
     show_own("/", "/", 0, root);
     UNIONFS_TRY(
@@ -101,35 +107,59 @@ class Lister {
     const std::string shown =
         fmt::format("{:{}}{}{}", "", size_t{depth} * 2, printable(name), is_directory ? "/" : "");
     if (!arguments_.is_long) {
-      fmt::print("{:<8}  {}\n", mark, shown);
+      out_.add(fmt::format("{:<8}  {}\n", mark, shown));
     } else if (record == nullptr) {
-      fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, "-", "-", "-", "-", shown);
+      out_.add(
+          fmt::format("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, "-", "-", "-", "-", shown));
     } else {
-      fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, record->number(),
-                 mode_text(record->raw().i_mode), record->size_bytes(), own_bytes, shown);
+      out_.add(fmt::format("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", mark, record->number(),
+                           mode_text(record->raw().i_mode), record->size_bytes(), own_bytes,
+                           shown));
     }
   }
 
   const LsArguments& arguments_;
   const Volume& lower_;
   const Volume& upper_;
-  std::map<InodeNumber, std::map<std::string, InodeNumber>> names_below_;
+  Spool& out_;
   JsonArrayPrinter json_;
+  std::map<InodeNumber, std::map<std::string, InodeNumber>> names_below_;
 };
 
+struct Listing {
+  std::unique_ptr<Spool> text;
+  std::string about_session;  // a note, where there is one
+};
+
+// An open session counts as the layer that it would become, where it can become one.
+Result<Listing> list_disk(const LsArguments& arguments, OpenDisk& open) {
+  Listing listing;
+  UNIONFS_ASSIGN(listing.text, Spool::make());
+  const Volume& upper = open.disk().layer().upper();
+  if (arguments.only_layer || open.disk().session_block_count() == 0) {
+    UNIONFS_TRY(Lister(arguments, open.lower(), upper, *listing.text).list());
+    return listing;
+  }
+  const auto next = open.disk().next_layer();
+  listing.about_session =
+      next ? fmt::format("{}: a session is open; this is the layer that it would become",
+                         upper.name())
+           : fmt::format("{}: a session is open; what it changed is not shown, because: {}",
+                         upper.name(), next.error().message);
+  UNIONFS_TRY(
+      Lister(arguments, open.lower(), next ? (*next)->layer().upper() : upper, *listing.text)
+          .list());
+  return listing;
+}
+
 Result<int> list(const LsArguments& arguments) {
-  UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
-  if (open->disk().session_block_count() > 0) {
-    note(
-        fmt::format("{}: a session is open; what it changed is not in the layer yet "
-                    "(see unionfs-img diff)",
-                    arguments.upper));
+  UNIONFS_ASSIGN(const Listing listing, look_at_disk<Listing>(arguments, [&](OpenDisk& open) {
+                   return list_disk(arguments, open);
+                 }));
+  if (!listing.about_session.empty()) {
+    note(listing.about_session);
   }
-  if (arguments.is_long && !arguments.as_json) {
-    fmt::print("{:<8}  {:>10} {:<10} {:>12} {:>12}  {}\n", "MARK", "INODE", "MODE", "SIZE", "OWN",
-               "NAME");
-  }
-  UNIONFS_TRY(Lister(arguments, *open).list());
+  UNIONFS_TRY(listing.text->copy_to_stdout());
   return kExitSuccess;
 }
 
@@ -141,6 +171,7 @@ void add_ls(CLI::App& app, Command& chosen) {
   const auto arguments = std::make_shared<LsArguments>();
   command->add_flag("-l,--long", arguments->is_long,
                     "Also inode number, mode, size, and how many bytes of it are own");
+  add_layer_flag(*command, arguments->only_layer);
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback([arguments, &chosen] { chosen = [arguments] { return list(*arguments); }; });
 }

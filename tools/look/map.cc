@@ -59,8 +59,10 @@ Result<int> show_map(const MapArguments& arguments) {
     UNIONFS_TRY(check_absent(arguments.svg));
     UNIONFS_TRY(check_can_appear(arguments.svg));
   }
-  UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments));
-  OwnerMap map = make_owner_map(open->disk().view(), open->disk().state_area());
+  UNIONFS_ASSIGN(OwnerMap map,
+                 look_at_disk<OwnerMap>(arguments, [](OpenDisk& open) -> Result<OwnerMap> {
+                   return make_owner_map(open.disk().view(), open.disk().state_area());
+                 }));
   map.lower_name = arguments.lower;
   map.upper_name = arguments.upper;
   if (!arguments.svg.empty()) {
