@@ -21,6 +21,15 @@ Result<const LowerNames::Names*> LowerNames::of(InodeNumber directory) {
   return &names;
 }
 
+Result<InodeNumber> LowerNames::parent_of(InodeNumber directory) const {
+  UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, directory));
+  UNIONFS_ASSIGN(const auto parent, find_name(lower_, record, ".."));
+  if (!parent) {
+    return corrupt("{}: directory inode {} has no parent", lower_.name(), directory);
+  }
+  return parent->inode;
+}
+
 Result<std::string> LowerNames::path(InodeNumber directory) {
   std::vector<InodeNumber> unknown;  // directories whose path is not known, upwards
   std::string path;
@@ -35,12 +44,7 @@ Result<std::string> LowerNames::path(InodeNumber directory) {
                      directory);
     }
     unknown.push_back(at);
-    UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, at));
-    UNIONFS_ASSIGN(const auto parent, find_name(lower_, record, ".."));
-    if (!parent) {
-      return corrupt("{}: directory inode {} has no parent", lower_.name(), at);
-    }
-    at = parent->inode;
+    UNIONFS_ASSIGN(at, parent_of(at));
   }
   for (; !unknown.empty(); unknown.pop_back()) {
     UNIONFS_ASSIGN(const std::string name, name_in(at, unknown.back()));

@@ -22,6 +22,8 @@ class LowerNames {
 
   // The names stay where they are while this object lives.
   Result<const Names*> of(InodeNumber directory);
+  // Where ".." of the directory leads; kCorrupt where there is none.
+  Result<InodeNumber> parent_of(InodeNumber directory) const;
   // From the root on, without a slash at the end; empty: the root.
   Result<std::string> path(InodeNumber directory);
 

@@ -4,11 +4,8 @@
 #ifndef UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
 #define UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
 
-#include <map>
-#include <string>
-#include <vector>
-
 #include "fsparse/block_map.h"
+#include "overlay/changes/lower_names.h"
 #include "overlay/geometry/number_sets.h"
 
 namespace unionfs {
@@ -30,10 +27,7 @@ Result<T> of_lower(Result<T> result) {
 // thread-safe.  Refers to the volume, which must outlive it.
 class LowerSide {
  public:
-  // "." and ".." are among them.
-  using Names = std::map<std::string, InodeNumber>;
-
-  explicit LowerSide(const Volume& volume) : volume_(volume), used_(volume) {}
+  explicit LowerSide(const Volume& volume) : volume_(volume), used_(volume), names_(volume) {}
 
   const Layout& layout() const { return volume_.layout(); }
 
@@ -53,12 +47,16 @@ class LowerSide {
   Result<void> check_blocks(InodeNumber inode);
   // The names of the directory of that number; nullptr if there is none in use.
   // They stay where they are while this object lives.
-  Result<const Names*> names(InodeNumber directory);
+  Result<const LowerNames::Names*> names(InodeNumber directory);
+  // Of a directory that has names.
+  Result<InodeNumber> parent_of(InodeNumber directory) const {
+    return of_lower(names_.parent_of(directory));
+  }
 
  private:
   const Volume& volume_;
   UsedNumbers used_;
-  std::map<InodeNumber, Names> names_;
+  LowerNames names_;
 };
 
 }  // namespace unionfs

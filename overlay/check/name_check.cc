@@ -45,8 +45,8 @@ class NameCheck {
   struct Directory {
     InodeRecord record;
     InodeNumber parent;
-    const LowerSide::Names* below;  // of the lower directory of that number; or nullptr
-    bool is_in_place;               // whoever goes by path finds that lower directory
+    const LowerNames::Names* below;  // of the lower directory of that number; or nullptr
+    bool is_in_place;                // whoever goes by path finds that lower directory
     std::vector<NamedEntry> entries;
 
     InodeNumber number() const { return record.number(); }
@@ -73,7 +73,7 @@ class NameCheck {
   }
 
   // Whether whoever goes by path finds the lower directory of the same number.
-  Result<bool> keeps_place(InodeNumber directory, const LowerSide::Names* below) {
+  Result<bool> keeps_place(InodeNumber directory, const LowerNames::Names* below) {
     if (below == nullptr || numbers_.inode_whiteouts.test(directory)) {
       return false;
     }
@@ -81,8 +81,8 @@ class NameCheck {
     if (directory.value() == ext2::kRootInode) {
       return true;
     }
-    const auto parent = below->find("..");
-    if (parent == below->end() || parent->second != place.parent) {
+    UNIONFS_ASSIGN(const InodeNumber parent, lower_.parent_of(directory));
+    if (parent != place.parent) {
       return false;
     }
     UNIONFS_ASSIGN(const auto* siblings, lower_.names(place.parent));
