@@ -17,11 +17,12 @@ Runs the tests.  The last line is "N passed, N failed, N skipped".  The status i
                UndefinedBehaviorSanitizer, the served disks too, and sessions
                used by many threads with ThreadSanitizer
   --long       the long runs as well (hours)
-  SUITE        only these: unit, e2e, guest, docs, long
+  SUITE        only these: unit, e2e, guest, docs, fuzz, long
 
 Environment:
-  BUILD_ROOT   where the build directories build-test, build-asan and build-tsan
-               go (default: here)
+  BUILD_ROOT     where the build directories build-test, build-asan, build-tsan and
+                 build-fuzz go (default: here)
+  FUZZ_SECONDS   how long each fuzz target runs (default: 24; with --long: 7200)
 END
 }
 
@@ -36,7 +37,7 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    unit | e2e | guest | docs | long) suites+=("$argument") ;;
+    unit | e2e | guest | docs | fuzz | long) suites+=("$argument") ;;
     *)
         usage >&2
         exit 2
@@ -45,8 +46,14 @@ for argument in "$@"; do
 done
 # Named suites run even if the default setup leaves them out, as it does with "long".
 if [ -n "$long" ] && [ "${#suites[@]}" = 0 ]; then
-    suites=(unit docs e2e guest long)
+    suites=(unit docs e2e guest fuzz long)
 fi
+is_fuzzing=
+chosen=()
+for suite in "${suites[@]}"; do
+    if [ "$suite" = fuzz ]; then is_fuzzing=1; else chosen+=(--suite "$suite"); fi
+done
+[ "${#suites[@]}" != 0 ] || is_fuzzing=1
 BUILD_ROOT=$(realpath -- "${BUILD_ROOT:-.}")
 logs=()
 
@@ -91,23 +98,55 @@ run_tests() {
     logs+=("$directory/meson-logs/run.json")
 }
 
+# fuzz - builds the fuzz targets and runs them, or notes why that cannot be.
+fuzz() {
+    scripts/install-packages.sh fuzz || true
+    if ! clang++ -fsanitize=fuzzer,address -x c++ -o /dev/null - 2>/dev/null <<'END'; then
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }
+END
+        mkdir -p "$BUILD_ROOT/build-fuzz/meson-logs"
+        logs+=("$BUILD_ROOT/build-fuzz/meson-logs/skipped.json")
+        printf '{"name": "fuzz", "result": "SKIP", "stdout": "SKIP: no clang++ with libFuzzer"}\n' \
+            >"${logs[-1]}"
+        return
+    fi
+    local cache=
+    ! command -v ccache >/dev/null || cache="ccache "
+    CC="${cache}clang" CXX="${cache}clang++" configure fuzz -Dtests=disabled -Dfuzz=enabled \
+        -Doptimization=1 -Ddebug=false -Db_pch=false -Db_lundef=false \
+        -Db_sanitize=address,undefined -Dwerror=false
+    ninja -C "$BUILD_ROOT/build-fuzz" fuzz-targets
+    if [ -n "$long" ]; then
+        # What was found is where the next long run begins.
+        FUZZ_SECONDS=${FUZZ_SECONDS:-7200} FUZZ_KEEP=$BUILD_ROOT/build-fuzz/found \
+            run_tests fuzz --suite fuzz --timeout-multiplier 0
+    else
+        FUZZ_SECONDS=${FUZZ_SECONDS:-24} run_tests fuzz --suite fuzz --timeout-multiplier 0
+    fi
+}
+
 say "packages"
 scripts/install-packages.sh build
 scripts/install-packages.sh test || echo "going on: tests that lack something are skipped"
 
-say "a normal build"
-configure test -Dwerror=true
-ninja -C "$BUILD_ROOT/build-test"
+if [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; then
+    say "a normal build"
+    configure test -Dwerror=true
+    ninja -C "$BUILD_ROOT/build-test"
 
-say "its tests"
-chosen=()
-for suite in "${suites[@]}"; do chosen+=(--suite "$suite"); done
-run_tests test "${chosen[@]}"
+    say "its tests"
+    run_tests test "${chosen[@]}"
+fi
+
+if [ -n "$is_fuzzing" ]; then
+    say "fuzz targets"
+    fuzz
+fi
 
 # Instrumented code takes four times as long to optimize, for tests that wait for disks
 # most of the time. g++ 12 warns of things that are not so in it: warnings are errors
 # in the normal build only.
-if [ -n "$sanitize" ]; then
+if [ -n "$sanitize" ] && { [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; }; then
     say "all of them with AddressSanitizer and UndefinedBehaviorSanitizer"
     configure asan -Doptimization=0 -Dwerror=false -Db_sanitize=address,undefined
     ninja -C "$BUILD_ROOT/build-asan"

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# fuzz.sh TARGET CORPUS
+#
+# Runs a fuzz target: each input of its corpus, and then inputs made of them for a while.
+# An input that breaks something is kept, and shown in hexadecimal.
+#
+# Environment:
+#   FUZZ_SECONDS      how long, beside the corpus (default: 12)
+#   FUZZ_KEEP         a directory for inputs that reach more: they are the next run's corpus,
+#                     too, in a directory for each target (default: none is kept)
+#   FUZZ_FSCK_EVERY   e2fsck is asked about one image of that many (default: 64)
+set -euo pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+target=$1 corpus=$2
+name=$(basename "$target")
+
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/$name.XXXXXX")
+trap 'rm -rf -- "$work"' EXIT
+kept=${FUZZ_KEEP:+$FUZZ_KEEP/$name}
+kept=${kept:-$work/corpus}
+broken=$PWD/broken-inputs
+mkdir -p "$kept" "$broken"
+
+# An execution takes milliseconds and no more memory than a few images.
+flags=(-seed=1 -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=484
+    -print_final_stats=1 -reload=0 "-artifact_prefix=$broken/$name-")
+
+run() {
+    local status=0
+    ASAN_OPTIONS=allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1 \
+        "$target" "${flags[@]}" "$@" >"$work/log" 2>&1 || status=$?
+    [ "$status" != 0 ] || return 0
+    grep -v -E '^#[0-9]+[[:space:]]' "$work/log" | tail -n 80
+    local input
+    for input in "$broken/$name"-*; do
+        [ "$input" -nt "$work/began" ] || continue
+        echo "== $input in hexadecimal; again: $target $input"
+        od -An -v -tx1 "$input" | tr -d '\n'
+        echo
+    done
+    return 1
+}
+
+touch "$work/began"
+run -runs=0 "$corpus"
+echo "corpus: $(find "$corpus" -type f | wc -l) inputs"
+run "-max_total_time=${FUZZ_SECONDS:-12}" "$kept" "$corpus"
+sed -n 's/^stat::/ /p' "$work/log"
