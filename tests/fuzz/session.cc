@@ -122,12 +122,10 @@ class Client {
 
   // The edit is made in a copy, and what it changed is written.
   void edit(PlaceKind kind, const RecipeStep& step) {
-    MemoryFile copy("merged image", kCapacityBytes);
-    wanted(copy.resize(size()));
-    copy.poke(0, shown());
-    const EditedRange edited = apply_edit(copy, pair_.merged_atlas, kind, step);
-    if (edited.range.length > 0) {
-      write_bytes(edited.range.offset, copy.bytes(edited.range.offset, edited.range.length));
+    std::vector<std::byte> image(model_.now().begin(), model_.now().end());
+    const FileRange range = apply_edit(image, pair_.merged_atlas, kind, step).range;
+    if (range.length > 0) {
+      write_bytes(range.offset, ConstByteSpan(image).subspan(range.offset, range.length));
       is_sound_ = false;
     }
   }

@@ -35,12 +35,8 @@ uint64_t changed_number(uint64_t before, Change change, uint32_t value, const Im
   }
 }
 
-void copy_place(ByteSpan place, testing::MemoryFile& image, FileRange source) {
-  source.length = std::min<uint64_t>(source.length, place.size());
-  std::vector<std::byte> bytes(source.length);
-  if (image.peek(source.offset, bytes)) {
-    std::copy(bytes.begin(), bytes.end(), place.begin());
-  }
+void copy_place(ByteSpan place, ConstByteSpan source) {
+  std::memmove(place.data(), source.data(), std::min(source.size(), place.size()));
 }
 
 void fill_with_noise(ByteSpan place, size_t from, uint32_t seed) {
@@ -51,35 +47,46 @@ void fill_with_noise(ByteSpan place, size_t from, uint32_t seed) {
   }
 }
 
+bool is_inside(const FileRange& range, uint64_t size_bytes) {
+  return range.length > 0 && range.end() <= size_bytes;
+}
+
 }  // namespace
 
-EditedRange apply_edit(testing::MemoryFile& image, const ImageAtlas& atlas, PlaceKind kind,
+EditedRange apply_edit(ByteSpan image, const ImageAtlas& atlas, PlaceKind kind,
                        const RecipeStep& step) {
   const std::vector<FileRange>& places = atlas.of(kind);
-  if (places.empty()) {
+  if (places.empty() || !is_inside(places[step.which % places.size()], image.size())) {
     return {kind, {}};
   }
   const FileRange range = places[step.which % places.size()];
-  if (range.length == 0 || range.end() > image.size_bytes()) {
-    return {kind, {}};
-  }
-  std::vector<std::byte> bytes(range.length);
-  (void)image.peek(range.offset, bytes);
+  const ByteSpan place = image.subspan(range.offset, range.length);
   const auto change = static_cast<Change>(step.how % kChanges);
   const uint64_t width = std::min<uint64_t>(uint64_t{1} << (step.how >> 3) % 4, range.length);
   const uint64_t at = step.where % (range.length / width) * width;
   if (change == Change::kNoise) {
-    fill_with_noise(bytes, at, step.value);
+    fill_with_noise(place, at, step.value);
   } else if (change == Change::kCopy) {
-    copy_place(bytes, image, places[step.value % places.size()]);
+    const FileRange& source = places[step.value % places.size()];
+    if (is_inside(source, image.size())) {
+      copy_place(place, image.subspan(source.offset, source.length));
+    }
   } else {
     uint64_t number = 0;
-    std::memcpy(&number, bytes.data() + at, width);
+    std::memcpy(&number, &place[at], width);
     number = changed_number(number, change, step.value, atlas);
-    std::memcpy(bytes.data() + at, &number, width);
+    std::memcpy(&place[at], &number, width);
   }
-  image.poke(range.offset, bytes);
   return {kind, range};
+}
+
+EditedRange apply_edit(testing::MemoryFile& image, const ImageAtlas& atlas, PlaceKind kind,
+                       const RecipeStep& step) {
+  const ByteSpan bytes = image.bytes(0, image.size_bytes());
+  const EditedRange edited = apply_edit(bytes, atlas, kind, step);
+  // So that the file knows that there is data.
+  image.poke(edited.range.offset, bytes.subspan(edited.range.offset, edited.range.length));
+  return edited;
 }
 
 }  // namespace unionfs::fuzzing

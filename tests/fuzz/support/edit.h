@@ -21,8 +21,10 @@ struct EditedRange {
   FileRange range;  // empty: nothing, because the image has no such place
 };
 
-// Changes bytes of `image`, which the atlas knows.  Does nothing where the file has become
+// Changes bytes of `image`, which the atlas knows.  Does nothing where the image has become
 // too short, or has no place of this kind.
+EditedRange apply_edit(ByteSpan image, const ImageAtlas& atlas, PlaceKind kind,
+                       const RecipeStep& step);
 EditedRange apply_edit(testing::MemoryFile& image, const ImageAtlas& atlas, PlaceKind kind,
                        const RecipeStep& step);
 
