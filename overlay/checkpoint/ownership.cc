@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/checkpoint/ownership.h"
 
-#include <algorithm>
 #include <deque>
 
 #include "overlay/checkpoint/own_xattrs.h"
@@ -12,7 +11,8 @@ namespace unionfs {
 namespace {
 
 // Whether a layer can have this record as its own.  In reserved inodes, programs leave
-// files, or what is left of files.
+// files, or what is left of files.  e2fsck takes away the type of other things, and then
+// nothing in the record means anything.
 Result<void> check_can_be_own(const Layout& layout, const InodeRecord& record) {
   const InodeNumber inode = record.number();
   if (inode.value() >= layout.first_inode || inode == kRootDirectory) {
@@ -21,10 +21,7 @@ Result<void> check_can_be_own(const Layout& layout, const InodeRecord& record) {
   if (inode.value() >= ext2::kGoodOldFirstInode) {
     return unsupported("reserved inode {} was changed, and a layer has no place for it", inode);
   }
-  const auto& slots = record.raw().i_block;
-  const bool has_blocks =
-      std::any_of(std::begin(slots), std::end(slots), [](Le32 slot) { return slot != 0; });
-  if ((record.type() != 0 && !record.is_regular()) || (has_blocks && !record.has_block_map())) {
+  if (record.type() != 0 && !record.is_regular()) {
     return unsupported("reserved inode {} became something else than a file", inode);
   }
   return {};

@@ -83,6 +83,20 @@ const Damage kDamages[] = {
     {"a directory of no size", {"set_inode_field /etc size 0"}},
     {"names are damaged", {"zap_block -p 0xff -o 30 -l 60 {/etc}"}},
     {"all names are damaged", {"zap_block {/etc}", "zap_block -p 0x21 {/etc/deep}"}},
+    {"an unknown mode", {"set_inode_field /small mode 0170644"}},
+    {"a directory became a file", {"set_inode_field /etc mode 0100644"}},
+    {"a file became a directory", {"set_inode_field /small mode 040755"}},
+    {"a device has blocks", {"set_inode_field /small mode 020644"}},
+    {"a symbolic link without its target", {"set_inode_field \"/etc/long link\" block[0] 0"}},
+    {"extended attributes elsewhere", {"set_inode_field /small file_acl 800"}},
+    {"extended attributes outside", {"set_inode_field /small file_acl 999999"}},
+    {"reserved inodes are in use",
+     {"set_inode_field <9> mode 0100644", "set_inode_field <9> links_count 1",
+      "set_inode_field <9> block[0] 700", "set_inode_field <8> mode 0100600",
+      "set_inode_field <8> links_count 1", "set_inode_field <8> block[0] 701"}},
+    {"a reserved inode is a directory",
+     {"set_inode_field <10> mode 040755", "set_inode_field <3> mode 0120777"}},
+    {"reserved inodes are free", {"freei <5>", "freei <9>"}},
 };
 
 // Puts the block that "{FILE NUMBER}" means in its place.
@@ -120,6 +134,9 @@ struct Use {
 const Use kUses[] = {
     {"a journal", {{"tune2fs", "-J", "size=1"}, {"tune2fs", "-O", "^has_journal"}}, true},
     {"quotas", {{"tune2fs", "-O", "quota"}, {"tune2fs", "-O", "^quota"}}, true},
+    {"an image of the size of the lower",
+     {{"resize2fs", "-f", "@", "10M"}, {"resize2fs", "-f", "@", "20M"}},
+     true},
     {"a smaller image with a resize inode",
      {{"resize2fs", "-f", "@", "6M"}, {"resize2fs", "-f", "@", "10M"}},
      false},
