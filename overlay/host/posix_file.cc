@@ -94,13 +94,12 @@ Result<void> PosixFile::take_lock(FileLock lock) {
     return {};
   }
   if (errno == EWOULDBLOCK) {
-    return system_failure(EBUSY, lock == FileLock::kExclusive
-                                     ? fmt::format("{}: is in use by another server, as its upper "
-                                                   "or its lower",
-                                                   name_)
-                                     : fmt::format("{}: is in use as another server's upper, "
-                                                   "which may write to it",
-                                                   name_));
+    return system_failure(EBUSY,
+                          lock == FileLock::kExclusive
+                              ? fmt::format("{}: is in use by another server, as its upper "
+                                            "or its lower",
+                                            name_)
+                              : fmt::format("{}: is in use as another server's upper", name_));
   }
   return system_failure(errno, fmt::format("{}: cannot lock", name_));
 }
