@@ -10,6 +10,8 @@
 #include "overlay/merged/merged_image.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/layer_groups.h"
+#include "overlay/upper/lower_identity.h"
+#include "overlay/upper/lower_records_form.h"
 
 namespace unionfs {
 namespace {
@@ -100,8 +102,9 @@ class Repairer {
 
   // From the merged image that the mended layer gives.
   Result<void> derive_merged() {
+    static const std::atomic<bool> is_cancelled{false};
     UNIONFS_ASSIGN(Volume volume, Volume::open(stage_, SuperblockUse::kUpper));
-    OpenedUpper mended{&stage_, nullptr, {}, from_.area, geometry_, std::move(volume), tables_};
+    OpenedUpper mended{&stage_, nullptr, {}, from_.area, geometry_, std::move(volume), tables_, {}};
     mended.area.translated_blocks.length = tables_.translated.size() * layout_.block_size_bytes;
     UNIONFS_ASSIGN(const auto layer, LayerOverLower::make(from_.below, std::move(mended), {}));
     UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer->view()));
@@ -116,6 +119,9 @@ class Repairer {
     }
     std::sort(tables_.kept_inodes.begin(), tables_.kept_inodes.end(),
               [](const KeptInode& a, const KeptInode& b) { return a.inode < b.inode; });
+    UNIONFS_ASSIGN(lower_records_,
+                   form_lower_records(from_.lower, bits_of(layer->layer()), tables_.translated,
+                                      nullptr, upper_.name(), is_cancelled));
     tables_.kept_xattrs = std::move(counts.xattrs);
     for (const GroupCounters& counted : counts.counters) {
       const Group& untouched = from_.geometry.groups()[counted.group.value()];
@@ -132,19 +138,20 @@ class Repairer {
   Result<void> commit() {
     const std::vector<std::byte> bytes = encode_layer_tables(tables_);
     StateArea area = from_.area;
+    const std::vector<std::byte> records = encode_lower_records(lower_records_);
     StateArea next = area;
-    next.version = upper_format::kVersion;
     ++next.session_number;
-    next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes), bytes.size()};
-    next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
-                              tables_.translated.size() * layout_.block_size_bytes};
-    stage_.resize(std::max(next.end(), stage_.size_bytes()));
+    next.lower = known_lower(from_.lower);
+    place_layer_sections(next, {bytes.size(), tables_.translated.size(), records.size()});
+    stage_.resize(std::max(round_up(next.end(), StagedFile::kPageBytes), stage_.size_bytes()));
     UNIONFS_TRY(stage_.write(next.layer_tables.offset, bytes));
-    const JournalPlan plan{stage_,
-                           {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
-                            area.layer_tables, area.translated_blocks},
-                           next.end(),
-                           encode_header(next)};
+    UNIONFS_TRY(stage_.write(next.lower_records.offset, records));
+    std::vector<FileRange> punches{area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
+                                   area.layer_tables, area.translated_blocks};
+    if (area.has_lower_records()) {
+      punches.push_back(area.lower_records);
+    }
+    const JournalPlan plan{stage_, std::move(punches), next.end(), encode_header(next)};
     UNIONFS_ASSIGN(const FileRange journal, write_journal(upper_, plan));
     UNIONFS_TRY(commit_journal(upper_, area, journal));
     return replay_journal(upper_, area);
@@ -157,6 +164,7 @@ class Repairer {
   WritableFile& upper_;
   StagedFile stage_;
   LayerTables tables_;
+  LowerRecords lower_records_;
 };
 
 }  // namespace

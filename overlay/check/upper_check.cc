@@ -14,6 +14,7 @@
 #include "overlay/merged/lower_image.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/live_stamp.h"
+#include "overlay/upper/lower_comparison.h"
 #include "overlay/upper/session_bitmap.h"
 
 namespace unionfs {
@@ -86,10 +87,36 @@ class UpperCheck {
       return take(std::move(opened).error());
     }
     opened_.emplace(std::move(*opened));
+    std::optional<Violation> in_records;
+    const Result<void> same_lower = check_lower(in_records);
+    // Of a lower that is damaged, the check has more to say than that it differs.
     UNIONFS_ASSIGN(LayerFindings findings, check_layer(check_sources(lower_, *opened_)));
+    UNIONFS_TRY(same_lower);
     violations_ = std::move(findings.violations);
+    if (in_records) {
+      violations_.push_back(std::move(*in_records));
+    }
     facts_.emplace(std::move(findings.facts));
     return check_loading();
+  }
+
+  // Compares all records.  What keeps a layer from being loaded is for the stages that
+  // follow.
+  Result<void> check_lower(std::optional<Violation>& in_records) {
+    static const std::atomic<bool> is_cancelled{false};
+    const auto layer = Layer::load(opened_->volume, *opened_->geometry, opened_->tables);
+    if (!layer || !opened_->area.has_lower_records()) {
+      const bool is_of_host = !layer && !is_of_the_upper(layer.error());
+      return is_of_host ? Result<void>(Failure(layer.error())) : Result<void>();
+    }
+    const LowerComparison comparison(lower_.volume(), opened_->volume, *layer,
+                                     opened_->lower_records, is_cancelled);
+    Result<void> compared = comparison.compare_all();
+    if (!compared && is_of_the_upper(compared.error())) {
+      in_records = {std::move(compared).error().message, true};  // a repair makes them anew
+      return {};
+    }
+    return compared;
   }
 
   // What a server would say.

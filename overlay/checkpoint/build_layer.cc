@@ -6,6 +6,7 @@
 #include "overlay/checkpoint/metadata_form.h"
 #include "overlay/checkpoint/ownership_check.h"
 #include "overlay/checkpoint/table_form.h"
+#include "overlay/upper/lower_records_form.h"
 
 namespace unionfs {
 namespace {
@@ -19,6 +20,24 @@ CheckpointFigures figures_of(const SessionChanges& changes, const Ownership& own
   figures.inodes_searched = own.inodes_searched + inodes_checked;
   figures.staged_bytes = stage.pages().size() * StagedFile::kPageBytes;
   return figures;
+}
+
+LayerBits bits_of(const LayerSets& sets) {
+  return {sets.own_blocks.bits(), sets.own_inodes.bits(), sets.block_whiteouts.bits(),
+          sets.inode_whiteouts.bits()};
+}
+
+// What of the lower the new layer depends on.  Only what was formed is looked at.
+Result<LowerRecords> record_lower(const LayerSources& from, const Ownership& own,
+                                  const LayerTables& tables) {
+  std::optional<FormerRecords> former;
+  if (from.lower_records != nullptr) {
+    former.emplace(FormerRecords{
+        *from.lower_records, bits_of(from.layer),
+        [&own](InodeNumber inode) { return own.inodes.find(inode) != own.inodes.end(); }});
+  }
+  return form_lower_records(from.lower, bits_of(own.sets), tables.translated,
+                            former ? &*former : nullptr, from.upper.name(), from.is_cancelled);
 }
 
 }  // namespace
@@ -35,9 +54,10 @@ Result<BuiltLayer> build_layer(const LayerSources& from, StagedFile& stage) {
   UNIONFS_ASSIGN(const bool is_boot_own, form_boot_area(from, stage));
   LayerTables tables = form_tables(from, changes, own, kept_inodes, is_boot_own);
   UNIONFS_TRY(form_superblock(from, tables.features, stage));
+  UNIONFS_ASSIGN(LowerRecords lower_records, record_lower(from, own, tables));
 
   // What is left to do with it.
-  return BuiltLayer{std::move(tables), find_dead(from, changes, own),
+  return BuiltLayer{std::move(tables), std::move(lower_records), find_dead(from, changes, own),
                     find_blocks_to_prove(from, changes, own, stage),
                     figures_of(changes, own, inodes_checked, stage)};
 }

@@ -26,6 +26,7 @@ struct CheckpointFigures {
 // The new layer, apart from what is on the stage.
 struct BuiltLayer {
   LayerTables tables;
+  LowerRecords lower_records;
   std::vector<BlockRange> dead;  // whose bytes in the upper mean nothing any more
   BlockSet to_prove;             // whose merged bytes the new layer must give again
   CheckpointFigures figures;

@@ -5,6 +5,8 @@
 
 #include "overlay/upper/journal.h"
 #include "overlay/upper/layer_groups.h"
+#include "overlay/upper/lower_identity.h"
+#include "overlay/upper/lower_records_form.h"
 
 namespace unionfs {
 namespace {
@@ -66,6 +68,24 @@ ext2::Superblock superblock_for(const LayerOverLower& layer, const Geometry& lar
   return superblock;
 }
 
+// Of a layer whose whiteouts may have become more.
+Result<LowerRecords> records_for(const LayerOverLower& layer, const Geometry& larger,
+                                 const LayerTables& tables) {
+  static const std::atomic<bool> is_cancelled{false};
+  const Layer& old = layer.layer();
+  const Layout& merged = larger.merged();
+  const uint32_t count = layer.geometry().merged().group_count();
+  GroupBits block_whiteouts = with_more_groups(old.block_whiteouts(), count, merged.group_count());
+  GroupBits inode_whiteouts = with_more_groups(old.inode_whiteouts(), count, merged.group_count());
+  set_whiteouts(tables, merged, block_whiteouts, inode_whiteouts);
+  const LayerBits bits{old.own_blocks(), old.own_inodes(), block_whiteouts, inode_whiteouts};
+  const FormerRecords former{layer.lower_records(), bits_of(old),
+                             [](InodeNumber) { return false; }};
+  return form_lower_records(layer.below().volume(), bits, tables.translated,
+                            layer.area().has_lower_records() ? &former : nullptr,
+                            layer.upper().name(), is_cancelled);
+}
+
 }  // namespace
 
 Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateArea& area,
@@ -75,17 +95,21 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
   const uint32_t larger_count = larger.merged().group_count();
   const LayerTables tables = tables_for(layer.layer(), geometry, larger);
   const std::vector<std::byte> encoded = encode_layer_tables(tables);
+  UNIONFS_ASSIGN(const LowerRecords lower_records, records_for(layer, larger, tables));
+  const std::vector<std::byte> records = encode_lower_records(lower_records);
 
   // Behind the old state area, which counts until the mark has moved.
-  StateArea next =
-      plan_state_area(larger, encoded.size(), tables.translated.size(), upper.size_bytes());
+  StateArea next = plan_state_area(
+      larger, {encoded.size(), tables.translated.size(), records.size()}, upper.size_bytes());
   next.session_number = area.session_number + 1;
   next.flags = area.flags;
-  next.features = area.features;
-  next.lower = area.lower;
+  next.features.compat = area.features.compat;
+  next.features.ro_compat = area.features.ro_compat;
+  next.features.bytes = area.features.bytes;
+  next.lower = known_lower(layer.below().volume());
 
   StagedFile stage(upper);
-  stage.resize(next.end());
+  stage.resize(round_up(next.end(), StagedFile::kPageBytes));
   UNIONFS_TRY(write_layer_groups(
       stage, larger, with_more_groups(layer.layer().own_blocks(), group_count, larger_count),
       with_more_groups(layer.layer().own_inodes(), group_count, larger_count),
@@ -94,6 +118,7 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
       },
       superblock_for(layer, larger, tables.features, next.offset)));
   UNIONFS_TRY(stage.write(next.layer_tables.offset, encoded));
+  UNIONFS_TRY(stage.write(next.lower_records.offset, records));
 
   const JournalPlan plan{
       stage, {{area.offset, area.end() - area.offset}}, next.end(), encode_header(next)};

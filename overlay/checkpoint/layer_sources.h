@@ -18,6 +18,7 @@
 #include "overlay/geometry/number_sets.h"
 #include "overlay/merged/merged_view.h"
 #include "overlay/upper/layer.h"
+#include "overlay/upper/lower_records.h"
 #include "overlay/upper/session_bitmap.h"
 
 namespace unionfs {
@@ -33,7 +34,8 @@ struct LayerSources {
   const MergedView& merged_view;
   const SessionBitmap& bitmap;
   const Geometry& geometry;
-  const Layer& layer;  // the old one
+  const Layer& layer;                 // the old one
+  const LowerRecords* lower_records;  // its; nullptr if an earlier program made it
   const std::atomic<bool>& is_cancelled;
   // What the bitmaps of `lower`, `before` and `merged` call used.  The stages
   // share these caches, so each bitmap is read once.

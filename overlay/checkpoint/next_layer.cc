@@ -4,21 +4,19 @@
 #include <algorithm>
 
 #include "overlay/checkpoint/proof.h"
+#include "overlay/upper/lower_identity.h"
 
 namespace unionfs {
 namespace {
 
 // Where the layer tables and what depends on their length lie afterwards.
-StateArea next_area(const StateArea& area, const Layout& merged, uint64_t tables_bytes,
-                    uint64_t translated_count) {
+StateArea next_area(const StateArea& area, const LayerSections& sections, const Volume& below) {
   StateArea next = area;
-  next.version = upper_format::kVersion;
   ++next.session_number;
   next.flags = area.flags & ~upper_format::kFlagUnproven;
   next.journal = {};
-  next.layer_tables = {round_up(area.fixed_blocks.end(), upper_format::kPageBytes), tables_bytes};
-  next.translated_blocks = {round_up(next.layer_tables.end(), upper_format::kPageBytes),
-                            translated_count * merged.block_size_bytes};
+  next.lower = known_lower(below);
+  place_layer_sections(next, sections);
   return next;
 }
 
@@ -27,6 +25,9 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
                                   const std::vector<BlockRange>& dead) {
   std::vector<FileRange> punches = {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
                                     area.layer_tables, area.translated_blocks};
+  if (area.has_lower_records()) {
+    punches.push_back(area.lower_records);
+  }
   for (const BlockRange& range : dead) {
     punches.push_back({merged.offset_of(range.begin), range.count() * merged.block_size_bytes});
   }
@@ -41,19 +42,21 @@ Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
   UsedNumbers used_below(old.below().volume());
   UsedNumbers used_before(before->volume());
   UsedNumbers used(merged);
-  const LayerSources sources{.lower = old.below().volume(),
-                             .upper = old.upper(),
-                             .before = before->volume(),
-                             .merged = merged,
-                             .before_view = old.view(),
-                             .merged_view = merged_view,
-                             .bitmap = written,
-                             .geometry = old.geometry(),
-                             .layer = old.layer(),
-                             .is_cancelled = is_cancelled,
-                             .used_below = used_below,
-                             .used_before = used_before,
-                             .used = used};
+  const LayerSources sources{
+      .lower = old.below().volume(),
+      .upper = old.upper(),
+      .before = before->volume(),
+      .merged = merged,
+      .before_view = old.view(),
+      .merged_view = merged_view,
+      .bitmap = written,
+      .geometry = old.geometry(),
+      .layer = old.layer(),
+      .lower_records = old.area().has_lower_records() ? &old.lower_records() : nullptr,
+      .is_cancelled = is_cancelled,
+      .used_below = used_below,
+      .used_before = used_before,
+      .used = used};
   return build_layer(sources, stage);
 }
 
@@ -100,17 +103,26 @@ Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
                  build_over(old, session->volume(), session_view, written, is_cancelled, stage_));
 
   const std::vector<std::byte> tables = encode_layer_tables(built.tables);
-  const StateArea next = next_area(area, layout, tables.size(), built.tables.translated.size());
-  stage_.resize(std::max(next.end(), stage_.size_bytes()));
+  const std::vector<std::byte> records = encode_lower_records(built.lower_records);
+  const StateArea next = next_area(
+      area, {tables.size(), built.tables.translated.size(), records.size()}, old.below().volume());
+  stage_.resize(std::max(round_up(next.end(), StagedFile::kPageBytes), stage_.size_bytes()));
   punches_ = punches_of(area, layout, built.dead);
   figures_ = built.figures;
 
   // From here on it is opened as if it were written.
   UNIONFS_TRY(stage_.write(next.layer_tables.offset, tables));
+  UNIONFS_TRY(stage_.write(next.lower_records.offset, records));
   UNIONFS_ASSIGN(Volume upper, Volume::open(stage_, SuperblockUse::kUpper));
   UNIONFS_ASSIGN(LayerTables decoded, read_layer_tables(stage_, next.layer_tables, layout));
-  OpenedUpper opened{&stage_,          nullptr,           {}, next, old.shared_geometry(),
-                     std::move(upper), std::move(decoded)};
+  OpenedUpper opened{&stage_,
+                     nullptr,
+                     {},
+                     next,
+                     old.shared_geometry(),
+                     std::move(upper),
+                     std::move(decoded),
+                     built.lower_records};
   UNIONFS_ASSIGN(layer_, LayerOverLower::make(old.below(), std::move(opened), {}));
   UNIONFS_ASSIGN(merged_, MergedImage::open("new layer", layer_->view()));
   return prove_same(

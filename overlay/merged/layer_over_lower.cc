@@ -21,7 +21,10 @@ Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
                                                              const ReadableFile& upper,
                                                              LogSink log) {
   UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper));
-  return make(below, std::move(opened), std::move(log));
+  static const std::atomic<bool> is_cancelled{false};
+  UNIONFS_ASSIGN(auto layer, make(below, std::move(opened), std::move(log)));
+  UNIONFS_ASSIGN(layer->uncompared_, compare_some(layer->lower_comparison(is_cancelled)));
+  return layer;
 }
 
 Result<std::unique_ptr<LayerOverLower>> LayerOverLower::make(const Below& below, OpenedUpper opened,

@@ -13,6 +13,7 @@
 #include "overlay/merged/below.h"
 #include "overlay/merged/merged_view.h"
 #include "overlay/merged/synthesis.h"
+#include "overlay/upper/lower_comparison.h"
 #include "overlay/upper/opened_upper.h"
 
 namespace unionfs {
@@ -22,10 +23,11 @@ class LayerOverLower {
  public:
   // Opens an upper as it lies in its file; a checkpoint that was committed and not brought
   // home counts as home.  Writes nothing.  `log` is told once where the host refuses
-  // io_uring.  Errors: see open_upper(); kCorrupt also where tables and bitmaps disagree.
+  // io_uring.  Errors: see open_upper(); kCorrupt also where tables and bitmaps disagree;
+  // kInvalid also where the lower is not as its records say.
   static Result<std::unique_ptr<LayerOverLower>> load(const Below& below, const ReadableFile& upper,
                                                       LogSink log);
-  // The same of what was opened already, or is staged.
+  // The same of what was opened already, or is staged.  Does not look at the records.
   static Result<std::unique_ptr<LayerOverLower>> make(const Below& below, OpenedUpper opened,
                                                       LogSink log);
 
@@ -43,6 +45,14 @@ class LayerOverLower {
   const Volume& upper() const { return opened_.volume; }
   // Its state area as of the opening.
   const StateArea& area() const { return opened_.area; }
+  // What the lower was like where the layer depends on it; empty if an earlier program
+  // made the layer.
+  const LowerRecords& lower_records() const { return opened_.lower_records; }
+  // Those that load() did not compare, because they are many: by their numbers.
+  const std::vector<uint32_t>& uncompared() const { return uncompared_; }
+  LowerComparison lower_comparison(const std::atomic<bool>& is_cancelled) const {
+    return {below_.volume(), upper(), layer_, lower_records(), is_cancelled};
+  }
   // A checkpoint was committed, but not brought home: the area of the file as it lies.
   bool has_journal() const { return opened_.has_journal(); }
   const StateArea& journal_area() const { return opened_.journal_area; }
@@ -62,6 +72,7 @@ class LayerOverLower {
   const OpenedUpper opened_;
   const Layer layer_;
   const Synthesis synthesis_;
+  std::vector<uint32_t> uncompared_;
   mutable BatchReader reader_;  // thread-safe
   const MergedView view_;
 };

@@ -45,6 +45,16 @@ bool do_counts_agree(const Volume& upper, const Layout& merged) {
 
 }  // namespace
 
+void set_whiteouts(const LayerTables& tables, const Layout& merged, GroupBits& blocks,
+                   GroupBits& inodes) {
+  for (const BlockRange& range : tables.block_whiteouts) {
+    set_blocks(blocks, merged, range);
+  }
+  for (const InodeNumber inode : tables.inode_whiteouts) {
+    inodes.set(merged.group_of(inode), (inode.value() - 1) % merged.inodes_per_group);
+  }
+}
+
 Layer::Layer(const Volume& upper, const Geometry& geometry, LayerTables tables)
     : superblock_(upper.superblock().raw()),
       tables_(std::move(tables)),
@@ -52,13 +62,7 @@ Layer::Layer(const Volume& upper, const Geometry& geometry, LayerTables tables)
       own_inodes_(geometry.merged().group_count(), geometry.merged().inodes_per_group),
       block_whiteouts_(geometry.merged().group_count(), geometry.merged().blocks_per_group),
       inode_whiteouts_(geometry.merged().group_count(), geometry.merged().inodes_per_group) {
-  const Layout& merged = geometry.merged();
-  for (const BlockRange& range : tables_.block_whiteouts) {
-    set_blocks(block_whiteouts_, merged, range);
-  }
-  for (const InodeNumber inode : tables_.inode_whiteouts) {
-    inode_whiteouts_.set(merged.group_of(inode), (inode.value() - 1) % merged.inodes_per_group);
-  }
+  set_whiteouts(tables_, geometry.merged(), block_whiteouts_, inode_whiteouts_);
 }
 
 Result<Layer> Layer::load(const Volume& upper, const Geometry& geometry, LayerTables tables) {

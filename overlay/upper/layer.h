@@ -74,6 +74,9 @@ struct LayerTables {
 };
 
 std::vector<std::byte> encode_layer_tables(const LayerTables& tables);
+// Sets the bits of whiteouts, numbered within the merged groups.
+void set_whiteouts(const LayerTables& tables, const Layout& merged, GroupBits& blocks,
+                   GroupBits& inodes);
 // Checks every number against the merged image's layout.
 Result<LayerTables> read_layer_tables(const Image& upper, FileRange range, const Layout& merged);
 

@@ -11,6 +11,7 @@
 #include "overlay/upper/layer.h"
 #include "overlay/upper/layer_groups.h"
 #include "overlay/upper/lower_identity.h"
+#include "overlay/upper/lower_records_form.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
@@ -39,7 +40,10 @@ class LayerCreator {
       tables_.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
     }
     encoded_tables_ = encode_layer_tables(tables_);
-    area_ = plan_state_area(geometry_, encoded_tables_.size(), tables_.translated.size(), 0);
+    UNIONFS_ASSIGN(const LowerRecords records, record_lower());
+    encoded_records_ = encode_lower_records(records);
+    area_ = plan_state_area(
+        geometry_, {encoded_tables_.size(), tables_.translated.size(), encoded_records_.size()}, 0);
     root_ = std::move(root);
     return LayerNeeds{area_.end(), space_bytes()};
   }
@@ -48,6 +52,7 @@ class LayerCreator {
     UNIONFS_TRY(plan());
     UNIONFS_TRY(upper.resize(area_.end()));
     UNIONFS_TRY(upper.write(area_.layer_tables.offset, encoded_tables_));
+    UNIONFS_TRY(upper.write(area_.lower_records.offset, encoded_records_));
     UNIONFS_TRY(write_root_blocks(upper));
     UNIONFS_TRY(write_root_inode(upper));
     UNIONFS_TRY(write_groups(upper));
@@ -59,7 +64,7 @@ class LayerCreator {
   uint64_t space_bytes() const {
     const Layout& merged = geometry_.merged();
     const auto space_of = [](uint64_t bytes) { return round_up(bytes, upper_format::kPageBytes); };
-    uint64_t bytes = space_of(encoded_tables_.size()) +
+    uint64_t bytes = space_of(encoded_tables_.size()) + space_of(encoded_records_.size()) +
                      upper_format::kHeaderSlots * upper_format::kPageBytes +
                      (tables_.translated.size() + 1) * space_of(merged.block_size_bytes);
     for (uint32_t number = 0; number < merged.group_count(); ++number) {
@@ -147,6 +152,19 @@ class LayerCreator {
     return {};
   }
 
+  Result<LowerRecords> record_lower() const {
+    static const std::atomic<bool> is_cancelled{false};
+    const Layout& merged = geometry_.merged();
+    GroupBits own_inodes(merged.group_count(), merged.inodes_per_group);
+    own_inodes.set(merged.group_of(kRootDirectory), kRootDirectory.value() - 1);
+    GroupBits block_whiteouts(merged.group_count(), merged.blocks_per_group);
+    GroupBits inode_whiteouts(merged.group_count(), merged.inodes_per_group);
+    set_whiteouts(tables_, merged, block_whiteouts, inode_whiteouts);
+    const LayerBits bits{own_blocks_, own_inodes, block_whiteouts, inode_whiteouts};
+    return form_lower_records(lower_, bits, tables_.translated, nullptr, lower_.name(),
+                              is_cancelled);
+  }
+
   Result<void> write_root_blocks(WritableFile& upper) {
     std::vector<std::byte> block(lower_.layout().block_size_bytes);
     for (const TranslatedBlock& entry : tables_.translated) {
@@ -197,7 +215,7 @@ class LayerCreator {
   }
 
   Result<void> write_header(WritableFile& upper) {
-    UNIONFS_ASSIGN(area_.lower, identity_of(lower_));
+    area_.lower = known_lower(lower_);
     area_.session_number = 1;
     return write_state_header(upper, area_);
   }
@@ -207,6 +225,7 @@ class LayerCreator {
   GroupBits own_blocks_;
   LayerTables tables_;
   std::vector<std::byte> encoded_tables_;
+  std::vector<std::byte> encoded_records_;
   std::optional<InodeRecord> root_;  // the lower's, until it is written
   StateArea area_;
   ext2::Superblock superblock_;

@@ -96,11 +96,7 @@ Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
   const std::string& name = upper.name();
   UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
   const StateArea& area = state.area;
-  UNIONFS_ASSIGN(const auto identity, identity_of(below));
-  if (!is_same_lower(area.lower, identity)) {
-    return invalid("{}: belongs to another lower ({}), not to {} ({})", name, describe(area.lower),
-                   below.name(), describe(identity));
-  }
+  UNIONFS_TRY(check_known_lower(area, below, name));
   // The upper first: its descriptors are there, so no count of groups that it does not have
   // costs memory.
   UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
@@ -113,8 +109,13 @@ Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
   UNIONFS_ASSIGN(LayerTables tables,
                  read_layer_tables(*state.file, area.layer_tables, geometry->merged()));
   UNIONFS_TRY(check_features(name, tables.features, geometry->merged()));
-  return OpenedUpper{state.file,          std::move(state.stage), state.journal_area, area,
-                     std::move(geometry), std::move(volume),      std::move(tables)};
+  LowerRecords records;
+  if (area.has_lower_records()) {
+    UNIONFS_ASSIGN(records, read_lower_records(*state.file, area.lower_records, below.layout()));
+  }
+  return OpenedUpper{
+      state.file,          std::move(state.stage), state.journal_area, area,
+      std::move(geometry), std::move(volume),      std::move(tables),  std::move(records)};
 }
 
 }  // namespace unionfs

@@ -12,6 +12,7 @@
 #include "overlay/geometry/geometry.h"
 #include "overlay/host/staged_file.h"
 #include "overlay/upper/layer.h"
+#include "overlay/upper/lower_records.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
@@ -25,6 +26,7 @@ struct OpenedUpper {
   std::shared_ptr<const Geometry> geometry;  // of the merged image
   Volume volume;                             // the ext2 part
   LayerTables tables;
+  LowerRecords lower_records;  // none if the area has none; not compared with the lower yet
 
   bool has_journal() const { return stage != nullptr; }
 };

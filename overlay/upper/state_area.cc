@@ -73,6 +73,13 @@ void append_unknown(std::vector<std::string>& names, uint32_t word, char letter)
   }
 }
 
+void append_incompat(std::vector<std::string>& names, uint32_t word) {
+  if ((word & format::kIncompatLowerRecords) != 0) {
+    names.emplace_back("lower_records");
+  }
+  append_unknown(names, word & ~format::kKnownIncompat, 'I');
+}
+
 StateFeatures features_of(const format::Header& raw) {
   return {raw.feature_compat, raw.feature_incompat, raw.feature_ro_compat, raw.reserved};
 }
@@ -85,12 +92,15 @@ bool is_known_version(uint32_t version) {
 // can read may use the reserved ones.
 std::span<const uint8_t> unused_bytes_of(const format::Header& raw) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(&raw);
-  if (raw.version == format::kOldestVersion) {
-    return {bytes + offsetof(format::Header, feature_compat), bytes + sizeof(raw)};
-  }
+  const bool is_oldest = raw.version == format::kOldestVersion;
+  const bool has_records = (raw.feature_incompat & format::kIncompatLowerRecords) != 0;
   const bool has_unknown = (raw.feature_compat & ~format::kKnownCompat) != 0 ||
                            (raw.feature_ro_compat & ~format::kKnownRoCompat) != 0;
-  return has_unknown ? std::span<const uint8_t>() : std::span<const uint8_t>(raw.reserved);
+  const size_t begin = is_oldest     ? offsetof(format::Header, feature_compat)
+                       : has_records ? offsetof(format::Header, reserved)
+                                     : offsetof(format::Header, lower_records);
+  const size_t end = has_unknown && !is_oldest ? offsetof(format::Header, reserved) : sizeof(raw);
+  return {bytes + begin, bytes + end};
 }
 
 // Refuses what a later program may have put there.
@@ -114,7 +124,7 @@ Result<void> check_known(const std::string& name, const format::Header& raw) {
   const auto used = std::find_if(unused.begin(), unused.end(), [](uint8_t b) { return b != 0; });
   if (used != unused.end()) {
     return unsupported("{}: state area: reserved byte {:#x} of the header is {:#x}, not 0", name,
-                       sizeof(raw) - (unused.end() - used), *used);
+                       &*used - reinterpret_cast<const uint8_t*>(&raw), *used);
   }
   return {};
 }
@@ -151,12 +161,14 @@ StateArea decode(const format::Header& raw) {
   area.flags = raw.flags;
   area.merged_block_count = raw.merged_block_count;
   area.block_size_bytes = raw.block_size_bytes;
-  area.lower = raw.lower;
+  area.lower = {raw.lower, raw.lower_free_blocks_count, raw.lower_free_inodes_count,
+                raw.lower_used_dirs_count};
   area.durable_bitmap = decode(raw.durable_bitmap);
   area.live_bitmap = decode(raw.live_bitmap);
   area.fixed_blocks = decode(raw.fixed_blocks);
   area.layer_tables = decode(raw.layer_tables);
   area.translated_blocks = decode(raw.translated_blocks);
+  area.lower_records = decode(raw.lower_records);
   area.journal = decode(raw.journal);
   return area;
 }
@@ -170,6 +182,9 @@ Result<void> check_places(const ReadableFile& upper, const StateArea& area) {
                                       NamedSection{"translated blocks", area.translated_blocks}}) {
     UNIONFS_TRY(check_section(upper, section, least));
   }
+  if (area.has_lower_records()) {
+    UNIONFS_TRY(check_section(upper, {"lower records", area.lower_records}, least));
+  }
   if (area.journal.length != 0) {
     UNIONFS_TRY(check_section(upper, {"journal", area.journal}, least));
   }
@@ -181,7 +196,7 @@ Result<void> check_places(const ReadableFile& upper, const StateArea& area) {
 std::vector<std::string> names_of(const StateFeatures& features) {
   std::vector<std::string> names;
   append_unknown(names, features.compat, 'C');
-  append_unknown(names, features.incompat, 'I');
+  append_incompat(names, features.incompat);
   append_unknown(names, features.ro_compat, 'R');
   return names;
 }
@@ -234,8 +249,8 @@ uint64_t bitmap_size_bytes(const Geometry& geometry) {
   return round_up(divide_round_up(geometry.merged().block_count, 8), format::kPageBytes);
 }
 
-StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
-                          uint64_t translated_count, uint64_t least_offset) {
+StateArea plan_state_area(const Geometry& geometry, const LayerSections& sections,
+                          uint64_t least_offset) {
   StateArea area;
   area.offset =
       round_up(std::max(geometry.size_bytes(), least_offset), format::kStateAlignmentBytes);
@@ -251,9 +266,20 @@ StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
   area.durable_bitmap = place(bitmap_size_bytes(geometry));
   area.live_bitmap = place(bitmap_size_bytes(geometry));
   area.fixed_blocks = place(geometry.fixed_block_count() * block_size);
-  area.layer_tables = place(layer_tables_bytes);
-  area.translated_blocks = place(translated_count * block_size);
+  place_layer_sections(area, sections);
   return area;
+}
+
+void place_layer_sections(StateArea& area, const LayerSections& sections) {
+  const auto behind = [](const FileRange& range, uint64_t length) {
+    return FileRange{round_up(range.end(), format::kPageBytes), length};
+  };
+  area.version = format::kVersion;
+  area.features.incompat |= format::kIncompatLowerRecords;
+  area.layer_tables = behind(area.fixed_blocks, sections.layer_tables_bytes);
+  area.translated_blocks =
+      behind(area.layer_tables, sections.translated_count * area.block_size_bytes);
+  area.lower_records = behind(area.translated_blocks, sections.lower_records_bytes);
 }
 
 Result<StateArea> read_state_area(const ReadableFile& upper, const StateMark& mark) {
@@ -329,12 +355,16 @@ format::Header encode_header(const StateArea& area) {
   raw.session_number = area.session_number;
   raw.merged_block_count = static_cast<uint32_t>(area.merged_block_count);
   raw.block_size_bytes = area.block_size_bytes;
-  raw.lower = area.lower;
+  raw.lower = area.lower.identity;
+  raw.lower_free_blocks_count = area.lower.free_blocks_count;
+  raw.lower_free_inodes_count = area.lower.free_inodes_count;
+  raw.lower_used_dirs_count = area.lower.used_dirs_count;
   raw.durable_bitmap = encode(area.durable_bitmap);
   raw.live_bitmap = encode(area.live_bitmap);
   raw.fixed_blocks = encode(area.fixed_blocks);
   raw.layer_tables = encode(area.layer_tables);
   raw.translated_blocks = encode(area.translated_blocks);
+  raw.lower_records = encode(area.lower_records);
   raw.journal = encode(area.journal);
   raw.feature_compat = area.features.compat;
   raw.feature_incompat = area.features.incompat;

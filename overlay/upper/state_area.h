@@ -36,6 +36,15 @@ struct StateFeatures {
 // "FEATURE_I5" or "FEATURE_R5": word and number of the bit, as e2fsprogs say it.
 std::vector<std::string> names_of(const StateFeatures& features);
 
+// What the header says of the lower.
+struct KnownLower {
+  upper_format::LowerIdentity identity = {};
+  // Of all groups; 0 without upper_format::kIncompatLowerRecords.
+  uint32_t free_blocks_count = 0;
+  uint32_t free_inodes_count = 0;
+  uint32_t used_dirs_count = 0;
+};
+
 // The header, decoded.
 struct StateArea {
   uint64_t offset = 0;                        // of the state area in the upper
@@ -46,17 +55,23 @@ struct StateArea {
   uint32_t flags = 0;               // upper_format::kFlag...
   uint64_t merged_block_count = 0;  // of the merged image
   uint32_t block_size_bytes = 0;    // ... in each of its blocks
-  upper_format::LowerIdentity lower = {};
+  KnownLower lower;
   FileRange durable_bitmap;
   FileRange live_bitmap;
   FileRange fixed_blocks;
   FileRange layer_tables;
   FileRange translated_blocks;
-  FileRange journal;  // empty, or a committed checkpoint that is not home yet
+  FileRange lower_records;  // only with upper_format::kIncompatLowerRecords
+  FileRange journal;        // empty, or a committed checkpoint that is not home yet
 
   uint64_t stamp_offset() const { return offset + upper_format::kStampOffset; }
+  bool has_lower_records() const {
+    return (features.incompat & upper_format::kIncompatLowerRecords) != 0;
+  }
   // Where the file ends.
-  uint64_t end() const { return translated_blocks.end(); }
+  uint64_t end() const {
+    return has_lower_records() ? lower_records.end() : translated_blocks.end();
+  }
 };
 
 // What the mark in the upper's superblock says.
@@ -79,10 +94,19 @@ void renew_mark(ext2::Superblock& superblock);
 // Bytes of one of the two session bitmaps.
 uint64_t bitmap_size_bytes(const Geometry& geometry);
 
+// Lengths that follow from the layer.
+struct LayerSections {
+  uint64_t layer_tables_bytes = 0;
+  uint64_t translated_count = 0;  // blocks
+  uint64_t lower_records_bytes = 0;
+};
+
 // Lays out a new state area of the newest version behind the merged image, and
 // not before `least_offset`.
-StateArea plan_state_area(const Geometry& geometry, uint64_t layer_tables_bytes,
-                          uint64_t translated_count, uint64_t least_offset);
+StateArea plan_state_area(const Geometry& geometry, const LayerSections& sections,
+                          uint64_t least_offset);
+// Makes the area the newest version's, with room for these sections.
+void place_layer_sections(StateArea& area, const LayerSections& sections);
 
 // Reads the header that counts, and checks every number in it against the mark
 // and the file's size.  kCorrupt when neither slot holds a valid one,

@@ -46,7 +46,8 @@ constexpr uint64_t kStampOffset = kHeaderSlots * kPageBytes;  // from the state 
 constexpr uint64_t kSectionsOffset = kStampOffset + kPageBytes;
 constexpr uint64_t kStateAlignmentBytes = 65536;
 
-// Which lower the layer belongs to.
+// Which lower the layer belongs to.  The times only tell people when it was last
+// looked at, if kIncompatLowerRecords is set; else all of it counts.
 struct LowerIdentity {
   std::array<uint8_t, 16> uuid;
   Le32 block_size_bytes;
@@ -55,9 +56,44 @@ struct LowerIdentity {
   Le32 s_mtime;
   Le32 s_wtime;
   Le32 s_lastcheck;
-  std::array<uint8_t, 16> hash;  // XXH3-128, canonical, of superblock and descriptors
+  std::array<uint8_t, 16> hash;  // XXH3-128, canonical: of LowerShape and GroupShape
+                                 // with kIncompatLowerRecords, else of superblock and
+                                 // descriptors
 };
 static_assert(sizeof(LowerIdentity) == 56);
+
+// What of the lower's superblock the layer depends on.  It is hashed, not stored.
+struct LowerShape {
+  std::array<uint8_t, 16> s_uuid;
+  std::array<Le32, 4> s_hash_seed;
+  Le32 s_blocks_count;
+  Le32 s_inodes_count;
+  Le32 s_first_data_block;
+  Le32 s_log_block_size;
+  Le32 s_blocks_per_group;
+  Le32 s_inodes_per_group;
+  Le32 s_rev_level;
+  Le32 s_first_ino;  // this and what follows: 0 in revision 0
+  Le32 s_inode_size;
+  Le32 s_feature_compat;
+  Le32 s_feature_incompat;
+  Le32 s_feature_ro_compat;
+  Le32 s_def_hash_version;
+  Le32 s_reserved_gdt_blocks;
+  Le32 s_first_meta_bg;
+};
+static_assert(sizeof(LowerShape) == 92);
+
+// The same of each descriptor, in order, behind LowerShape.
+struct GroupShape {
+  Le32 bg_block_bitmap;
+  Le32 bg_inode_bitmap;
+  Le32 bg_inode_table;
+  Le32 bg_free_blocks_count;
+  Le32 bg_free_inodes_count;
+  Le32 bg_used_dirs_count;
+};
+static_assert(sizeof(GroupShape) == 24);
 
 struct Section {
   Le64 offset;  // bytes from the start of the file
@@ -73,10 +109,12 @@ constexpr uint32_t kFlagUnproven = 0x2;  // power was lost during this session: 
 constexpr uint32_t kKnownFlags = kFlagInUse | kFlagUnproven;
 
 // Features of the header, as ext2 has them: what a program does that does not
-// know a bit depends on the word.  None is defined yet.  docs/format.md says
-// which kind of change takes a bit of which word.
+// know a bit depends on the word.  docs/format.md says which kind of change
+// takes a bit of which word.
+constexpr uint32_t kIncompatLowerRecords = 0x1;  // the lower is recognized by its shape and
+                                                 // by records of what the layer depends on
 constexpr uint32_t kKnownCompat = 0;
-constexpr uint32_t kKnownIncompat = 0;
+constexpr uint32_t kKnownIncompat = kIncompatLowerRecords;
 constexpr uint32_t kKnownRoCompat = 0;
 
 // Two slots, a page apart; the valid one with the higher generation counts.
@@ -101,12 +139,19 @@ struct Header {
   Le32 feature_compat;        // 0x0d0: an unknown bit is ignored and kept
   Le32 feature_incompat;      // 0x0d4: with an unknown bit the upper is not opened
   Le32 feature_ro_compat;     // 0x0d8: with an unknown bit the upper is only read
-  std::array<uint8_t, 0x124> reserved;  // 0x0dc: zero, unless a feature uses them
+  // With kIncompatLowerRecords, else zero.
+  Section lower_records;                // 0x0dc
+  Le32 lower_free_blocks_count;         // 0x0ec: of all groups of the lower; for messages
+  Le32 lower_free_inodes_count;         // 0x0f0
+  Le32 lower_used_dirs_count;           // 0x0f4
+  std::array<uint8_t, 0x108> reserved;  // 0x0f8: zero, unless a feature uses them
 };
 static_assert(sizeof(Header) == 512);
 static_assert(offsetof(Header, lower) == 0x38);
 static_assert(offsetof(Header, durable_bitmap) == 0x70);
 static_assert(offsetof(Header, feature_compat) == 0xd0);
+static_assert(offsetof(Header, lower_records) == 0xdc);
+static_assert(offsetof(Header, reserved) == 0xf8);
 
 // Tells whether the live bitmap can be believed: only in the boot and the
 // session it was stamped in.
@@ -211,6 +256,53 @@ struct WhiteoutRun {
   Le32 first;
   Le32 count;
 };
+
+// ---- records of the lower --------------------------------------------------
+
+// What the lower was like where the layer depends on it.  A head, then the arrays
+// in the order of their counts, without gaps.
+struct LowerRecordsHead {
+  std::array<char, 8> magic;
+  Le64 checksum;     // XXH3-64 of head and arrays with this field zero
+  Le32 inode_count;  // LowerInode, ascending by inode
+  Le32 group_count;  // LowerGroup, ascending by group
+  Le32 xattr_count;  // LowerXattr, ascending by block
+  Le32 reserved;
+};
+static_assert(sizeof(LowerRecordsHead) == 32);
+
+constexpr std::array<char, 8> kLowerRecordsMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'R'};
+
+// XXH3-128, canonical.
+using Digest = std::array<uint8_t, 16>;
+
+// Flags of a LowerInode: what the layer has of that number, so what `content` covers.
+constexpr uint32_t kLowerInodeOwn = 0x1;
+constexpr uint32_t kLowerInodeWhitedOut = 0x2;
+constexpr uint32_t kKnownLowerInodeFlags = kLowerInodeOwn | kLowerInodeWhitedOut;
+
+// An inode that the lower uses, and that is own or whited out.
+struct LowerInode {
+  Le32 inode;
+  Le32 flags;
+  Digest metadata;  // the slot, without what reading changes; the blocks it has
+  Digest content;   // names of a directory, blocks of a file that fall through; else zero
+};
+static_assert(sizeof(LowerInode) == 40);
+
+// A group of the lower in which anything is own or whited out.
+struct LowerGroup {
+  Le32 group;
+  Digest bitmaps;
+};
+static_assert(sizeof(LowerGroup) == 20);
+
+// A block of extended attributes of which only the count is the layer's.
+struct LowerXattr {
+  Le32 block;
+  Digest content;
+};
+static_assert(sizeof(LowerXattr) == 20);
 
 }  // namespace unionfs::upper_format
 

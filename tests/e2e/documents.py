@@ -91,6 +91,8 @@ def structures_of_header():
     """{structure: [(offset, size, field)]}, and the size of each as a field."""
     text = re.sub(r"//[^\n]*", "", HEADER.read_text())
     structures, sizes = {}, dict(SIZES)
+    for name, element, count in re.findall(r"using (\w+) = std::array<(\w+), (\w+)>;", text):
+        sizes[name] = sizes[element] * int(count, 0)
     for name, body in re.findall(r"struct (\w+) \{(.*?)\};", text, re.S):
         fields, offset = [], 0
         for kind, element, count, field in re.findall(FIELD, body):

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Uppers that earlier programs made (tests/golden), each version of the format with a
-# layer, with an open session, and with a journal that is not home: they show what
-# they showed then; reading and sessions leave them at their version; whatever writes
-# a new layer makes them uppers of this program's version, with the same tree.
+# Uppers that earlier programs made (tests/golden), each kind (a version of the format,
+# and what came to it later) with a layer, with an open session, and with a journal that
+# is not home: they show what they showed then; reading and sessions leave them at their
+# version; whatever writes a new layer makes them uppers of this program's version, with
+# the same tree.
 set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
@@ -18,6 +19,7 @@ make_work
 IMG=$BUILD_DIR/tools/unionfs-img
 CORRUPT=$BUILD_DIR/tests/image-corrupt
 FS_TREE=$BUILD_DIR/tests/fs/fs-tree
+KINDS=(v1 v2 v2-records)
 LOWER=$WORK/lower.img
 UPPER=$WORK/upper.img
 NEWEST=$( (use_sanitizer && exec nbdkit --dump-plugin "$UNIONFS_PLUGIN") | sed -n 's/^unionfs_upper_version=//p')
@@ -58,6 +60,7 @@ expect_sum() {
 # Of this program's version, with the tree that it had, and sound.
 expect_new() {
     expect_version "$NEWEST"
+    grep -qx 'features: lower_records' "$WORK/info" || fail "$1: $(cat "$WORK/info")"
     read_merged after
     same_files "$WORK/before.tree" "$WORK/after.tree" "$1: the tree is not what it was"
     check_layer_clean "$UPPER" "$WORK/layer.img"
@@ -71,10 +74,11 @@ a_session() { debugfs_session "$LOWER" "$UPPER" -- 'mkdir /more' "write $LOWER /
 unpack lower "$LOWER"
 lower_sum=$(sha256sum <"$LOWER")
 uppers=("$GOLDEN"/v*-*.img.xz)
-[ "${#uppers[@]}" = $((3 * NEWEST)) ] || fail "tests/golden is not whole: ${uppers[*]}"
+[ "${#uppers[@]}" = $((3 * ${#KINDS[@]})) ] || fail "tests/golden is not whole: ${uppers[*]}"
 
-for version in $(seq "$NEWEST"); do
-    name=v$version-layer
+for kind in "${KINDS[@]}"; do
+    version=${kind:1:1}
+    name=$kind-layer
     step "$name: read"
     unpack "$name" "$UPPER"
     expect_version "$version"
@@ -106,7 +110,7 @@ for version in $(seq "$NEWEST"); do
     "$IMG" check --repair -b "$LOWER" "$UPPER" >"$WORK/check" || fail "$name: $(cat "$WORK/check")"
     expect_new "$name"
 
-    name=v$version-session
+    name=$kind-session
     step "$name: read, and its checkpoint"
     unpack "$name" "$UPPER"
     expect_version "$version"
@@ -117,7 +121,7 @@ for version in $(seq "$NEWEST"); do
     expect_new "$name"
 
     # What is read counts as home, and so does the version.
-    name=v$version-journal
+    name=$kind-journal
     step "$name: read, and brought home"
     unpack "$name" "$UPPER"
     "$IMG" info "$UPPER" | grep -qx 'journal pending: yes' || fail "$name has no journal"
@@ -148,12 +152,12 @@ stop_server merged
 expect_version "$NEWEST"
 
 step "unknown features"
-name=v$NEWEST-layer
+name=${KINDS[-1]}-layer
 unpack "$name" "$UPPER"
 "$CORRUPT" "$UPPER" header.feature_ro_compat=0x10 header.checksum=checksum
 read_merged before
 expect_sum "$name" before
-"$IMG" info "$UPPER" | grep -qx 'features: FEATURE_R4' || fail "info does not name the feature"
+"$IMG" info "$UPPER" | grep -qx 'features: lower_records, FEATURE_R4' || fail "info does not name the feature"
 if (use_sanitizer && exec nbdkit -U - "$UNIONFS_PLUGIN" "lower=$LOWER" "upper=$UPPER" --run true) \
     >"$WORK/start.log" 2>&1 </dev/null; then
     fail "an upper that can only be read was served to write"

@@ -266,8 +266,10 @@ broken 'section translated blocks at .* does not lie between' \
 broken 'section live bitmap at .* does not lie between' \
     header.durable_bitmap.length=+4096 header.checksum=checksum
 broken 'version 99 is not known' header.version=99 header.checksum=checksum
-broken "is of version 1, but the superblock's mark of version 2" \
-    header.version=1 header.checksum=checksum
+broken "is of version 2, but the superblock's mark of version 1" mark.version=1
+broken 'reserved byte 0xd4 of the header is 0x1, not 0' header.version=1 header.checksum=checksum
+broken 'section lower records at .* does not lie between' \
+    header.lower_records.offset=+1048576 header.checksum=checksum
 broken 'needs features that are not known: FEATURE_I1, FEATURE_I6' \
     header.feature_incompat=0x42 header.checksum=checksum
 broken "the mark's reserved word is 0x1, not 0" mark.reserved=1

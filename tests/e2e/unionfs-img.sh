@@ -116,12 +116,12 @@ END
 step "an open session"
 "$IMG" info -b "$LOWER" "$UPPER" >"$WORK/out"
 has_line "$WORK/out" "^format: unionfs upper, version 2$"
-has_line "$WORK/out" "^features: none$"
+has_line "$WORK/out" "^features: lower_records$"
 has_line "$WORK/out" "^session: number 1, open, [0-9]+ blocks written"
 has_line "$WORK/out" "^lower matches: yes"
 has_line "$WORK/out" "^checkpoint: possible"
 "$IMG" info --output=json -b "$LOWER" "$UPPER" |
-    json 'j["format-version"] == 2 and j["features"] == [] and j["session"]["open"] and j["session"]["written-blocks"] > 0 and
+    json 'j["format-version"] == 2 and j["features"] == ["lower_records"] and j["session"]["open"] and j["session"]["written-blocks"] > 0 and
 j["lower-matches"] and j["checkpoint"]["possible"] and j["layer"]["own-inodes"] == 1'
 cmp "$UPPER" "$WORK/session.img" || fail "looking changed the upper"
 "$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
@@ -302,8 +302,8 @@ step "another lower"
 cp "$LOWER" "$WORK/other-lower.img"
 tune2fs -U random "$WORK/other-lower.img" >/dev/null
 "$IMG" info -b "$WORK/other-lower.img" "$UPPER" >"$WORK/out"
-has_line "$WORK/out" "^lower matches: no: .*belongs to another lower"
-refused 1 "upper.img: belongs to another lower .*, not to .*other-lower.img" \
+has_line "$WORK/out" "^lower matches: no: .*other-lower.img: is not the lower that .*upper.img was made over: its UUID is"
+refused 1 "other-lower.img: is not the lower that .*upper.img was made over: its UUID is" \
     "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
 refused 1 "lower.img: is an ext2 image without a state area" "$IMG" info "$LOWER"
 refused 1 "^unionfs-img: --lower is required$" "$IMG" ls "$UPPER"

@@ -1,18 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Makes the golden uppers of the version that the program in BUILD_DIR writes:
+# Makes the golden uppers of the kind that the program in BUILD_DIR writes:
 #
-#   BUILD_DIR=build tests/golden/make.sh
+#   BUILD_DIR=build tests/golden/make.sh KIND
 #
-# They are kept for good. So it writes over no file: uppers of a version are made
-# once, by the program of that version, and what later programs make of them is
+# KIND is the version of the format (v2), followed by the newest feature (v2-records)
+# if the version has had uppers without it.
+#
+# They are kept for good. So it writes over no file: uppers of a kind are made
+# once, by the program of that kind, and what later programs make of them is
 # what tests/e2e/golden-uppers.sh asks.
 #
 #   lower.img.xz         1 MiB, blocks of 1 KiB; the lower of all of them
-#   vN-layer.img.xz      a layer with something of everything, 4 MiB merged
-#   vN-session.img.xz    the same with a session of one more change of everything
-#   vN-journal.img.xz    the same, its checkpoint committed and nothing of it home
+#   KIND-layer.img.xz    a layer with something of everything, 4 MiB merged
+#   KIND-session.img.xz  the same with a session of one more change of everything
+#   KIND-journal.img.xz  the same, its checkpoint committed and nothing of it home
 #   SHA256SUMS           of the merged image that each of them shows
 set -euo pipefail
 # shellcheck source=tests/lib/common.sh
@@ -24,8 +27,10 @@ PLACE=$(realpath -- "$(dirname "$0")")
 IMG=$BUILD_DIR/tools/unionfs-img
 make_work
 
+KIND=${1:?the kind of upper}
 VERSION=$(nbdkit --dump-plugin "$UNIONFS_PLUGIN" |
     sed -n 's/^unionfs_upper_version=//p')
+[[ "$KIND-" == "v$VERSION-"* ]] || fail "this program writes version $VERSION"
 LOWER=$WORK/lower.img
 
 make_lower() {
@@ -93,7 +98,7 @@ else
     keep "$LOWER" lower
 fi
 
-step "a layer of version $VERSION"
+step "a layer of kind $KIND"
 seq -f 'new line %.0f' 1 100 >"$WORK/x"
 debugfs_session "$LOWER" "$WORK/layer.img" size=4M -- \
     'mkdir /new' "write $WORK/x /new/x" 'rm /gone' 'ea_set /dir/one user.colour green' \
@@ -102,7 +107,7 @@ debugfs_session "$LOWER" "$WORK/layer.img" size=4M -- \
     'patch /large 300000 PATCHED' 'set_inode_field /large mtime 20240101000000'
 checkpoint "$WORK/layer.img"
 forget_boot "$WORK/layer.img"
-keep "$WORK/layer.img" "v$VERSION-layer"
+keep "$WORK/layer.img" "$KIND-layer"
 
 step "a session over it"
 cp --sparse=always "$WORK/layer.img" "$WORK/session.img"
@@ -111,11 +116,11 @@ debugfs_session "$LOWER" "$WORK/session.img" -- \
     'patch /new/x 20 OVER' 'set_inode_field /new/x mode 0100600' \
     'set_inode_field /large mtime 20240202000000'
 forget_boot "$WORK/session.img"
-keep "$WORK/session.img" "v$VERSION-session"
+keep "$WORK/session.img" "$KIND-session"
 
 step "its checkpoint, committed and not home"
 checkpoint_without_home "$WORK/session.img" "$WORK/journal.img"
 forget_boot "$WORK/journal.img"
-keep "$WORK/journal.img" "v$VERSION-journal"
+keep "$WORK/journal.img" "$KIND-journal"
 
 ls -l "$PLACE"

@@ -163,9 +163,9 @@ lower.uuid all
 lower.block_size_bytes all
 lower.s_blocks_count all
 lower.s_inodes_count all
-lower.s_mtime all
-lower.s_wtime all
-lower.s_lastcheck all
+lower.s_mtime -
+lower.s_wtime -
+lower.s_lastcheck -
 lower.hash all
 durable_bitmap.offset all
 durable_bitmap.length 0 1 max max-1 sign sign-1
@@ -178,8 +178,13 @@ layer_tables.length 0 1 max max-1 sign sign-1
 translated_blocks.offset 0 1 max max-1 sign sign-1
 translated_blocks.length max max-1 sign sign-1
 feature_compat -
-feature_incompat 1 max max-1 sign sign-1
+feature_incompat 0 max max-1 sign sign-1
 feature_ro_compat -
+lower_records.offset all
+lower_records.length 0 1 max max-1 sign sign-1
+lower_free_blocks_count -
+lower_free_inodes_count -
+lower_used_dirs_count -
 '
 
 # shellcheck disable=SC2034

@@ -203,6 +203,11 @@ constexpr Field kHeaderFields[] = {
     {"feature_compat", 0x0d0, 4, 1},
     {"feature_incompat", 0x0d4, 4, 1},
     {"feature_ro_compat", 0x0d8, 4, 1},
+    {"lower_records.offset", 0x0dc, 8, 1},
+    {"lower_records.length", 0x0e4, 8, 1},
+    {"lower_free_blocks_count", 0x0ec, 4, 1},
+    {"lower_free_inodes_count", 0x0f0, 4, 1},
+    {"lower_used_dirs_count", 0x0f4, 4, 1},
 };
 
 constexpr Field kTablesFields[] = {

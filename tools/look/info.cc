@@ -82,7 +82,7 @@ struct Information {
 
 Json to_json(const CommonArguments& arguments, const Information& information) {
   const UpperFacts& facts = information.facts;
-  const upper_format::LowerIdentity& lower = facts.area.lower;
+  const upper_format::LowerIdentity& lower = facts.area.lower.identity;
   return Json{{"upper", arguments.upper},
               {"format", "unionfs-upper"},
               {"format-version", facts.area.version},
@@ -145,7 +145,7 @@ void print_facts(const CommonArguments& arguments, const Information& informatio
              facts.merged_size_bytes);
   fmt::print("block size: {}\n", block_size);
   fmt::print("space on disk: {}\n", human_size(information.disk_size_bytes));
-  fmt::print("lower: {}\n", describe(facts.area.lower));
+  fmt::print("lower: {}\n", describe(facts.area.lower.identity));
   fmt::print("session: number {}, {}\n", facts.area.session_number,
              facts.written_blocks == 0
                  ? "empty"

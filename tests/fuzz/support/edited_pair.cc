@@ -40,8 +40,9 @@ EditedPair edited_pair(const Recipe& recipe, bool edits_lower) {
   }
   pair.lower = std::move(*lower);
   if (recipe.option % kOptions != kLeaveChecksums) {
-    // An edited lower is made the upper's, as if a program had made the upper over it.
-    const auto identity = identity_of(pair.lower->volume());
+    // An edited lower is made the upper's, as if an earlier program had made the upper over
+    // it: records would tell the edits.
+    const auto identity = identity_without_records(pair.lower->volume());
     const bool is_other = went_well(identity) && !pair.lower_edits.empty();
     mend_upper(*pair.upper, is_other ? std::optional(*identity) : std::nullopt);
   }

@@ -72,6 +72,16 @@ void mend_tables_in_journal(MemoryFile& upper, const Section& journal, const Jou
   }
 }
 
+// Without records, which would tell another lower.
+void make_layer_of(Header& header, const upper_format::LowerIdentity& lower) {
+  header.lower = lower;
+  header.feature_incompat = header.feature_incompat & ~upper_format::kIncompatLowerRecords;
+  header.lower_records = {};
+  header.lower_free_blocks_count = 0U;
+  header.lower_free_inodes_count = 0U;
+  header.lower_used_dirs_count = 0U;
+}
+
 void mend_journal(MemoryFile& upper, const Section& journal,
                   const std::optional<upper_format::LowerIdentity>& lower) {
   if (journal.length < sizeof(JournalHead) || !is_inside(upper, journal.offset, journal.length)) {
@@ -79,7 +89,7 @@ void mend_journal(MemoryFile& upper, const Section& journal,
   }
   auto head = upper.get<JournalHead>(journal.offset);
   if (lower) {
-    head.header.lower = *lower;
+    make_layer_of(head.header, *lower);
     upper.put(journal.offset, head);
   }
   mend_tables_in_journal(upper, journal, head);
@@ -93,13 +103,19 @@ void mend_header(MemoryFile& upper, uint64_t place,
     return;
   }
   if (lower) {
-    header.lower = *lower;
+    make_layer_of(header, *lower);
   }
   upper.put(place, header);
   put_checksum(upper.bytes(place, sizeof(header)), offsetof(Header, checksum));
   const Section& tables = header.layer_tables;
   if (is_inside(upper, tables.offset, tables.length)) {
     mend_tables(upper.bytes(tables.offset, tables.length));
+  }
+  const Section& records = header.lower_records;
+  if (records.length >= sizeof(upper_format::LowerRecordsHead) &&
+      is_inside(upper, records.offset, records.length)) {
+    put_checksum(upper.bytes(records.offset, records.length),
+                 offsetof(upper_format::LowerRecordsHead, checksum));
   }
   mend_journal(upper, header.journal, lower);
 }

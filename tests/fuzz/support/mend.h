@@ -11,8 +11,9 @@
 
 namespace unionfs::fuzzing {
 
-// Of headers, layer tables and journal, as far as they lie in the file.  `lower` is written
-// into each header, so that an edited lower is the layer's.
+// Of headers, layer tables, records of the lower and journal, as far as they lie in the
+// file.  `lower` is written into each header, without records, so that an edited lower is
+// the layer's.
 void mend_upper(testing::MemoryFile& upper,
                 const std::optional<upper_format::LowerIdentity>& lower);
 

@@ -39,7 +39,7 @@ bool lose_power_at(const CheckpointImages& images, uint64_t number, std::mt19937
                    Figures& figures) {
   INFO("power is lost at change " << number);
   auto upper = images.with_session();
-  make_version_1(*upper);
+  make_version_1(*upper, images.lower().volume);
   PowerLossFile file(std::move(upper));
   std::unique_ptr<Disk> disk = open_disk(images.lower(), file);
   expect_success(disk->close());

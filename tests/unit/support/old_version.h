@@ -8,7 +8,9 @@
 
 #include <cstring>
 
+#include "overlay/upper/lower_identity.h"
 #include "overlay/upper/upper_format.h"
+#include "tests/unit/support/expect.h"
 #include "tests/unit/support/test_files.h"
 
 namespace unionfs::testing {
@@ -45,19 +47,30 @@ inline void replace_header(MemoryFile& upper, upper_format::Header header) {
   upper.put(header_place(upper), header);
 }
 
-// Version 1 is version 2 with other numbers, and without feature words.  Which
-// slot counts stays as it is; the other slot is emptied.
-inline void make_version_1(MemoryFile& upper) {
+// An upper without records of its lower: all of superblock and descriptors counts.
+// Which slot counts stays as it is; the other slot is emptied.
+inline void make_without_records(MemoryFile& upper, const Volume& lower, uint32_t version = 2) {
   upper_format::Mark mark = mark_in(upper);
-  mark.version = 1U;
+  mark.version = version;
   put_mark(upper, mark);
   upper_format::Header header = header_in(upper);
-  header.version = 1U;
+  header.version = version;
+  header.feature_incompat = 0U;
+  header.lower = value_of(identity_without_records(lower));
+  header.lower_records = {};
+  header.lower_free_blocks_count = 0U;
+  header.lower_free_inodes_count = 0U;
+  header.lower_used_dirs_count = 0U;
   const uint64_t place = header_place(upper);
   const uint64_t other =
       place == mark.state_offset ? place + upper_format::kPageBytes : uint64_t{mark.state_offset};
   replace_header(upper, header);
   upper.put(other, upper_format::Header{});
+}
+
+// Version 1 is the same with other numbers, and without feature words.
+inline void make_version_1(MemoryFile& upper, const Volume& lower) {
+  make_without_records(upper, lower, 1);
 }
 
 }  // namespace unionfs::testing
