@@ -127,6 +127,19 @@ Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
   return writing;
 }
 
+void Disk::watch_lower() {
+  const std::lock_guard<std::mutex> guard(open_mutex_);
+  if (lower_watch_ == nullptr && !layer_->uncompared().empty()) {
+    lower_watch_ = std::make_unique<LowerWatch>(*layer_, log_);
+    watch_.store(lower_watch_.get(), std::memory_order_release);
+  }
+}
+
+Result<void> Disk::check_lower() const {
+  const LowerWatch* watch = watch_.load(std::memory_order_acquire);
+  return watch != nullptr ? watch->check_same() : Result<void>();
+}
+
 Result<void> Disk::close() {
   if (writing_ == nullptr) {
     return {};
@@ -136,17 +149,19 @@ Result<void> Disk::close() {
   UNIONFS_TRY(session.flush());
   area_.flags &= ~kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_));
-  return session.sync();
+  UNIONFS_TRY(session.sync());
+  return check_lower();
 }
 
 // ---- requests ------------------------------------------------------------------
 
 bool Disk::has_failed() const {
   const Session* session = session_.load(std::memory_order_acquire);
-  return session != nullptr && session->has_failed();
+  return (session != nullptr && session->has_failed()) || !check_lower();
 }
 
 Result<void> Disk::check_alive() const {
+  UNIONFS_TRY(check_lower());
   const Session* session = session_.load(std::memory_order_acquire);
   return session != nullptr ? session->check_alive() : Result<void>();
 }
@@ -156,7 +171,7 @@ Result<Session*> Disk::writing_session() const {
   if (session == nullptr) {
     return system_failure(EPERM, fmt::format("{}: no client may write", upper_file_.name()));
   }
-  UNIONFS_TRY(session->check_alive());
+  UNIONFS_TRY(check_alive());
   return session;
 }
 

@@ -14,6 +14,7 @@
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/next_layer.h"
 #include "overlay/merged/layer_over_lower.h"
+#include "overlay/merged/lower_watch.h"
 #include "overlay/session/session.h"
 #include "overlay/upper/journal.h"
 #include "overlay/upper/live_stamp.h"
@@ -46,10 +47,17 @@ class Disk {
   // must be writable by then.
   Result<void> attach(Access access);
 
+  // For a server, with its first client: compares in the background what load() left of
+  // the lower.  If it turns out to be another one, every request fails.
+  void watch_lower();
+  // nullptr without watch_lower(), and where load() has compared everything.
+  LowerWatch* lower_watch() const { return lower_watch_.get(); }
+
   // ---- requests ----
   //
-  // Any offset and length inside the image.  After a failed sync each of them fails until
-  // the disk is loaded anew: kSystem with EIO.  Those that change something need a client
+  // Any offset and length inside the image.  After a failed sync, or where the lower is
+  // another one, each of them fails until the disk is loaded anew: kSystem with EIO.
+  // Those that change something need a client
   // that may write, or fail with EPERM.
 
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
@@ -80,9 +88,10 @@ class Disk {
 
   // ---- between clients ----
 
-  // Whether a sync has failed, so that every request does.
+  // Whether every request fails, because a sync did or the lower is another one.
   bool has_failed() const;
-  // Flushes, ends the session's threads, and notes that the end was orderly.  No
+  // Flushes, ends the session's threads, and notes that the end was orderly.  Fails after
+  // all that if the lower is another one, so that no layer is made over it.  No
   // client may be left, and none may come; after an error the disk must be loaded anew.
   Result<void> close();
 
@@ -119,6 +128,7 @@ class Disk {
        Clock& clock);
 
   Result<void> check_alive() const;
+  Result<void> check_lower() const;
   Result<Session*> writing_session() const;
   Result<void> show_to_readers();
   Result<void> begin_session();
@@ -134,8 +144,10 @@ class Disk {
   std::mutex open_mutex_;             // guards what follows while clients come
   std::unique_ptr<Reading> reading_;  // for clients that only read, until there is a session
   std::unique_ptr<Writing> writing_;
-  std::atomic<const MergedView*> view_;     // what requests read through
-  std::atomic<Session*> session_{nullptr};  // once it has begun
+  std::unique_ptr<LowerWatch> lower_watch_;
+  std::atomic<const LowerWatch*> watch_{nullptr};  // the same, for requests
+  std::atomic<const MergedView*> view_;            // what requests read through
+  std::atomic<Session*> session_{nullptr};         // once it has begun
 };
 
 }  // namespace unionfs

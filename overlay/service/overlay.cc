@@ -344,7 +344,9 @@ Result<void> Overlay::open(Access access) {
       if (is_ready) {
         loaded->has_readers |= access == Access::kReadOnly;
         loaded->is_in_use |= access == Access::kReadOnly;
-        return loaded->disk->attach(access);
+        UNIONFS_TRY(loaded->disk->attach(access));
+        loaded->disk->watch_lower();
+        return {};
       }
     } else if (std::holds_alternative<ClosedUpper>(state_)) {
       UNIONFS_TRY(load());

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A layer with more records of its lower than an opening compares: the rest is compared
+// in the background, and a difference fails the disk.
+#include <mutex>
+
+#include "tests/unit/checkpoint/checkpoint_bench.h"
+
+using namespace unionfs;
+using namespace unionfs::testing;
+
+namespace {
+
+constexpr int kManyFiles = 1100;
+constexpr uint32_t kWatchedBlock = 1024;
+
+const RealImage& image_of_many() {
+  static std::unique_ptr<RealImage> image;
+  if (!image) {
+    const ScratchDirectory tree;
+    for (int i = 0; i < kManyFiles; ++i) {
+      write_file(tree.path() / fmt::format("file{}", i), "content\n");
+    }
+    MakeOptions options;
+    options.features = "filetype,sparse_super";
+    options.more = {"-N", "2048"};
+    options.content = tree.path();
+    image = std::make_unique<RealImage>(8192, options);
+  }
+  return *image;
+}
+
+// Each file of the lower becomes own, by its mode.
+void own_all(const Lower& lower, MemoryFile& upper) {
+  auto disk = open_disk(lower, upper);
+  std::vector<std::byte> wanted = read_all(*disk);
+  for (uint32_t inode = 12; inode < 12 + kManyFiles; ++inode) {
+    const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(inode));
+    ext2::Inode raw;
+    std::memcpy(&raw, &wanted[slot], sizeof(raw));
+    raw.i_mode = static_cast<uint16_t>(raw.i_mode ^ 0111);
+    std::memcpy(&wanted[slot], &raw, sizeof(raw));
+  }
+  write_differences(*disk, wanted);
+  expect_success(disk->close());
+  value_of(checkpoint(std::move(disk)));
+}
+
+}  // namespace
+
+TEST_CASE("Lower: what an opening leaves is compared in the background", "[lower]") {
+  const Lower lower(image_of_many());
+  const auto upper = make_upper(lower, 16 * kMebibyte);
+  own_all(lower, *upper);
+  std::mutex mutex;
+  std::vector<std::string> told;
+  const LogSink log = [&](const std::string& line) {
+    const std::lock_guard<std::mutex> guard(mutex);
+    told.push_back(line);
+  };
+  const auto load = [&] { return Disk::load(*lower.image, *upper, kBootId, log); };
+  {
+    const auto disk = value_of(load());
+    CHECK(disk->layer().uncompared().size() > kManyFiles - 64);
+    expect_success(disk->attach(Access::kReadWrite));
+    disk->watch_lower();
+    disk->lower_watch()->wait();
+    CHECK(told.empty());
+    CHECK_FALSE(disk->has_failed());
+    expect_success(disk->close());
+  }
+  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(500));
+  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+  auto loaded = load();
+  while (!loaded) {  // it was among the 64
+    loaded = load();
+  }
+  const auto disk = std::move(*loaded);
+  expect_success(disk->attach(Access::kReadWrite));
+  expect_success(disk->write(12 * kMebibyte, pattern(1, kWatchedBlock)));
+  disk->watch_lower();
+  disk->lower_watch()->wait();
+  REQUIRE(told.size() == 1);
+  CHECK_THAT(told[0], Catch::Contains("lower.img: is not the lower that upper.img was made over") &&
+                          Catch::Contains("(inode 500)") && Catch::Contains("every request fails"));
+  CHECK(disk->has_failed());
+  std::vector<std::byte> bytes(kWatchedBlock);
+  CHECK(disk->read(0, bytes).error().error_number == EIO);
+  CHECK(disk->write(0, bytes).error().error_number == EIO);
+  CHECK(disk->flush().error().error_number == EIO);
+  CHECK(disk->trim(0, kWatchedBlock).error().error_number == EIO);
+  CHECK(disk->close().error().error_number == EIO);
+  // What was written is there when the right lower is.
+  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+  const auto again = value_of(load());
+  expect_success(again->attach(Access::kReadOnly));
+  CHECK(read_range(*again, 12 * kMebibyte, kWatchedBlock) == pattern(1, kWatchedBlock));
+}
