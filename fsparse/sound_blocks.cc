@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fsparse/sound_blocks.h"
 
+#include <optional>
 #include <unordered_set>
 
 namespace unionfs {
@@ -24,26 +25,33 @@ class SoundWalk {
   }
 
  private:
-  Result<void> visit(BlockRole role, BlockNumber block) {
-    if (left_ == 0 || !is_sound(role, block)) {
+  Result<void> visit(BlockRole role, ClaimedBlock claimed) {
+    const std::optional<BlockNumber> block = left_ > 0 ? sound(role, claimed) : std::nullopt;
+    if (!block) {
       return {};
     }
     --left_;
-    UNIONFS_ASSIGN(const WalkStep step, visitor_(role, block));
+    UNIONFS_ASSIGN(const WalkStep step, visitor_(role, *block));
     left_ = step == WalkStep::kStop ? 0 : left_;
     if (role.level == 0 || step != WalkStep::kContinue) {
       return {};
     }
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(volume_, block));
+    UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(volume_, *block));
     for (uint32_t i = 0; i < pointers.size(); ++i) {
       UNIONFS_TRY(visit(role_of_child(pointers_per_block_, role, i), pointers[i]));
     }
     return {};
   }
 
-  bool is_sound(BlockRole role, BlockNumber block) {
-    return block.value() != 0 && check_pointer(volume_, inode_.number(), role.level, block) &&
-           (role.level == 0 || indirect_blocks_.insert(block.value()).second);
+  std::optional<BlockNumber> sound(BlockRole role, ClaimedBlock claimed) {
+    if (claimed.is_none()) {
+      return std::nullopt;
+    }
+    const auto block = check_pointer(volume_, inode_.number(), role.level, claimed);
+    if (!block || (role.level > 0 && !indirect_blocks_.insert(block->value()).second)) {
+      return std::nullopt;
+    }
+    return *block;
   }
 
   const Volume& volume_;

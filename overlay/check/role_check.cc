@@ -25,7 +25,7 @@ class RoleVisitor final : public PairedVisitor {
 
   // `place.block` is the lower's, `place.below` the layer's pointer in the same role.
   Result<PairedStep> enter(const PairedBlock& place) override {
-    const bool is_hole = place.below.value() == 0;
+    const bool is_hole = place.below.is_none();
     const bool is_whited_out = numbers_.block_whiteouts.test(place.block);
     if (is_hole && may_fall_through_ && !cut_off_at_ && !is_whited_out) {
       roles_.kept.set(place.block);
@@ -42,7 +42,7 @@ class RoleVisitor final : public PairedVisitor {
     return PairedStep::kContinue;
   }
 
-  Result<bool> leave(const PairedBlock& place, std::span<const BlockNumber>) override {
+  Result<bool> leave(const PairedBlock& place, std::span<const ClaimedBlock>) override {
     if (cut_off_at_ == place.block) {
       cut_off_at_.reset();
     }
@@ -121,14 +121,14 @@ class RoleCheck {
 
   // While anybody has the lower's xattr block, the layer keeps its count.
   void look_at_xattrs(const InodeRecord& record) {
-    const BlockNumber block = record.file_acl();
-    if (!from_.lower.is_inside(block) || numbers_.block_whiteouts.test(block)) {
+    const std::optional<BlockNumber> block = from_.lower.file_block(record.file_acl());
+    if (!block || numbers_.block_whiteouts.test(*block)) {
       return;
     }
-    if (files_.xattr_users.contains(block)) {
-      roles_.kept.set(block);
+    if (files_.xattr_users.contains(*block)) {
+      roles_.kept.set(*block);
     } else {
-      roles_.lost.emplace(block, record.number());
+      roles_.lost.emplace(*block, record.number());
     }
   }
 
@@ -141,8 +141,8 @@ class RoleCheck {
         continue;
       }
       UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(inode));
-      if (from_.lower.is_inside(record.file_acl())) {
-        roles_.kept.set(record.file_acl());
+      if (const auto xattrs = from_.lower.file_block(record.file_acl())) {
+        roles_.kept.set(*xattrs);
       }
       UNIONFS_TRY(lower_.walk_blocks(record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
         roles_.kept.set(block);

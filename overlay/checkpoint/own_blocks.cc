@@ -12,8 +12,9 @@ namespace {
 // Whether a pointer of the lower's file shows where an own file has a 0 in that role.
 // A wrong pointer does, too: a reader must not meet it.
 bool shows_through(const LayerSources& from, const LayerSets& sets, InodeNumber inode,
-                   BlockRole role, BlockNumber below) {
-  return !check_pointer(from.lower, inode, role.level, below) || !sets.block_whiteouts.test(below);
+                   BlockRole role, ClaimedBlock below) {
+  const auto block = check_pointer(from.lower, inode, role.level, below);
+  return !block || !sets.block_whiteouts.test(*block);
 }
 
 // The walk over one inode's blocks.
@@ -44,14 +45,14 @@ class BlockOwner final : public PairedVisitor {
                      block);
     }
     claims_.now.set(block);
-    if (can_fall_through_ && place.role.level > 0 && place.below.value() != 0 &&
+    if (can_fall_through_ && place.role.level > 0 && !place.below.is_none() &&
         !check_pointer(from_.lower, record_.number(), place.role.level, place.below)) {
       has_doubtful_holes_ = true;
     }
     return PairedStep::kContinue;
   }
 
-  Result<void> hole(BlockRole role, BlockNumber below) override {
+  Result<void> hole(BlockRole role, ClaimedBlock below) override {
     if (can_fall_through_ &&
         (role.level > 0 || shows_through(from_, sets_, record_.number(), role, below))) {
       has_doubtful_holes_ = true;
@@ -152,7 +153,7 @@ class HoleLooker final : public PairedVisitor {
 
   Result<PairedStep> enter(const PairedBlock& place) override {
     UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
-    if (place.role.level > 0 && place.below.value() != 0 &&
+    if (place.role.level > 0 && !place.below.is_none() &&
         !check_pointer(from_.lower, inode_, place.role.level, place.below)) {
       are_holes_ = false;
     }
@@ -160,16 +161,17 @@ class HoleLooker final : public PairedVisitor {
   }
 
   // Also of what hangs below: a level above asks for it by its role alone.
-  Result<void> hole(BlockRole role, BlockNumber below) override {
+  Result<void> hole(BlockRole role, ClaimedBlock below) override {
     UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
-    are_holes_ = are_holes_ && !shows_through(from_, sets_, inode_, role, below) &&
-                 (role.level == 0 || indirect_blocks_.insert(below).second);
+    const auto block = check_pointer(from_.lower, inode_, role.level, below);
+    are_holes_ = are_holes_ && block && sets_.block_whiteouts.test(*block) &&
+                 (role.level == 0 || indirect_blocks_.insert(*block).second);
     if (!are_holes_ || role.level == 0) {
       return {};
     }
-    UNIONFS_ASSIGN(const std::vector<BlockNumber> pointers, read_pointers(from_.lower, below));
+    UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(from_.lower, *block));
     for (uint32_t i = 0; i < pointers.size(); ++i) {
-      if (pointers[i].value() != 0) {
+      if (!pointers[i].is_none()) {
         UNIONFS_TRY(hole(role_of_child(from_.layout().pointers_per_block(), role, i), pointers[i]));
       }
     }
@@ -224,7 +226,7 @@ Result<OwnInode> own_file_blocks(const LayerSources& from, InodeRecord record, L
   BlockOwner owner(from, record, below.can_fall_through, sets, claims, stage);
   UNIONFS_ASSIGN(const SlotPointers pointers,
                  walk_paired(from.merged, record, from.lower, below.slots, owner));
-  const uint64_t own_blocks = owner.own_blocks() + (record.file_acl().value() != 0 ? 1 : 0);
+  const uint64_t own_blocks = owner.own_blocks() + (record.file_acl().is_none() ? 0 : 1);
   return OwnInode{std::move(record), pointers, own_blocks, owner.has_doubtful_holes()};
 }
 

@@ -63,7 +63,7 @@ Result<BlockSet> find_disputed(const LayerSources& from, const SessionChanges& c
 // bitmap lies, or two files have the block, and the layer would take it away.
 Result<void> check_dispute(const LayerSources& from, const BlockSet& disputed, InodeNumber inode,
                            BlockNumber block) {
-  if (!from.merged.is_inside(block) || !disputed.test(block)) {
+  if (!disputed.test(block)) {
     return {};
   }
   UNIONFS_ASSIGN(const bool is_used, from.used.is_used(block));

@@ -35,17 +35,16 @@ Result<std::optional<KeptXattr>> changed_count(const LayerSources& from, BlockNu
 // Blocks whose owners are searched for; one bit a block, because they may be many.
 class OwnerlessBlocks {
  public:
-  explicit OwnerlessBlocks(const Layout& layout) : layout_(layout), blocks_(layout) {}
+  explicit OwnerlessBlocks(const Layout& layout) : blocks_(layout) {}
 
   bool is_empty() const { return count_ == 0; }
   void add(BlockNumber block) {
     count_ += blocks_.test(block) ? 0 : 1;
     blocks_.set(block);
   }
-  // Takes the block out if it is there; it may be any number.
+  // Takes the block out if it is there.
   bool take(BlockNumber block) {
-    if (block.value() < layout_.first_data_block || block.value() >= layout_.block_count ||
-        !blocks_.test(block)) {
+    if (!blocks_.test(block)) {
       return false;
     }
     blocks_.clear(block);
@@ -59,7 +58,6 @@ class OwnerlessBlocks {
   BlockNumber first() const { return blocks_.first(); }
 
  private:
-  const Layout& layout_;
   BlockSet blocks_;
   uint64_t count_ = 0;
 };

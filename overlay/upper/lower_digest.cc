@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "fsparse/block_map.h"
@@ -77,12 +78,12 @@ Result<void> add_blocks(const Volume& lower, const InodeRecord& inode, const Lay
 }
 
 Result<void> add_xattr_block(const Volume& lower, const InodeRecord& inode, LongHash& hash) {
-  const BlockNumber block = inode.file_acl();
-  if (block.value() == 0 || !lower.is_inside(block)) {
+  const std::optional<BlockNumber> block = lower.file_block(inode.file_acl());
+  if (!block) {
     return {};
   }
   std::vector<std::byte> bytes(lower.layout().block_size_bytes);
-  UNIONFS_TRY(lower.read_block(block, bytes));
+  UNIONFS_TRY(lower.read_block(*block, bytes));
   hash.add(bytes);
   return {};
 }

@@ -40,9 +40,10 @@ class LowerRecordsReader {
     return head;
   }
 
-  // Calls take(raw) for each; `number` is the raw record's.
+  // Calls take(raw, number) for each; `field` is where the raw record has its number, which
+  // is one of `numbers` and above the one before.
   template <typename Raw, typename Take>
-  Result<void> take_array(const char* what, uint32_t count, Le32 Raw::*number, FileRange numbers,
+  Result<void> take_array(const char* what, uint32_t count, Le32 Raw::*field, FileRange numbers,
                           Take take) {
     constexpr uint32_t kRecordsInPiece = 1024;
     std::vector<Raw> piece;
@@ -54,13 +55,13 @@ class LowerRecordsReader {
       next_ += bytes.size();
       hash_.add(bytes);
       for (const Raw& raw : piece) {
-        const uint32_t value = raw.*number;
+        const uint32_t value = raw.*field;
         if (value < least || value >= numbers.end()) {
           return corrupt("{}: state area: lower records: {} {} is out of order or out of range",
                          upper_.name(), what, value);
         }
         least = value + uint64_t{1};
-        UNIONFS_TRY(take(raw));
+        UNIONFS_TRY(take(raw, value));
       }
     }
     return {};
@@ -79,25 +80,25 @@ Result<void> take_records(const std::string& name, LowerRecordsReader& reader,
                           LowerRecords& records) {
   UNIONFS_TRY(reader.take_array(
       "inode", head.inode_count, &format::LowerInode::inode, {1, lower.inode_count()},
-      [&](const format::LowerInode& raw) -> Result<void> {
+      [&](const format::LowerInode& raw, uint32_t number) -> Result<void> {
         if (raw.flags == 0U || (raw.flags & ~format::kKnownLowerInodeFlags) != 0U) {
           return corrupt("{}: state area: lower records: inode {} has flags {:#x}", name, raw.inode,
                          raw.flags);
         }
-        records.inodes.push_back({InodeNumber(raw.inode), raw.flags, raw.metadata, raw.content});
+        records.inodes.push_back({InodeNumber(number), raw.flags, raw.metadata, raw.content});
         return {};
       }));
-  UNIONFS_TRY(reader.take_array("group", head.group_count, &format::LowerGroup::group,
-                                {0, lower.group_count()},
-                                [&](const format::LowerGroup& raw) -> Result<void> {
-                                  records.groups.push_back({GroupNumber(raw.group), raw.bitmaps});
-                                  return {};
-                                }));
+  UNIONFS_TRY(reader.take_array(
+      "group", head.group_count, &format::LowerGroup::group, {0, lower.group_count()},
+      [&](const format::LowerGroup& raw, uint32_t number) -> Result<void> {
+        records.groups.push_back({GroupNumber(number), raw.bitmaps});
+        return {};
+      }));
   const uint64_t first = lower.first_data_block + uint64_t{1};
   return reader.take_array("xattr block", head.xattr_count, &format::LowerXattr::block,
                            {first, lower.block_count - first},
-                           [&](const format::LowerXattr& raw) -> Result<void> {
-                             records.xattrs.push_back({BlockNumber(raw.block), raw.content});
+                           [&](const format::LowerXattr& raw, uint32_t number) -> Result<void> {
+                             records.xattrs.push_back({BlockNumber(number), raw.content});
                              return {};
                            });
 }
