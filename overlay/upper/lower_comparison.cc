@@ -34,11 +34,10 @@ std::string name_below(const Volume& lower, InodeNumber directory, InodeNumber i
   return found == entries->end() ? std::string() : found->name;
 }
 
-// The path of an inode by the names of the layer or, for what the layer has deleted, by
-// the lower's names in the layer's directories.  For a message: what cannot be read has
-// no name.
-std::string find_path(const Volume& lower, const Volume& upper, InodeNumber inode,
-                      bool is_deleted) {
+// The path of an inode by the lower's names in the layer's directories or, where they have
+// none, by the layer's: the lower's file is meant, and the layer may use its number for
+// another one.  For a message: what cannot be read has no name.
+std::string find_path(const Volume& lower, const Volume& upper, InodeNumber inode) {
   std::string by_layer = inode == kRootDirectory ? "/" : "";
   std::string by_lower;
   (void)walk_layer(
@@ -54,7 +53,7 @@ std::string find_path(const Volume& lower, const Volume& upper, InodeNumber inod
                 }
                 return {};
               }});
-  return is_deleted || by_layer.empty() ? by_lower : by_layer;
+  return by_lower.empty() ? by_layer : by_lower;
 }
 
 bool has_content(const InodeRecord& inode) {
@@ -132,8 +131,7 @@ Result<void> LowerComparison::differs(const std::string& difference) const {
 }
 
 std::string LowerComparison::name_of(const LowerInode& record) const {
-  const bool is_deleted = (record.flags & format::kLowerInodeWhitedOut) != 0;
-  const std::string path = find_path(lower_, upper_, record.inode, is_deleted);
+  const std::string path = find_path(lower_, upper_, record.inode);
   return path.empty() ? fmt::format("inode {}", record.inode)
                       : fmt::format("{} (inode {})", path, record.inode);
 }

@@ -98,7 +98,13 @@ TEST_CASE("Check: a read error of either file ends it, and nothing is repaired",
       FaultyFile upper(*images.upper);
       (is_lower ? lower : upper).fail(FileOperation::kRead, number, EIO);
       const auto report = check_upper(lower, upper, CheckPurpose::kRepair, quiet_log());
-      CHECK(expect_error(report, {is_lower ? "lower.img" : "upper.img"}) == ErrorKind::kSystem);
+      // A repair begins with the read that a look ends with: of the session.
+      if (report && report->repair_failure) {
+        CHECK(number == count);
+        CHECK(report->repair_failure->kind == ErrorKind::kSystem);
+      } else {
+        CHECK(expect_error(report, {is_lower ? "lower.img" : "upper.img"}) == ErrorKind::kSystem);
+      }
       CHECK(images.upper_bytes() == bytes);
     }
   }

@@ -179,6 +179,7 @@ TEST_CASE("Versions: which pairs of mark and header are taken", "[state_area]") 
     for (uint32_t in_header = 0; in_header <= 3; ++in_header) {
       INFO("mark " << in_mark << ", header " << in_header);
       Subject subject;
+      make_without_records(*subject.upper, subject.images.lower().volume);
       format::Mark mark = mark_in(*subject.upper);
       mark.version = in_mark;
       put_mark(*subject.upper, mark);

@@ -169,7 +169,16 @@ TEST_CASE("State area: bad header fields are named", "[state_area]") {
   const BadHeader cases[] = {
       {"version", [](format::Header& h) { h.version = 0U; }, {"version 0"}},
       {"version", [](format::Header& h) { h.version = 3U; }, {"version 3"}},
-      {"older version", [](format::Header& h) { h.version = 1U; }, {"version 1", "version 2"}},
+      {"older version",
+       [](format::Header& h) {
+         h.version = 1U;
+         h.feature_incompat = 0U;
+         h.lower_records = {};
+         h.lower_free_blocks_count = 0U;
+         h.lower_free_inodes_count = 0U;
+         h.lower_used_dirs_count = 0U;
+       },
+       {"version 1", "version 2"}},
       {"state_offset",
        [](format::Header& h) { h.state_offset = h.state_offset + 4096; },
        {"lies at"}},
