@@ -13,7 +13,7 @@ usage: ./test.sh [--sanitize] [--long] [SUITE...]
 Runs the tests.  The last line is "N passed, N failed, N skipped".  The status is
 0 if none failed.
 
-  --sanitize   everything once more with AddressSanitizer and
+  --sanitize   unit and e2e once more with AddressSanitizer and
                UndefinedBehaviorSanitizer, the served disks too, and sessions
                used by many threads with ThreadSanitizer
   --long       the long runs as well (hours)
@@ -147,14 +147,18 @@ fi
 # most of the time. g++ 12 warns of things that are not so in it: warnings are errors
 # in the normal build only.
 if [ -n "$sanitize" ] && { [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; }; then
-    say "all of them with AddressSanitizer and UndefinedBehaviorSanitizer"
+    say "with AddressSanitizer and UndefinedBehaviorSanitizer"
     configure asan -Doptimization=0 -Dwerror=false -Db_sanitize=address,undefined
     ninja -C "$BUILD_ROOT/build-asan"
     # nbdkit is not instrumented itself: the runtimes must be there before the plugin.
     compiler=${CXX:-c++}
     preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
     preload+=" $BUILD_ROOT/build-asan/tests/libsanitizer-first.so"
-    SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
+    # What documents say and what a virtual machine does was seen above.  Of the kinds of
+    # images that random operations are tried with, three of seven.
+    [ "${#suites[@]}" != 0 ] || chosen=(--suite unit --suite e2e)
+    KINDS=${KINDS:-1024/128/dir_index 2048/128/^dir_index 4096/256/^filetype} \
+        SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
 
     say "with ThreadSanitizer: sessions used by many threads"
     configure tsan -Dwerror=false -Db_sanitize=thread
