@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/disk.h"
 
+#include <exception>
+
 #include "overlay/checkpoint/grow.h"
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 
@@ -129,9 +132,15 @@ Result<std::unique_ptr<Disk::Writing>> Disk::prepare_session() {
 
 void Disk::watch_lower() {
   const std::lock_guard<std::mutex> guard(open_mutex_);
-  if (lower_watch_ == nullptr && !layer_->uncompared().empty()) {
+  if (lower_watch_ != nullptr || layer_->uncompared().empty()) {
+    return;
+  }
+  try {
     lower_watch_ = std::make_unique<LowerWatch>(*layer_, log_);
     watch_.store(lower_watch_.get(), std::memory_order_release);
+  } catch (const std::exception& exception) {  // no thread
+    log_(fmt::format("the rest of the lower is not compared before a checkpoint: {}",
+                     exception.what()));
   }
 }
 
@@ -147,6 +156,10 @@ Result<void> Disk::close() {
   Session& session = *writing_->session;
   session.stop();
   UNIONFS_TRY(session.flush());
+  if (!check_lower()) {
+    // What stands on another lower becomes no layer of the right one by itself.
+    area_.flags |= kFlagUnproven;
+  }
   area_.flags &= ~kFlagInUse;
   UNIONFS_TRY(write_state_header(upper_file_, area_));
   UNIONFS_TRY(session.sync());
@@ -254,6 +267,25 @@ Result<void> Disk::check_proven() const {
       "mounted since");
 }
 
+// A layer made over another lower would fit neither, so nothing is left to chance here.
+Result<void> Disk::compare_rest_of_lower(const std::atomic<bool>& is_cancelled) {
+  if (lower_watch_ != nullptr && lower_watch_->has_found_all_same()) {
+    return {};
+  }
+  const LowerComparison comparison = layer_->lower_comparison(is_cancelled);
+  for (const uint32_t index : layer_->uncompared()) {
+    UNIONFS_TRY(check_not_cancelled(is_cancelled));
+    Result<void> compared = comparison.compare(index);
+    if (!compared && compared.error().kind == ErrorKind::kInvalid) {
+      area_.flags |= kFlagUnproven;
+      UNIONFS_TRY(write_state_header(upper_file_, area_));
+      UNIONFS_TRY(upper_file_.sync());
+    }
+    UNIONFS_TRY(std::move(compared));
+  }
+  return {};
+}
+
 Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by,
                                            const std::atomic<bool>& is_cancelled) {
   if (Result<void> proven = check_proven(); asked_by == AskedBy::kServer && !proven) {
@@ -261,6 +293,7 @@ Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by,
         "; mount and unmount it, or have it checked with: unionfs-img checkpoint --fsck";
     return Failure(std::move(proven).error());
   }
+  UNIONFS_TRY(compare_rest_of_lower(is_cancelled));
   return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled);
 }
 

@@ -128,6 +128,8 @@ class Disk {
        Clock& clock);
 
   Result<void> check_alive() const;
+  // What neither load() nor the watch has compared.
+  Result<void> compare_rest_of_lower(const std::atomic<bool>& is_cancelled);
   Result<void> check_lower() const;
   Result<Session*> writing_session() const;
   Result<void> show_to_readers();

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/merged/lower_watch.h"
 
+#include <exception>
 #include <utility>
 
 namespace unionfs {
 
 LowerWatch::LowerWatch(const LayerOverLower& layer, LogSink log)
-    : layer_(layer), log_(std::move(log)), thread_([this] { compare(); }) {}
+    : layer_(layer), log_(std::move(log)), thread_([this] { compare_all(); }) {}
 
 LowerWatch::~LowerWatch() {
   is_stopped_.store(true);
@@ -25,28 +26,39 @@ Result<void> LowerWatch::refuse() const {
                                     layer_.below().name(), layer_.upper().name()));
 }
 
-void LowerWatch::compare() {
-  const LowerComparison comparison = layer_.lower_comparison(is_stopped_);
-  for (const uint32_t index : layer_.uncompared()) {
-    if (is_stopped_.load(std::memory_order_relaxed)) {
-      return;
+// No memory for it, say: then nothing is known, and checkpoints compare by themselves.
+void LowerWatch::compare_all() {
+  try {
+    const LowerComparison comparison = layer_.lower_comparison(is_stopped_);
+    bool was_read = true;
+    for (const uint32_t index : layer_.uncompared()) {
+      if (!compare(comparison, index, was_read)) {
+        return;
+      }
     }
-    const Result<void> compared = comparison.compare(index);
-    if (compared) {
-      continue;
-    }
-    if (compared.error().error_number == ECANCELED) {
-      return;
-    }
-    // A host that cannot read it says nothing about which lower it is.
-    if (compared.error().kind == ErrorKind::kSystem) {
-      log_(fmt::format("the rest of the lower is not compared: {}", compared.error().message));
-      return;
-    }
-    log_(fmt::format("{}; every request fails from now on", compared.error().message));
-    differs_.store(true, std::memory_order_release);
-    return;
+    is_all_same_.store(was_read, std::memory_order_release);
+  } catch (const std::exception&) {
   }
+}
+
+bool LowerWatch::compare(const LowerComparison& comparison, uint32_t index, bool& was_read) {
+  const Result<void> compared = comparison.compare(index);
+  if (is_stopped_.load(std::memory_order_relaxed)) {
+    return false;
+  }
+  if (compared) {
+    return true;
+  }
+  // A host that cannot read it says nothing about which lower it is.
+  if (compared.error().kind == ErrorKind::kSystem) {
+    if (std::exchange(was_read, false)) {
+      log_(fmt::format("a part of the lower is not compared: {}", compared.error().message));
+    }
+    return true;
+  }
+  log_(fmt::format("{}; every request fails from now on", compared.error().message));
+  differs_.store(true, std::memory_order_release);
+  return false;
 }
 
 }  // namespace unionfs

@@ -27,17 +27,22 @@ class LowerWatch {
   Result<void> check_same() const {
     return differs_.load(std::memory_order_acquire) ? refuse() : Result<void>();
   }
+  // Whether everything was compared, and is the same.
+  bool has_found_all_same() const { return is_all_same_.load(std::memory_order_acquire); }
   // Waits until the thread has come to its end.
   void wait();
 
  private:
   Result<void> refuse() const;
-  void compare();
+  void compare_all();
+  // False where the comparison has ended.
+  bool compare(const LowerComparison& comparison, uint32_t index, bool& was_read);
 
   const LayerOverLower& layer_;
   const LogSink log_;
   std::atomic<bool> is_stopped_{false};
   std::atomic<bool> differs_{false};
+  std::atomic<bool> is_all_same_{false};
   std::thread thread_;
 };
 

@@ -198,6 +198,7 @@ Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const S
   for (const JournaledRun& run : journal.runs()) {
     stage.show(run.home.offset, run.home.length, run.source);
   }
+  stage.resize(journal.file_size_bytes());
   return write_header(stage, journal.header(), area.generation + 1);
 }
 

@@ -40,7 +40,9 @@ Result<void> JournalReader::check_head() {
     return damaged("has {} punches and {} runs, too many for its {} bytes", head_.punch_count,
                    head_.run_count, range_.length);
   }
-  const format::Section& last = head_.header.translated_blocks;
+  const bool has_records = (head_.header.feature_incompat & format::kIncompatLowerRecords) != 0;
+  const format::Section& last =
+      has_records ? head_.header.lower_records : head_.header.translated_blocks;
   if (head_.file_size > range_.offset || last.offset > head_.file_size ||
       last.length > head_.file_size - last.offset) {
     return damaged("leaves {} bytes of the file: not all before the journal, or not all of a layer",

@@ -111,7 +111,8 @@ Result<void> LowerComparison::compare_inode(const LowerInode& record) const {
   if (found == record) {
     return {};
   }
-  if (found.flags != record.flags) {
+  // Metadata does not depend on what the layer says of the inode.
+  if (found.flags != record.flags && found.metadata == record.metadata) {
     return corrupt(
         "{}: state area: lower records: inode {} is recorded with flags {:#x}, not {:#x}",
         upper_.name(), record.inode, record.flags, found.flags);
@@ -143,8 +144,19 @@ Result<void> LowerComparison::compare_all() const {
   if (wanted == records_) {
     return {};
   }
+  // Whether it is another lower matters more than what is wrong with the records.
+  std::optional<Error> damage;
   for (uint32_t index = 0; index < count(); ++index) {
-    UNIONFS_TRY(compare(index));
+    Result<void> compared = compare(index);
+    if (!compared && compared.error().kind != ErrorKind::kCorrupt) {
+      return compared;
+    }
+    if (!compared && !damage) {
+      damage = std::move(compared).error();
+    }
+  }
+  if (damage) {
+    return Failure(std::move(*damage));
   }
   return corrupt(
       "{}: state area: lower records: {} inodes, {} groups and {} xattr blocks are recorded, but "

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/upper/lower_records_form.h"
 
+#include <optional>
+
 #include "overlay/geometry/number_sets.h"
 #include "overlay/upper/lower_identity.h"
 
@@ -16,7 +18,11 @@ class LowerRecordsForm {
         former_(former),
         upper_name_(upper_name),
         digests_(lower, bits, is_cancelled),
-        used_(lower) {}
+        used_(lower) {
+    if (former != nullptr) {
+      former_digests_.emplace(lower, former->bits, is_cancelled);
+    }
+  }
 
   Result<LowerRecords> form(const std::vector<TranslatedBlock>& translated) {
     for (uint32_t number = 0; number < lower_.layout().group_count(); ++number) {
@@ -76,13 +82,23 @@ class LowerRecordsForm {
     } else if (known == nullptr) {
       return {};  // the lower does not use it
     }
-    UNIONFS_ASSIGN(const LowerInode record, digests_.of(inode));
-    if (known != nullptr && known->metadata != record.metadata) {
-      return invalid("{}", not_the_lower(lower_.name(), upper_name_,
-                                         fmt::format("inode {} was changed meanwhile", inode)));
+    if (known != nullptr) {
+      UNIONFS_TRY(check_former(*known));
     }
+    UNIONFS_ASSIGN(const LowerInode record, digests_.of(inode));
     records_.inodes.push_back(record);
     return {};
+  }
+
+  // A new record takes the place of this one.  If it did not hold any more, that would
+  // make another lower the right one.
+  Result<void> check_former(const LowerInode& known) const {
+    UNIONFS_ASSIGN(const LowerInode now, former_digests_->of(known.inode));
+    if (now == known) {
+      return {};
+    }
+    return invalid("{}", not_the_lower(lower_.name(), upper_name_,
+                                       fmt::format("inode {} was changed meanwhile", known.inode)));
   }
 
   Result<void> add_xattr(BlockNumber block) {
@@ -104,6 +120,7 @@ class LowerRecordsForm {
   const FormerRecords* former_;
   const std::string& upper_name_;
   const LowerDigests digests_;
+  std::optional<LowerDigests> former_digests_;  // with `former_`
   UsedNumbers used_;
   LowerRecords records_;
 };

@@ -95,4 +95,26 @@ TEST_CASE("Lower: what an opening leaves is compared in the background", "[lower
   const auto again = value_of(load());
   expect_success(again->attach(Access::kReadOnly));
   CHECK(read_range(*again, 12 * kMebibyte, kWatchedBlock) == pattern(1, kWatchedBlock));
+  // No server makes a layer of it by itself, because it may stand on what the other lower had.
+  CHECK((again->state_area().flags & upper_format::kFlagUnproven) != 0);
+}
+
+TEST_CASE("Lower: a checkpoint compares what nobody has compared", "[lower]") {
+  const Lower lower(image_of_many());
+  const auto upper = make_upper(lower, 16 * kMebibyte);
+  own_all(lower, *upper);
+  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(500));
+  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+  const std::atomic<bool> is_cancelled{false};
+  const auto load = [&] { return Disk::load(*lower.image, *upper, kBootId, quiet_log()); };
+  auto loaded = load();
+  while (!loaded) {  // it was among the 64
+    loaded = load();
+  }
+  const auto disk = std::move(*loaded);
+  expect_success(disk->attach(Access::kReadWrite));
+  expect_success(disk->write(12 * kMebibyte, pattern(1, kWatchedBlock)));
+  expect_success(disk->close());
+  CHECK(expect_error(disk->checkpoint(AskedBy::kPerson, is_cancelled),
+                     {"lower.img: is not the lower", "(inode 500)"}) == ErrorKind::kInvalid);
 }
