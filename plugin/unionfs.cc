@@ -173,7 +173,8 @@ int unionfs_config_complete() {
     return -1;
   }
   const char* directory = getenv("TMPDIR");
-  char* absolute = nbdkit_absolute_path(directory != nullptr ? directory : "/var/tmp");
+  char* absolute =
+      nbdkit_absolute_path(directory != nullptr && *directory != '\0' ? directory : "/var/tmp");
   if (absolute == nullptr) {
     return -1;
   }

@@ -12,6 +12,24 @@
 
 namespace unionfs {
 
+namespace {
+
+constexpr int kNameField = 2;
+
+// So many fields behind the one that ends at `at`; 0 if there is none.
+uint64_t number_behind(const std::string& line, size_t at, int fields) {
+  for (int field = 0; field < fields && at != std::string::npos; ++field) {
+    at = line.find(' ', at + 1);
+  }
+  uint64_t value = 0;
+  if (at != std::string::npos) {
+    (void)std::from_chars(line.data() + at + 1, line.data() + line.size(), value);
+  }
+  return value;
+}
+
+}  // namespace
+
 uint64_t process_start_time(int64_t process) {
   std::ifstream file(fmt::format("/proc/{}/stat", process));
   std::string line;
@@ -26,16 +44,13 @@ uint64_t start_time_in(const std::string& stat_line) {
     return 0;
   }
   const char state = stat_line[at + 2];
-  constexpr int kFieldsBehindTheName = 20;  // to the 22nd
-  for (int field = 0; field < kFieldsBehindTheName && at != std::string::npos; ++field) {
-    at = stat_line.find(' ', at + 1);
-  }
-  if (at == std::string::npos || state == 'Z' || state == 'X') {
+  // proc(5): the 9th field is the kernel's flags, the 22nd the time of the start.
+  constexpr uint64_t kExiting = 0x4;  // PF_EXITING: it gives back its memory, and then its files
+  const uint64_t flags = number_behind(stat_line, at, 9 - kNameField);
+  if (state == 'Z' || state == 'X' || (flags & kExiting) != 0) {
     return 0;
   }
-  uint64_t value = 0;
-  const char* const end = stat_line.data() + stat_line.size();
-  return std::from_chars(stat_line.data() + at + 1, end, value).ec == std::errc() ? value : 0;
+  return number_behind(stat_line, at, 22 - kNameField);
 }
 
 bool is_process_gone(int64_t process, uint64_t start_time) {

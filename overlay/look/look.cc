@@ -6,8 +6,8 @@
 namespace unionfs {
 namespace {
 
-// What stays the same as long as the layer does.  The header's generation is left out: a
-// client that comes or goes raises it, and changes nothing of the layer.
+// What stays the same as long as the layer does.  The header's generation is another matter:
+// a client that comes or goes raises it, and changes nothing of the layer.
 struct LayerMoment {
   StateArea area;
   std::string error;  // why there is none, instead
@@ -52,12 +52,15 @@ UpperPlace upper_at(const std::string& path) {
 }
 
 Result<void> look_at(const UpperPlace& place,
-                     const std::function<Result<void>(WritableFile&)>& look) {
+                     const std::function<Result<void>(WritableFile&)>& look, LookNeeds needs) {
   for (int looks = 0; looks < kMaxLooks; ++looks) {
     UNIONFS_ASSIGN(const auto upper, place.open());
     const LayerMoment before = moment_of(*upper);
     Result<void> seen = look(*upper);
-    if (is_same_moment(before, moment_of(*upper)) && place.is_still_there(*upper)) {
+    const LayerMoment after = moment_of(*upper);
+    const bool is_quiet =
+        needs == LookNeeds::kSameLayer || before.area.generation == after.area.generation;
+    if (is_quiet && is_same_moment(before, after) && place.is_still_there(*upper)) {
       return seen;
     }
   }

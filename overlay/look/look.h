@@ -39,21 +39,32 @@ struct UpperPlace {
 // The file of this path.  It is never written.
 UpperPlace upper_at(const std::string& path);
 
+// What must stay as it is while something is looked at.
+enum class LookNeeds {
+  kSameLayer,
+  kNoClient  // that writes, besides: the header's generation, which such a client raises
+};
+
 // Calls `look`, which does step 2 with an opened file and may come to any result, errors
 // among them: the result counts only if the layer stayed the same one.  Fails with EAGAIN
 // when it never did, because checkpoint follows checkpoint.  An upper that is damaged or
 // none at all is looked at like any other, as long as it stays so.
 Result<void> look_at(const UpperPlace& place,
-                     const std::function<Result<void>(WritableFile&)>& look);
+                     const std::function<Result<void>(WritableFile&)>& look,
+                     LookNeeds needs = LookNeeds::kSameLayer);
 
 // The same of a look that gives a value.
 template <typename T>
-Result<T> look_for(const UpperPlace& place, const std::function<Result<T>(WritableFile&)>& look) {
+Result<T> look_for(const UpperPlace& place, const std::function<Result<T>(WritableFile&)>& look,
+                   LookNeeds needs = LookNeeds::kSameLayer) {
   Result<T> seen = system_failure(EAGAIN, place.name);
-  UNIONFS_TRY(look_at(place, [&](WritableFile& upper) -> Result<void> {
-    seen = look(upper);
-    return {};
-  }));
+  UNIONFS_TRY(look_at(
+      place,
+      [&](WritableFile& upper) -> Result<void> {
+        seen = look(upper);
+        return {};
+      },
+      needs));
   return seen;
 }
 

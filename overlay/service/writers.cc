@@ -63,16 +63,18 @@ bool Writers::may_change(Connection& connection) {
   if (writer_.load(std::memory_order_acquire) == connection.client_.get()) {
     return true;
   }
+  // What it has cached is older than what another one wrote since.
+  if (connection.was_refused_.load()) {
+    return false;
+  }
   std::unique_lock<std::mutex> lock(mutex_);
   while (holder_ != nullptr && holder_ != connection.client_) {
     const std::shared_ptr<Client> holder = holder_;
-    if (connection.was_refused_.load()) {
-      return false;
-    }
     if (!wait_for_end(lock, *holder)) {
       if (!connection.was_refused_.exchange(true)) {
         log_(fmt::format(
-            "{} may not write, because {} does and is connected (see shared=): refused with EPERM",
+            "{} may not write, because {} does and is connected (see shared=): refused with EPERM, "
+            "until it connects again",
             connection.client_->peer.description, holder->peer.description));
       }
       return false;
@@ -80,8 +82,6 @@ bool Writers::may_change(Connection& connection) {
   }
   holder_ = connection.client_;
   writer_.store(holder_.get(), std::memory_order_release);
-  // A later writer may refuse it again, and that is worth a line again.
-  connection.was_refused_.store(false);
   return true;
 }
 

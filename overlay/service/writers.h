@@ -73,7 +73,8 @@ class Writers {
   std::unique_ptr<Connection> open(Peer peer);
   void close(std::unique_ptr<Connection> connection);
   // Before each change.  False if another client writes; the log says so once for each
-  // connection.  The first change that another client's claim forbids may wait.
+  // connection, which is refused from then on.  The first change that another client's
+  // claim forbids may wait.
   bool may_change(Connection& connection);
 
  private:

@@ -39,7 +39,7 @@ grep -q '^deleted .* /dir/file-7 ' "$WORK/out" || fail "diff of a layer: $(cat "
 
 # overwrite - a client that writes into a file, whose owner nothing but a search tells.
 overwrite() {
-    nbdsh -u "$(socket_uri disk)" -c '
+    PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri disk)" -c '
 import os, time
 end = time.time() + 0.6
 while time.time() < end:
@@ -92,7 +92,7 @@ wait "$WRITER" || fail "the writer failed"
 ! grep -qiE 'error|fail|in use' "$WORK/disk.log" || fail "the server: $(cat "$WORK/disk.log")"
 
 step "a converted image needs --live while a client may write"
-CONVERT="$IMG convert -b $LOWER $UPPER $WORK/refused.img" nbdsh -u "$(socket_uri disk)" -c '
+CONVERT="$IMG convert -b $LOWER $UPPER $WORK/refused.img" PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri disk)" -c '
 import os, subprocess
 h.pwrite(b"x" * 1024, int(os.environ["BLOCKS"].split()[0]) * 1024)
 done = subprocess.run([*os.environ["CONVERT"].split()], stderr=subprocess.PIPE)

@@ -100,7 +100,11 @@ said 1 "process .* gets a read-only export, because process ${CLIENT[two]} of us
 
 step "its claim ends when it has gone"
 go two
-expect 'done' "$(write one)" "the first client's write"
+expect EPERM "$(write one)" "the write of who was refused, and knows what is old"
+go one
+come one disk >state
+expect writable "$(cat state)" "who connects again"
+expect 'done' "$(write one)" "its write"
 go one
 
 step "a killed client comes back"

@@ -41,11 +41,15 @@ class OpenDisk {
 // may be called more than once.
 template <typename T>
 Result<T> look_at_disk(const CommonArguments& arguments,
-                       const std::function<Result<T>(OpenDisk&)>& look) {
-  return look_for<T>(upper_at(arguments.upper), [&](WritableFile& upper) -> Result<T> {
-    UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments.lower, upper));
-    return look(*open);
-  });
+                       const std::function<Result<T>(OpenDisk&)>& look,
+                       LookNeeds needs = LookNeeds::kSameLayer) {
+  return look_for<T>(
+      upper_at(arguments.upper),
+      [&](WritableFile& upper) -> Result<T> {
+        UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments.lower, upper));
+        return look(*open);
+      },
+      needs);
 }
 
 // Space the file takes on its disk.

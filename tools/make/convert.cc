@@ -199,10 +199,15 @@ Result<void> check_output(const ConvertArguments& arguments) {
 Result<int> convert(const ConvertArguments& arguments) {
   UNIONFS_TRY(check_output(arguments));
   bool has_begun = false;
-  UNIONFS_ASSIGN(const Converted converted, look_at_disk<Converted>(arguments, [&](OpenDisk& open) {
-                   return arguments.output == "-" ? convert_to_stdout(arguments, open, has_begun)
-                                                  : convert_to_file(arguments, open);
-                 }));
+  UNIONFS_ASSIGN(const Converted converted,
+                 look_at_disk<Converted>(
+                     arguments,
+                     [&](OpenDisk& open) {
+                       return arguments.output == "-"
+                                  ? convert_to_stdout(arguments, open, has_begun)
+                                  : convert_to_file(arguments, open);
+                     },
+                     arguments.is_live ? LookNeeds::kSameLayer : LookNeeds::kNoClient));
   if (converted.file) {
     UNIONFS_TRY(converted.file->publish());
   }

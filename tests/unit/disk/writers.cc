@@ -125,6 +125,10 @@ TEST_CASE("Writers: one that was open already is refused, in one line", "[writer
   CHECK_THAT(door.log[0], Catch::Contains("client b may not write") && Catch::Contains("client a"));
   CHECK(door.may_change(a));
   door.close(a);
+  // What it knows of the disk is old.
+  CHECK_FALSE(door.may_change(b));
+  door.close(b);
+  b = door.open("b");
   CHECK(door.may_change(b));
   door.close(b);
 }

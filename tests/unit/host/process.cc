@@ -11,10 +11,11 @@
 using namespace unionfs;
 
 TEST_CASE("Process: when it was started", "[process]") {
-  const std::string numbers = " R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+  const std::string numbers = " R 1 2 3 4 5 64 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
   CHECK(start_time_in("12 (nbdfuse)" + numbers) == 4711);
   CHECK(start_time_in("12 (a ) R 9 (b)" + numbers) == 4711);
   CHECK(start_time_in("12 (dead) Z" + numbers.substr(2)) == 0);
+  CHECK(start_time_in("12 (ends) R 1 2 3 4 5 68" + numbers.substr(15)) == 0);
   CHECK(start_time_in("12 (cut) R 1 2 3") == 0);
   CHECK(start_time_in("12 (cut)") == 0);
   CHECK(start_time_in("") == 0);

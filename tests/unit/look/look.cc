@@ -44,12 +44,15 @@ struct Looked {
             },
             [this](const WritableFile&) { return is_there; }};
   }
-  Result<uint64_t> look() {
-    return look_for<uint64_t>(place(), [this](WritableFile& file) -> Result<uint64_t> {
-      UNIONFS_ASSIGN(const UpperFacts facts, read_upper_facts(file));
-      during_look();
-      return facts.area.session_number;
-    });
+  Result<uint64_t> look(LookNeeds needs = LookNeeds::kSameLayer) {
+    return look_for<uint64_t>(
+        place(),
+        [this](WritableFile& file) -> Result<uint64_t> {
+          UNIONFS_ASSIGN(const UpperFacts facts, read_upper_facts(file));
+          during_look();
+          return facts.area.session_number;
+        },
+        needs);
   }
   // A header as a server writes it, with this change.
   void write_header(const std::function<void(StateArea&)>& change) {
@@ -91,6 +94,20 @@ TEST_CASE("Look: one look is enough where nothing changes", "[look]") {
       looked.place(), [](WritableFile&) -> Result<int> { return corrupt("it is damaged"); });
   REQUIRE_FALSE(failed);
   CHECK(failed.error().message == "it is damaged");
+  CHECK(looked.looks == 2);
+}
+
+TEST_CASE("Look: a client that comes disturbs only who needs that there is none", "[look]") {
+  Looked looked;
+  looked.during_look = [&] {
+    if (looked.looks == 1) {
+      looked.write_header([](StateArea&) {});
+    }
+  };
+  CHECK(value_of(looked.look()) == 1);
+  CHECK(looked.looks == 1);
+  looked.looks = 0;
+  CHECK(value_of(looked.look(LookNeeds::kNoClient)) == 1);
   CHECK(looked.looks == 2);
 }
 
