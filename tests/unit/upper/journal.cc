@@ -171,7 +171,7 @@ TEST_CASE("Journal: numbers that no writer makes are refused", "[journal]") {
       bad_head("file size", [](auto& h) { h.file_size = UINT64_MAX; }),
       bad_head("the journal stays", [](auto& h) { h.file_size = h.file_size + (1U << 30); }),
       bad_head("another journal", [](auto& h) { h.header.journal = h.header.layer_tables; }),
-      bad_head("last section", [](auto& h) { h.header.translated_blocks.length = UINT64_MAX; }),
+      bad_head("last section", [](auto& h) { h.header.lower_records.length = UINT64_MAX; }),
       bad_run("empty run", [](auto& r) { r.length = uint64_t{0}; }),
       bad_run("long run", [](auto& r) { r.length = UINT64_MAX; }),
       bad_run("run beyond", [](auto& r) { r.offset = UINT64_MAX - 1000; }),
