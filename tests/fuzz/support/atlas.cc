@@ -73,9 +73,9 @@ class Cartographer {
       }
       return Result<WalkStep>(WalkStep::kContinue);
     }));
-    if (inode.file_acl().value() != 0) {
-      add_block(PlaceKind::kXattr, inode.file_acl());
-      atlas_.blocks.push_back(static_cast<uint32_t>(inode.file_acl().value()));
+    if (const auto xattrs = volume_.file_block(inode.file_acl())) {
+      add_block(PlaceKind::kXattr, *xattrs);
+      atlas_.blocks.push_back(static_cast<uint32_t>(xattrs->value()));
     }
     if (inode.is_directory()) {
       add_names(inode);
