@@ -274,7 +274,8 @@ TEST_CASE("Lower: bitmaps with the same counts", "[lower]") {
 
 TEST_CASE("Lower: a shared block of attributes of which the layer counts the users", "[lower]") {
   const Subject& subject = Subject::get();
-  const auto disk = load_disk(subject.lower, *subject.upper->clone());
+  const auto upper = subject.upper->clone();
+  const auto disk = load_disk(subject.lower, *upper);
   REQUIRE(disk->layer().lower_records().xattrs.size() == 1);
   const BlockNumber block = disk->layer().lower_records().xattrs[0].block;
   CHECK(block == subject.record("two").file_acl());
