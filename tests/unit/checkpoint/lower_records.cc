@@ -375,7 +375,8 @@ TEST_CASE("Lower: no checkpoint over a lower that was changed meanwhile", "[lowe
 
 TEST_CASE("Lower: check looks at all records, and whether one is missing", "[lower]") {
   const Subject& subject = Subject::get();
-  const auto disk = load_disk(subject.lower, *subject.upper->clone());
+  const auto sound = subject.upper->clone();
+  const auto disk = load_disk(subject.lower, *sound);
   LowerRecords records = disk->layer().lower_records();
   records.inodes.pop_back();
   const std::vector<std::byte> bytes = encode_lower_records(records);
