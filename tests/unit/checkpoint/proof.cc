@@ -49,7 +49,8 @@ struct Proof {
     BlockSet blocks(geometry.merged());
     blocks.set(block);
     const std::atomic<bool> is_cancelled{false};
-    return prove_same(session.volume, synthesized.volume, geometry, layer, blocks, {}, is_cancelled);
+    return prove_same(session.volume, synthesized.volume, geometry, layer, blocks, {},
+                      is_cancelled);
   }
 };
 
