@@ -248,8 +248,9 @@ Result<void> Disk::grow(const Geometry& larger) {
   return grow_layer(*layer_, upper_file_, area_, larger);
 }
 
-// After a power loss the valid flag may be newer than what it speaks for, until
-// it was set once more: by a mount and its unmount, or by e2fsck.
+// After a power loss the valid flag may be newer than what it speaks for, and over another
+// lower it spoke for other bytes, until it was set once more: by a mount and its unmount, or
+// by e2fsck.
 Result<void> Disk::check_proven() const {
   if ((area_.flags & kFlagUnproven) == 0) {
     return {};
@@ -263,8 +264,8 @@ Result<void> Disk::check_proven() const {
     return {};
   }
   return unsupported(
-      "power was lost during this session and the image has not been checked or "
-      "mounted since");
+      "power was lost during this session, or it was over another lower, and the image has not "
+      "been checked or mounted since");
 }
 
 // A layer made over another lower would fit neither, so nothing is left to chance here.

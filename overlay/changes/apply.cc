@@ -6,6 +6,7 @@
 #include "overlay/changes/file_writer.h"
 
 namespace unionfs {
+
 TreeApplier::TreeApplier(const ForeignTree& tree, MergedFiles& files, Progress progress)
     : tree_(tree), files_(files), progress_(std::move(progress)) {}
 

@@ -10,6 +10,7 @@
 #include "overlay/host/posix_file.h"
 
 namespace unionfs {
+
 Result<void> check_can_appear(const std::string& path) {
   struct stat status;
   if (::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {

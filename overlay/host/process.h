@@ -12,7 +12,8 @@ namespace unionfs {
 // When a process was started, in ticks since the host was: this and its number are never
 // another process's.  0 if it is not known.  From /proc, as proc(5) describes it.
 uint64_t process_start_time(int64_t process);
-// The same in a line of /proc/PID/stat; 0 also if the process is dead and waited for.
+// The same in a line of /proc/PID/stat; 0 also if the process is exiting, or
+// dead and waited for.
 uint64_t start_time_in(const std::string& stat_line);
 
 // Whether the process that was started then has ended; false where that cannot be told.
