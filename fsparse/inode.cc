@@ -83,6 +83,16 @@ std::optional<ext2::InodeExtra> InodeRecord::extra() const {
   return extra;
 }
 
+void forget_access_time(ByteSpan slot) {
+  const auto forget = [slot](size_t offset) {
+    if (offset + sizeof(Le32) <= slot.size()) {
+      std::fill_n(slot.begin() + static_cast<ptrdiff_t>(offset), sizeof(Le32), std::byte{0});
+    }
+  };
+  forget(offsetof(ext2::Inode, i_atime));
+  forget(ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra));
+}
+
 Result<InodeRecord> read_inode(const Volume& volume, InodeNumber number) {
   const Layout& layout = volume.layout();
   if (number.value() == 0 || number.value() > layout.inode_count()) {

@@ -76,6 +76,10 @@ class InodeRecord {
   std::vector<std::byte> bytes_;
 };
 
+// Makes i_atime and its extra bits zero in the bytes of a slot, s_inode_size of them: a
+// mere read changes those.
+void forget_access_time(ByteSpan slot);
+
 // Checks that 1 <= number <= s_inodes_count.
 Result<InodeRecord> read_inode(const Volume& volume, InodeNumber number);
 

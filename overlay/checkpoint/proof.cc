@@ -141,15 +141,6 @@ class Prover {
     return {};
   }
 
-  static void forget_access_time(ByteSpan slot) {
-    std::memset(slot.data() + offsetof(ext2::Inode, i_atime), 0, sizeof(Le32));
-    constexpr size_t kExtra =
-        ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
-    if (slot.size() >= kExtra + sizeof(Le32)) {
-      std::memset(slot.data() + kExtra, 0, sizeof(Le32));
-    }
-  }
-
   Result<void> prove_names(const TranslatedBlock& entry) {
     UNIONFS_ASSIGN(const auto expected,
                    live_entries(ConstByteSpan(expected_).first(block_size_), entry));

@@ -12,17 +12,7 @@ namespace {
 // The slot without what a mere read changes.
 std::vector<std::byte> without_access_time(ConstByteSpan slot) {
   std::vector<std::byte> copy(slot.begin(), slot.end());
-  const auto forget = [&copy](size_t offset) {
-    for (size_t i = 0; i < sizeof(Le32) && offset + i < copy.size(); ++i) {
-      copy[offset + i] = std::byte{0};
-    }
-  };
-  forget(offsetof(ext2::Inode, i_atime));
-  constexpr size_t kExtra =
-      ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
-  if (copy.size() >= kExtra + sizeof(Le32)) {
-    forget(kExtra);
-  }
+  forget_access_time(copy);
   return copy;
 }
 

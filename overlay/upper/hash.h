@@ -20,6 +20,11 @@ ConstByteSpan bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
+struct FreeHashState {
+  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
+using HashState = std::unique_ptr<XXH3_state_t, FreeHashState>;
+
 // One thread.
 class Hash {
  public:
@@ -28,10 +33,7 @@ class Hash {
   uint64_t value() const { return XXH3_64bits_digest(state_.get()); }
 
  private:
-  struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, Free> state_;
+  HashState state_;
 };
 
 // The same with 128 bits.  One thread.
@@ -50,10 +52,7 @@ class LongHash {
   }
 
  private:
-  struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, Free> state_;
+  HashState state_;
 };
 
 }  // namespace unionfs

@@ -32,18 +32,12 @@ Result<void> mark_damage(Result<void> result, LongHash& hash) {
 // index may come and go where the names stay.
 void add_slot(const InodeRecord& inode, LongHash& hash) {
   InodeRecord record = inode;
-  record.raw().i_atime = 0U;
   record.raw().i_osd1 = 0U;
   if (record.is_directory()) {
     record.raw().i_flags = record.raw().i_flags & ~ext2::kFlagIndex;
   }
-  constexpr size_t kAtimeExtra =
-      ext2::kGoodOldInodeSizeBytes + offsetof(ext2::InodeExtra, i_atime_extra);
-  const ByteSpan bytes = record.bytes();
-  if (bytes.size() >= ext2::kGoodOldInodeSizeBytes + sizeof(ext2::InodeExtra)) {
-    std::fill_n(bytes.begin() + kAtimeExtra, sizeof(Le32), std::byte{0});
-  }
-  hash.add(bytes);
+  forget_access_time(record.bytes());
+  hash.add(record.bytes());
 }
 
 // The block map, and its blocks that fall through if `falling` is there.
