@@ -12,9 +12,9 @@ namespace {
 
 // The `number`th change or sync from now on fails, without any effect, and
 // those after it as well if it is to stay so.
-class FailingFile final : public ForwardingFile {
+class FailingFile final : public GuardedFile {
  public:
-  using ForwardingFile::ForwardingFile;
+  using GuardedFile::GuardedFile;
 
   void fail_at(uint64_t number, int error_number, bool stays) {
     left_ = number;
@@ -24,33 +24,8 @@ class FailingFile final : public ForwardingFile {
   }
   bool has_failed() const { return has_failed_; }
 
-  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
-    UNIONFS_TRY(pass());
-    return file_.write(offset, bytes);
-  }
-  Result<void> punch(uint64_t offset, uint64_t length) override {
-    UNIONFS_TRY(pass());
-    return file_.punch(offset, length);
-  }
-  Result<void> zero_range(uint64_t offset, uint64_t length) override {
-    UNIONFS_TRY(pass());
-    return file_.zero_range(offset, length);
-  }
-  Result<void> allocate(uint64_t offset, uint64_t length) override {
-    UNIONFS_TRY(pass());
-    return file_.allocate(offset, length);
-  }
-  Result<void> resize(uint64_t size_bytes) override {
-    UNIONFS_TRY(pass());
-    return file_.resize(size_bytes);
-  }
-  Result<void> sync() override {
-    UNIONFS_TRY(pass());
-    return file_.sync();
-  }
-
  private:
-  Result<void> pass() {
+  Result<void> pass() override {
     if (left_ == 0 || (--left_ > 0)) {
       return {};
     }
@@ -67,35 +42,19 @@ class FailingFile final : public ForwardingFile {
 
 // Sets a flag at the `number`th change from now on, as a client does that comes just
 // then.
-class CancellingFile final : public ForwardingFile {
+class CancellingFile final : public GuardedFile {
  public:
   CancellingFile(WritableFile& file, std::atomic<bool>& is_cancelled)
-      : ForwardingFile(file), is_cancelled_(is_cancelled) {}
+      : GuardedFile(file), is_cancelled_(is_cancelled) {}
 
   void cancel_at(uint64_t number) { left_ = number; }
 
-  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
-    count();
-    return file_.write(offset, bytes);
-  }
-  Result<void> allocate(uint64_t offset, uint64_t length) override {
-    count();
-    return file_.allocate(offset, length);
-  }
-  Result<void> resize(uint64_t size_bytes) override {
-    count();
-    return file_.resize(size_bytes);
-  }
-  Result<void> sync() override {
-    count();
-    return file_.sync();
-  }
-
  private:
-  void count() {
+  Result<void> pass() override {
     if (left_ > 0 && --left_ == 0) {
       is_cancelled_ = true;
     }
+    return {};
   }
 
   std::atomic<bool>& is_cancelled_;

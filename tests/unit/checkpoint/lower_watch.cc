@@ -46,6 +46,21 @@ void own_all(const Lower& lower, MemoryFile& upper) {
   value_of(checkpoint(std::move(disk)));
 }
 
+// Inode 500 of the lower becomes another one, and again what it was.
+void change_lower(const Lower& lower) {
+  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(500));
+  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+}
+
+// A disk over another lower, which its opening did not notice.
+std::unique_ptr<Disk> load_unnoticed(const Lower& lower, MemoryFile& upper, const LogSink& log) {
+  auto loaded = Disk::load(*lower.image, upper, kBootId, log);
+  while (!loaded) {  // it was among the 64
+    loaded = Disk::load(*lower.image, upper, kBootId, log);
+  }
+  return std::move(*loaded);
+}
+
 }  // namespace
 
 TEST_CASE("Lower: what an opening leaves is compared in the background", "[lower]") {
@@ -69,13 +84,8 @@ TEST_CASE("Lower: what an opening leaves is compared in the background", "[lower
     CHECK_FALSE(disk->has_failed());
     expect_success(disk->close());
   }
-  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(500));
-  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
-  auto loaded = load();
-  while (!loaded) {  // it was among the 64
-    loaded = load();
-  }
-  const auto disk = std::move(*loaded);
+  change_lower(lower);
+  const auto disk = load_unnoticed(lower, *upper, log);
   expect_success(disk->attach(Access::kReadWrite));
   expect_success(disk->write(12 * kMebibyte, pattern(1, kWatchedBlock)));
   disk->watch_lower();
@@ -91,7 +101,7 @@ TEST_CASE("Lower: what an opening leaves is compared in the background", "[lower
   CHECK(disk->trim(0, kWatchedBlock).error().error_number == EIO);
   CHECK(disk->close().error().error_number == EIO);
   // What was written is there when the right lower is.
-  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+  change_lower(lower);
   const auto again = value_of(load());
   expect_success(again->attach(Access::kReadOnly));
   CHECK(read_range(*again, 12 * kMebibyte, kWatchedBlock) == pattern(1, kWatchedBlock));
@@ -103,15 +113,9 @@ TEST_CASE("Lower: a checkpoint compares what nobody has compared", "[lower]") {
   const Lower lower(image_of_many());
   const auto upper = make_upper(lower, 16 * kMebibyte);
   own_all(lower, *upper);
-  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(500));
-  lower.file->bytes(slot + offsetof(ext2::Inode, i_mtime), 1)[0] ^= std::byte{1};
+  change_lower(lower);
   const std::atomic<bool> is_cancelled{false};
-  const auto load = [&] { return Disk::load(*lower.image, *upper, kBootId, quiet_log()); };
-  auto loaded = load();
-  while (!loaded) {  // it was among the 64
-    loaded = load();
-  }
-  const auto disk = std::move(*loaded);
+  const auto disk = load_unnoticed(lower, *upper, quiet_log());
   expect_success(disk->attach(Access::kReadWrite));
   expect_success(disk->write(12 * kMebibyte, pattern(1, kWatchedBlock)));
   expect_success(disk->close());

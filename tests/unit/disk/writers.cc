@@ -30,6 +30,16 @@ struct Door {
   std::thread waiting(Action action) {
     return std::thread(std::move(action));
   }
+  // Of a client that waits these times, one after the other, for a claim that stays.
+  Connection open_in_vain(const std::string& name, std::initializer_list<milliseconds> waits) {
+    Connection connection;
+    std::thread thread = waiting([&] { connection = open(name); });
+    for (const milliseconds wait : waits) {
+      pass(wait);
+    }
+    thread.join();
+    return connection;
+  }
   void pass(milliseconds time) {
     CHECK(clock.await_deadline() == time);
     clock.advance(time);
@@ -77,10 +87,7 @@ TEST_CASE("Writers: a client's connections are one writer", "[writers]") {
   CHECK(door.may_change(second));
   // The claim does not end with the connection that made it.
   door.close(first);
-  Connection other;
-  std::thread thread = door.waiting([&] { other = door.open("b"); });
-  door.pass(milliseconds(500));
-  thread.join();
+  Connection other = door.open_in_vain("b", {milliseconds(500)});
   CHECK(other->is_read_only());
   CHECK(door.may_change(second));
   door.close(second);
@@ -91,10 +98,7 @@ TEST_CASE("Writers: others get an export to read, and the log names both", "[wri
   Door door;
   Connection a = door.open("a");
   CHECK(door.may_change(a));
-  Connection b;
-  std::thread thread = door.waiting([&] { b = door.open("b"); });
-  door.pass(milliseconds(500));
-  thread.join();
+  Connection b = door.open_in_vain("b", {milliseconds(500)});
   CHECK(b->is_read_only());
   REQUIRE(door.lines() == 1);
   CHECK_THAT(door.log[0], Catch::Contains("client b") && Catch::Contains("client a") &&
@@ -172,11 +176,7 @@ TEST_CASE("Writers: a dead process with an open connection is a mounted disk", "
   Connection a = door.open("a");
   CHECK(door.may_change(a));
   door.gone.insert("a");
-  Connection b;
-  std::thread thread = door.waiting([&] { b = door.open("b"); });
-  door.pass(milliseconds(500));
-  door.pass(milliseconds(4500));
-  thread.join();
+  Connection b = door.open_in_vain("b", {milliseconds(500), milliseconds(4500)});
   CHECK(b->is_read_only());
   CHECK(door.may_change(a));
   door.close(b);

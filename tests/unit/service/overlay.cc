@@ -22,9 +22,9 @@ struct HostPlan {
   bool has_failed = false;
 };
 
-class PlannedFile final : public ForwardingFile {
+class PlannedFile final : public GuardedFile {
  public:
-  PlannedFile(WritableFile& file, HostPlan& plan) : ForwardingFile(file), plan_(plan) {}
+  PlannedFile(WritableFile& file, HostPlan& plan) : GuardedFile(file), plan_(plan) {}
 
   Result<void> read(uint64_t offset, ByteSpan buffer) const override {
     if (plan_.has_failed && plan_.reads_fail) {
@@ -33,29 +33,9 @@ class PlannedFile final : public ForwardingFile {
     return file_.read(offset, buffer);
   }
   size_t read_cached(uint64_t, ByteSpan) const override { return 0; }
-  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
-    UNIONFS_TRY(pass());
-    return file_.write(offset, bytes);
-  }
-  Result<void> punch(uint64_t offset, uint64_t length) override {
-    UNIONFS_TRY(pass());
-    return file_.punch(offset, length);
-  }
-  Result<void> allocate(uint64_t offset, uint64_t length) override {
-    UNIONFS_TRY(pass());
-    return file_.allocate(offset, length);
-  }
-  Result<void> resize(uint64_t size_bytes) override {
-    UNIONFS_TRY(pass());
-    return file_.resize(size_bytes);
-  }
-  Result<void> sync() override {
-    UNIONFS_TRY(pass());
-    return file_.sync();
-  }
 
  private:
-  Result<void> pass() {
+  Result<void> pass() override {
     ++plan_.changes;
     const bool is_due = plan_.fail_at != 0 && plan_.changes >= plan_.fail_at;
     if (!is_due || (plan_.fails_once && plan_.has_failed)) {

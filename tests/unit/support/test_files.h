@@ -183,6 +183,40 @@ class ForwardingFile : public WritableFile {
   WritableFile& file_;
 };
 
+// Asks before each change or sync whether it may happen.
+class GuardedFile : public ForwardingFile {
+ public:
+  using ForwardingFile::ForwardingFile;
+
+  Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
+    UNIONFS_TRY(pass());
+    return file_.write(offset, bytes);
+  }
+  Result<void> punch(uint64_t offset, uint64_t length) override {
+    UNIONFS_TRY(pass());
+    return file_.punch(offset, length);
+  }
+  Result<void> zero_range(uint64_t offset, uint64_t length) override {
+    UNIONFS_TRY(pass());
+    return file_.zero_range(offset, length);
+  }
+  Result<void> allocate(uint64_t offset, uint64_t length) override {
+    UNIONFS_TRY(pass());
+    return file_.allocate(offset, length);
+  }
+  Result<void> resize(uint64_t size_bytes) override {
+    UNIONFS_TRY(pass());
+    return file_.resize(size_bytes);
+  }
+  Result<void> sync() override {
+    UNIONFS_TRY(pass());
+    return file_.sync();
+  }
+
+ protected:
+  virtual Result<void> pass() = 0;
+};
+
 // Fails chosen operations.
 class FaultyFile final : public ForwardingFile {
  public:
