@@ -83,6 +83,10 @@ std::optional<ext2::InodeExtra> InodeRecord::extra() const {
   return extra;
 }
 
+bool is_empty_slot(ConstByteSpan slot) {
+  return std::all_of(slot.begin(), slot.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
 void forget_access_time(ByteSpan slot) {
   const auto forget = [slot](size_t offset) {
     if (offset + sizeof(Le32) <= slot.size()) {

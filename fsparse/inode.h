@@ -76,6 +76,8 @@ class InodeRecord {
   std::vector<std::byte> bytes_;
 };
 
+// Whether a slot of an inode table is as if it was never used.
+bool is_empty_slot(ConstByteSpan slot);
 // Makes i_atime and its extra bits zero in the bytes of a slot, s_inode_size of them: a
 // mere read changes those.
 void forget_access_time(ByteSpan slot);

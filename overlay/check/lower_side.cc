@@ -15,8 +15,7 @@ Result<bool> LowerSide::has_remains(InodeNumber number) {
     return false;
   }
   UNIONFS_ASSIGN(const InodeRecord record, inode(number));
-  const ConstByteSpan bytes = record.bytes();
-  return find_set_bit(bytes, 0, bytes.size() * 8) < bytes.size() * 8;
+  return !is_empty_slot(record.bytes());
 }
 
 Result<void> LowerSide::check_blocks(InodeNumber number) {

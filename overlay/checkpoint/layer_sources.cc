@@ -40,8 +40,4 @@ Result<std::optional<std::vector<NamedEntry>>> LayerSources::entries_below(
                                                      : Failure(std::move(entries).error());
 }
 
-bool is_empty_slot(ConstByteSpan slot) {
-  return find_set_bit(slot, 0, slot.size() * 8) == slot.size() * 8;
-}
-
 }  // namespace unionfs

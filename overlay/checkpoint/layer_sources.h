@@ -56,9 +56,6 @@ struct LayerSources {
   Result<std::optional<std::vector<NamedEntry>>> entries_below(const InodeRecord& directory) const;
 };
 
-// Whether a slot of an inode table is as if it was never used.
-bool is_empty_slot(ConstByteSpan slot);
-
 // How messages call the merged image.
 constexpr const char* kMergedImage = "merged image";
 

@@ -23,11 +23,7 @@ StateArea next_area(const StateArea& area, const LayerSections& sections, const 
 // The state of the old session, and D-blocks that belong to nobody.
 std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
                                   const std::vector<BlockRange>& dead) {
-  std::vector<FileRange> punches = {area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
-                                    area.layer_tables, area.translated_blocks};
-  if (area.has_lower_records()) {
-    punches.push_back(area.lower_records);
-  }
+  std::vector<FileRange> punches = area.replaced_sections();
   for (const BlockRange& range : dead) {
     punches.push_back({merged.offset_of(range.begin), range.count() * merged.block_size_bytes});
   }

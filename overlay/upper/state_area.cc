@@ -270,6 +270,15 @@ StateArea plan_state_area(const Geometry& geometry, const LayerSections& section
   return area;
 }
 
+std::vector<FileRange> StateArea::replaced_sections() const {
+  std::vector<FileRange> sections = {live_bitmap, durable_bitmap, fixed_blocks, layer_tables,
+                                     translated_blocks};
+  if (has_lower_records()) {
+    sections.push_back(lower_records);
+  }
+  return sections;
+}
+
 void place_layer_sections(StateArea& area, const LayerSections& sections) {
   const auto behind = [](const FileRange& range, uint64_t length) {
     return FileRange{round_up(range.end(), format::kPageBytes), length};

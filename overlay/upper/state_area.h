@@ -68,6 +68,8 @@ struct StateArea {
   bool has_lower_records() const {
     return (features.incompat & upper_format::kIncompatLowerRecords) != 0;
   }
+  // What means nothing any more when a new layer takes the place of session and layer.
+  std::vector<FileRange> replaced_sections() const;
   // Where the file ends.
   uint64_t end() const {
     return has_lower_records() ? lower_records.end() : translated_blocks.end();
