@@ -26,7 +26,8 @@ class Repairer {
         facts_(facts),
         upper_(upper),
         stage_(upper),
-        tables_(opened.tables) {}
+        tables_(opened.tables),
+        former_records_(opened.lower_records) {}
 
   Result<void> repair() {
     UNIONFS_TRY(stage_groups());
@@ -122,6 +123,7 @@ class Repairer {
     UNIONFS_ASSIGN(lower_records_,
                    form_lower_records(from_.lower, bits_of(layer->layer()), tables_.translated,
                                       nullptr, upper_.name(), is_cancelled));
+    UNIONFS_TRY(check_same_lower());
     tables_.kept_xattrs = std::move(counts.xattrs);
     for (const GroupCounters& counted : counts.counters) {
       const Group& untouched = from_.geometry.groups()[counted.group.value()];
@@ -132,6 +134,28 @@ class Repairer {
       }
     }
     return {};
+  }
+
+  // New records must not make another lower the right one.  What a record says of metadata
+  // and bitmaps does not depend on the bits that are mended.
+  Result<void> check_same_lower() const {
+    for (const LowerInode& former : former_records_.inodes) {
+      const LowerInode* now = find_record(lower_records_, former.inode);
+      if (now != nullptr && now->metadata != former.metadata) {
+        return differs(fmt::format("inode {} is another file", former.inode));
+      }
+    }
+    for (const LowerGroup& former : former_records_.groups) {
+      const LowerGroup* now = find_record(lower_records_, former.group);
+      if (now != nullptr && now->bitmaps != former.bitmaps) {
+        return differs(fmt::format("other blocks or inodes of group {} are in use", former.group));
+      }
+    }
+    return {};
+  }
+
+  Failure differs(const std::string& difference) const {
+    return invalid("{}", not_the_lower(from_.lower.name(), upper_.name(), difference));
   }
 
   // As a checkpoint does it: all or nothing.
@@ -146,12 +170,7 @@ class Repairer {
     stage_.resize(std::max(round_up(next.end(), StagedFile::kPageBytes), stage_.size_bytes()));
     UNIONFS_TRY(stage_.write(next.layer_tables.offset, bytes));
     UNIONFS_TRY(stage_.write(next.lower_records.offset, records));
-    std::vector<FileRange> punches{area.live_bitmap, area.durable_bitmap, area.fixed_blocks,
-                                   area.layer_tables, area.translated_blocks};
-    if (area.has_lower_records()) {
-      punches.push_back(area.lower_records);
-    }
-    const JournalPlan plan{stage_, std::move(punches), next.end(), encode_header(next)};
+    const JournalPlan plan{stage_, area.replaced_sections(), next.end(), encode_header(next)};
     UNIONFS_ASSIGN(const FileRange journal, write_journal(upper_, plan));
     UNIONFS_TRY(commit_journal(upper_, area, journal));
     return replay_journal(upper_, area);
@@ -164,6 +183,7 @@ class Repairer {
   WritableFile& upper_;
   StagedFile stage_;
   LayerTables tables_;
+  const LowerRecords& former_records_;
   LowerRecords lower_records_;
 };
 

@@ -398,6 +398,36 @@ TEST_CASE("Lower: check looks at all records, and whether one is missing", "[low
                      {named("/program", "has other content")}) == ErrorKind::kInvalid);
 }
 
+TEST_CASE("Lower: a repair makes no other lower the right one", "[lower]") {
+  const Subject& subject = Subject::get();
+  // With a translated block that is not own no layer can be loaded, so that no record is compared.
+  const auto disk = load_disk(subject.lower, *subject.upper);
+  const BlockNumber block = disk->layer().layer().tables().translated.at(0).block;
+  const Layout& layout = disk->geometry().merged();
+  const GroupNumber group = layout.group_of(block);
+  const auto damage = [&](MemoryFile& upper) {
+    const uint64_t bitmap = layout.offset_of(disk->geometry().groups()[group.value()].block_bitmap);
+    clear_bit(upper.bytes(bitmap, kBlock), block - layout.blocks_of(group).begin);
+  };
+  OtherLower same;
+  damage(*same.upper);
+  CHECK(expect_error(same.load(), {"upper.img"}) == ErrorKind::kCorrupt);
+  const auto report = value_of(check_upper(*same.file, *same.upper, CheckPurpose::kRepair, {}));
+  CHECK(report.is_repair_tried);
+  CHECK_FALSE(report.repair_failure);
+  CHECK(report.left.empty());
+
+  OtherLower other;
+  damage(*other.upper);
+  other.flip(subject.slot(subject.inode("program")) + offsetof(ext2::Inode, i_mtime));
+  const auto bytes = other.upper->clone();
+  const auto refused = value_of(check_upper(*other.file, *other.upper, CheckPurpose::kRepair, {}));
+  REQUIRE(refused.repair_failure);
+  CHECK_THAT(refused.repair_failure->message, Catch::Contains(kNotTheLower));
+  CHECK(is_same_bytes(other.upper->bytes(0, other.upper->size_bytes()),
+                      bytes->bytes(0, bytes->size_bytes())));
+}
+
 TEST_CASE("Lower: damaged records are refused", "[lower]") {
   const Subject& subject = Subject::get();
   const upper_format::Header header = header_in(*subject.upper);
