@@ -262,7 +262,7 @@ broken 'state area at [0-9]+ says that it lies at' \
 broken 'section translated blocks at .* does not lie between' \
     header.layer_tables.offset=+4096 header.checksum=checksum
 broken 'section translated blocks at .* does not lie between' \
-    header.translated_blocks.length=+1024 header.checksum=checksum
+    header.translated_blocks.length=+4096 header.checksum=checksum
 broken 'section live bitmap at .* does not lie between' \
     header.durable_bitmap.length=+4096 header.checksum=checksum
 broken 'version 99 is not known' header.version=99 header.checksum=checksum
