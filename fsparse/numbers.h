@@ -101,6 +101,15 @@ struct BlockRange {
   constexpr bool operator==(const BlockRange&) const = default;
 };
 
+// Half-open range [begin, end) of inodes.
+struct InodeRange {
+  InodeNumber begin;
+  InodeNumber end;
+
+  constexpr uint32_t count() const { return end - begin; }
+  constexpr bool operator==(const InodeRange&) const = default;
+};
+
 constexpr uint64_t divide_round_up(uint64_t dividend, uint64_t divisor) {
   return dividend / divisor + (dividend % divisor != 0 ? 1 : 0);
 }

@@ -18,8 +18,10 @@ LayerNumbers::LayerNumbers(const Layout& layout, const LayerTables& tables)
       block_whiteouts.set(block);
     }
   }
-  for (const InodeNumber inode : tables.inode_whiteouts) {
-    inode_whiteouts.set(inode);
+  for (const InodeRange& range : tables.inode_whiteouts) {
+    for (InodeNumber inode = range.begin; inode < range.end; ++inode) {
+      inode_whiteouts.set(inode);
+    }
   }
 }
 

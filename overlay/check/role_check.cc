@@ -69,9 +69,11 @@ class RoleCheck {
         roles_(sources.layout()) {}
 
   Result<std::set<BlockNumber>> run() {
-    for (const InodeNumber inode : from_.tables.inode_whiteouts) {
-      if (!files_.inodes.contains(inode)) {
-        UNIONFS_TRY(look_at(inode));
+    for (const InodeRange& range : from_.tables.inode_whiteouts) {
+      for (InodeNumber inode = range.begin; inode < range.end; ++inode) {
+        if (!files_.inodes.contains(inode)) {
+          UNIONFS_TRY(look_at(inode));
+        }
       }
     }
     for (const auto& [inode, own] : files_.inodes) {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/check/table_check.h"
 
+#include <functional>
+#include <optional>
+
 namespace unionfs {
 
 void check_state_area(const CheckSources& sources, Violations& violations) {
@@ -12,6 +15,46 @@ void check_state_area(const CheckSources& sources, Violations& violations) {
 }
 
 namespace {
+
+// Numbers that follow one another are one violation, because a run of the tables may be as
+// long as it likes.
+template <typename Number>
+class Stretch {
+ public:
+  using Report = std::function<void(Number first, Number last)>;
+
+  explicit Stretch(Report report) : report_(std::move(report)) {}
+  ~Stretch() { end(); }
+  Stretch(const Stretch&) = delete;
+  Stretch& operator=(const Stretch&) = delete;
+
+  // Ascending.
+  void add(Number number) {
+    if (first_ && *last_ + 1 != number) {
+      end();
+    }
+    first_ = first_.value_or(number);
+    last_ = number;
+  }
+
+ private:
+  void end() {
+    if (first_) {
+      report_(*first_, *last_);
+    }
+    first_.reset();
+  }
+
+  const Report report_;
+  std::optional<Number> first_;
+  std::optional<Number> last_;
+};
+
+template <typename Number>
+std::string text_of(const char* what, Number first, Number last) {
+  return first == last ? fmt::format("{} {} is", what, first)
+                       : fmt::format("{}s {} to {} are", what, first, last);
+}
 
 class WhiteoutCheck {
  public:
@@ -39,12 +82,16 @@ class WhiteoutCheck {
   }
 
   Result<void> check_listed_blocks() {
+    Stretch<BlockNumber> wrong([this](BlockNumber first, BlockNumber last) {
+      violations_.add("{} whited out, but the lower has no file's block there",
+                      text_of("block", first, last));
+    });
     for (const BlockRange& range : from_.tables.block_whiteouts) {
       for (BlockNumber block = range.begin; block < range.end; ++block) {
         const FixedRange* fixed = from_.geometry.fixed_at_or_after(block);
         UNIONFS_ASSIGN(const bool is_used, lower_.is_used(block));
         if (!is_used || (fixed != nullptr && fixed->blocks.contains(block))) {
-          violations_.add("block {} is whited out, but the lower has no file's block there", block);
+          wrong.add(block);
         }
       }
     }
@@ -52,13 +99,19 @@ class WhiteoutCheck {
   }
 
   Result<void> check_listed_inodes() {
-    for (const InodeNumber inode : from_.tables.inode_whiteouts) {
-      UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
-      UNIONFS_ASSIGN(const bool has_remains, lower_.has_remains(inode));
-      if (!is_used && !has_remains) {
-        violations_.add("inode {} is whited out, but free and empty in the lower", inode);
-      } else if (inode.value() < first_inode_ && inode.value() != ext2::kResizeInode) {
-        violations_.add("the reserved inode {} is whited out", inode);
+    Stretch<InodeNumber> empty([this](InodeNumber first, InodeNumber last) {
+      violations_.add("{} whited out, but free and empty in the lower",
+                      text_of("inode", first, last));
+    });
+    for (const InodeRange& range : from_.tables.inode_whiteouts) {
+      for (InodeNumber inode = range.begin; inode < range.end; ++inode) {
+        UNIONFS_ASSIGN(const bool is_used, lower_.is_used(inode));
+        UNIONFS_ASSIGN(const bool has_remains, lower_.has_remains(inode));
+        if (!is_used && !has_remains) {
+          empty.add(inode);
+        } else if (inode.value() < first_inode_ && inode.value() != ext2::kResizeInode) {
+          violations_.add("the reserved inode {} is whited out", inode);
+        }
       }
     }
     return {};

@@ -38,8 +38,7 @@ LayerTables tables_for(const Layer& layer, const Geometry& geometry, const Geome
     std::sort(tables.block_whiteouts.begin(), tables.block_whiteouts.end(),
               [](const BlockRange& a, const BlockRange& b) { return a.begin < b.begin; });
     if (!released.empty()) {
-      tables.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
-      std::sort(tables.inode_whiteouts.begin(), tables.inode_whiteouts.end());
+      add_whiteout(tables.inode_whiteouts, InodeNumber(ext2::kResizeInode));
     }
   }
   // What an untouched group gains, a touched one gains too.

@@ -66,8 +66,8 @@ void add_whiteouts(const Layout& layout, const LayerSets& sets, GroupNumber grou
   const ConstByteSpan inodes = sets.inode_whiteouts.bits().of(group);
   for (uint32_t bit = 0; !inodes.empty() && bit < layout.inodes_per_group; ++bit) {
     if (test_bit(inodes, bit)) {
-      tables.inode_whiteouts.push_back(
-          InodeNumber(group.value() * layout.inodes_per_group + bit + 1));
+      add_whiteout(tables.inode_whiteouts,
+                   InodeNumber(group.value() * layout.inodes_per_group + bit + 1));
     }
   }
 }

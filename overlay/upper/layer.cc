@@ -20,6 +20,18 @@ void set_blocks(GroupBits& bits, const Layout& layout, const BlockRange& range) 
   }
 }
 
+// The same of inodes.
+void set_inodes(GroupBits& bits, const Layout& layout, const InodeRange& range) {
+  InodeNumber inode = range.begin;
+  while (inode < range.end) {
+    const GroupNumber group = layout.group_of(inode);
+    const uint32_t first = (inode.value() - 1) % layout.inodes_per_group;
+    const uint32_t count = std::min(layout.inodes_per_group - first, range.end - inode);
+    set_bits(bits.mutable_of(group), first, first + count);
+    inode += count;
+  }
+}
+
 // Takes a group's bits [begin, end) of a bitmap's block; all others are clear.
 void take_bits(GroupBits& bits, GroupNumber group, ByteSpan bitmap, uint64_t begin, uint64_t end) {
   clear_bits(bitmap, 0, begin);
@@ -45,13 +57,30 @@ bool do_counts_agree(const Volume& upper, const Layout& merged) {
 
 }  // namespace
 
+void add_whiteout(std::vector<InodeRange>& ranges, InodeNumber inode) {
+  auto behind = std::lower_bound(
+      ranges.begin(), ranges.end(), inode,
+      [](const InodeRange& range, InodeNumber wanted) { return range.end < wanted; });
+  if (behind == ranges.end() || inode + 1 < behind->begin) {
+    ranges.insert(behind, {inode, inode + 1});
+    return;
+  }
+  behind->begin = std::min(behind->begin, inode);
+  behind->end = std::max(behind->end, inode + 1);
+  const auto next = behind + 1;
+  if (next != ranges.end() && next->begin == behind->end) {
+    behind->end = next->end;
+    ranges.erase(next);
+  }
+}
+
 void set_whiteouts(const LayerTables& tables, const Layout& merged, GroupBits& blocks,
                    GroupBits& inodes) {
   for (const BlockRange& range : tables.block_whiteouts) {
     set_blocks(blocks, merged, range);
   }
-  for (const InodeNumber inode : tables.inode_whiteouts) {
-    inodes.set(merged.group_of(inode), (inode.value() - 1) % merged.inodes_per_group);
+  for (const InodeRange& range : tables.inode_whiteouts) {
+    set_inodes(inodes, merged, range);
   }
 }
 

@@ -65,15 +65,17 @@ struct LayerTables {
   MergedFeatures features;
   uint32_t reserved_inodes_own = 0;  // bit n - 1: inode n
   bool boot_own = false;
-  std::vector<TranslatedBlock> translated;   // ascending by block
-  std::vector<KeptInode> kept_inodes;        // ascending by inode
-  std::vector<KeptXattr> kept_xattrs;        // ascending by block
-  std::vector<GroupCounters> counters;       // ascending by group
-  std::vector<BlockRange> block_whiteouts;   // ascending, disjoint
-  std::vector<InodeNumber> inode_whiteouts;  // ascending
+  std::vector<TranslatedBlock> translated;  // ascending by block
+  std::vector<KeptInode> kept_inodes;       // ascending by inode
+  std::vector<KeptXattr> kept_xattrs;       // ascending by block
+  std::vector<GroupCounters> counters;      // ascending by group
+  std::vector<BlockRange> block_whiteouts;  // ascending, disjoint
+  std::vector<InodeRange> inode_whiteouts;  // ascending, disjoint
 };
 
 std::vector<std::byte> encode_layer_tables(const LayerTables& tables);
+// Adds an inode to ranges that are ascending and not beside one another, and stay so.
+void add_whiteout(std::vector<InodeRange>& ranges, InodeNumber inode);
 // Sets the bits of whiteouts, numbered within the merged groups.
 void set_whiteouts(const LayerTables& tables, const Layout& merged, GroupBits& blocks,
                    GroupBits& inodes);

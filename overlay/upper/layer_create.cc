@@ -37,7 +37,7 @@ class LayerCreator {
               [](const TranslatedBlock& a, const TranslatedBlock& b) { return a.block < b.block; });
     tables_.block_whiteouts = geometry_.released();
     if (!geometry_.released().empty()) {
-      tables_.inode_whiteouts.push_back(InodeNumber(ext2::kResizeInode));
+      add_whiteout(tables_.inode_whiteouts, InodeNumber(ext2::kResizeInode));
     }
     encoded_tables_ = encode_layer_tables(tables_);
     UNIONFS_ASSIGN(const LowerRecords records, record_lower());

@@ -82,20 +82,6 @@ uint64_t arrays_size_bytes(const format::LayerTablesHead& head) {
          uint64_t{head.inode_whiteout_count} * sizeof(format::WhiteoutRun);
 }
 
-// Whiteouts of inodes are few and scattered: they are kept one by one in
-// memory and as runs on disk.
-std::vector<format::WhiteoutRun> inode_runs(const std::vector<InodeNumber>& inodes) {
-  std::vector<format::WhiteoutRun> runs;
-  for (const InodeNumber inode : inodes) {
-    if (!runs.empty() && runs.back().first + runs.back().count == inode.value()) {
-      runs.back().count = runs.back().count + 1;
-    } else {
-      runs.push_back({inode.value(), 1U});
-    }
-  }
-  return runs;
-}
-
 class Decoder {
  public:
   Decoder(const std::string& name, const Layout& merged, const format::LayerTablesHead& head,
@@ -232,9 +218,7 @@ class Decoder {
       UNIONFS_TRY(ascending("end of whited-out inodes", end, raw.first + uint64_t{1},
                             merged_.inode_count() + 2));
       least = end;
-      for (uint32_t offset = 0; offset < raw.count; ++offset) {
-        tables_.inode_whiteouts.push_back(first + offset);
-      }
+      tables_.inode_whiteouts.push_back({first, first + raw.count});
     }
     return {};
   }
@@ -249,7 +233,6 @@ class Decoder {
 }  // namespace
 
 std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
-  const std::vector<format::WhiteoutRun> inodes = inode_runs(tables.inode_whiteouts);
   format::LayerTablesHead head = {};
   head.magic = format::kLayerTablesMagic;
   head.merged_rev_level = tables.features.rev_level;
@@ -263,7 +246,7 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
   head.kept_xattr_count = static_cast<uint32_t>(tables.kept_xattrs.size());
   head.group_counters_count = static_cast<uint32_t>(tables.counters.size());
   head.block_whiteout_count = static_cast<uint32_t>(tables.block_whiteouts.size());
-  head.inode_whiteout_count = static_cast<uint32_t>(inodes.size());
+  head.inode_whiteout_count = static_cast<uint32_t>(tables.inode_whiteouts.size());
 
   std::vector<std::byte> bytes;
   append(bytes, head);
@@ -287,8 +270,8 @@ std::vector<std::byte> encode_layer_tables(const LayerTables& tables) {
     append(bytes, format::WhiteoutRun{static_cast<uint32_t>(range.begin.value()),
                                       static_cast<uint32_t>(range.count())});
   }
-  for (const format::WhiteoutRun& run : inodes) {
-    append(bytes, run);
+  for (const InodeRange& range : tables.inode_whiteouts) {
+    append(bytes, format::WhiteoutRun{range.begin.value(), range.count()});
   }
   head.checksum = XXH3_64bits(bytes.data(), bytes.size());  // its own field is zero so far
   std::memcpy(bytes.data(), &head, sizeof(head));

@@ -32,7 +32,9 @@ Result<void> count_layer(const Volume& upper, const LayerTables& tables, UpperFa
   facts.own_inodes =
       used_inodes - reserved + static_cast<uint64_t>(std::popcount(tables.reserved_inodes_own));
   facts.translated_blocks = tables.translated.size();
-  facts.inode_whiteouts = tables.inode_whiteouts.size();
+  for (const InodeRange& range : tables.inode_whiteouts) {
+    facts.inode_whiteouts += range.count();
+  }
   for (const BlockRange& range : tables.block_whiteouts) {
     facts.block_whiteouts += range.count();
   }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Which blocks a layer owns, where the counts in its descriptors are wrong.
+// Which blocks a layer owns, where the counts in its descriptors are wrong; and ranges of inodes.
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <set>
+
 #include "tests/unit/support/overlay_fixture.h"
 
 using namespace unionfs;
@@ -65,4 +70,32 @@ TEST_CASE("Layer: nor if another group's count makes up for it", "[layer]") {
   subject.add_to_group(subject.last, 1);
   subject.add_to_group(GroupNumber(0), -1);
   subject.check_owned();
+}
+
+TEST_CASE("Layer tables: whited-out inodes are ranges that are not beside one another", "[layer]") {
+  constexpr uint32_t kEnd = 40;
+  for (uint32_t seed = 0; seed < 200; ++seed) {
+    std::vector<uint32_t> order(kEnd);
+    std::iota(order.begin(), order.end(), 1U);
+    std::shuffle(order.begin(), order.end(), std::mt19937(seed));
+    order.resize(1 + seed % kEnd);
+    std::vector<InodeRange> ranges;
+    for (const uint32_t inode : order) {
+      add_whiteout(ranges, InodeNumber(inode));
+      add_whiteout(ranges, InodeNumber(order[0]));  // it is there already
+    }
+    std::set<uint32_t> found;
+    uint32_t least = 0;
+    bool are_apart = true;
+    for (const InodeRange& range : ranges) {
+      are_apart = are_apart && range.begin.value() > least && range.begin < range.end;
+      least = range.end.value();
+      for (InodeNumber inode = range.begin; inode < range.end; ++inode) {
+        found.insert(inode.value());
+      }
+    }
+    INFO("seed " << seed);
+    CHECK(are_apart);
+    CHECK(found == std::set<uint32_t>(order.begin(), order.end()));
+  }
 }

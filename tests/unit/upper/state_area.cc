@@ -319,9 +319,11 @@ TEST_CASE("State area: bad layer tables are refused", "[state_area]") {
        [](LayerTables& t) { t.block_whiteouts.push_back(t.block_whiteouts.back()); }},
       {"whiteout of none",
        [](LayerTables& t) { t.block_whiteouts[0].end = t.block_whiteouts[0].begin; }},
-      {"inode whiteout 0", [](LayerTables& t) { t.inode_whiteouts[0] = InodeNumber(0); }},
+      {"inode whiteout 0", [](LayerTables& t) { t.inode_whiteouts[0].begin = InodeNumber(0); }},
       {"inode whiteout beyond",
-       [=](LayerTables& t) { t.inode_whiteouts.push_back(InodeNumber(inodes)); }},
+       [=](LayerTables& t) {
+         t.inode_whiteouts.push_back({InodeNumber(inodes), InodeNumber(inodes + 1)});
+       }},
   };
   for (const BadTables& bad : cases) {
     INFO(bad.name);
