@@ -19,8 +19,12 @@ enum class ChangeKind { kAdded, kModified, kMetadata, kDeleted, kRenamed };
 // manager has put in the place of the old one is modified, not deleted and added.
 struct Change {
   ChangeKind kind = ChangeKind::kAdded;
-  std::string path;       // in the merged image; of a deleted name: in the lower
-  std::string from;       // kRenamed: in the lower
+  std::string path;  // in the merged image; of a deleted name: in the lower
+  std::string from;  // kRenamed: in the lower
+  // The lower's name that it is compared with: its path and inode.  Of an added name of a file
+  // that was there before (is_link): another name of that file.  Empty and 0: nothing.
+  std::string below_path;
+  InodeNumber below;
   InodeNumber inode;      // in the merged image; of a deleted name: in the lower
   uint8_t file_type = 0;  // ext2::kFileType...
   uint64_t old_size_bytes = 0;

@@ -36,6 +36,7 @@ class TreeChanges {
     InodeNumber inode;
     // Of a name of the layer: what it led to in the lower, and is compared with.
     std::optional<InodeNumber> below = std::nullopt;
+    std::string below_path = {};  // of that
   };
 
   Result<void> visit_directory(const LayerDirectory& directory);
@@ -50,7 +51,8 @@ class TreeChanges {
   Result<void> settle_name(const Name& name, std::deque<Name>& old_names);
   Result<void> add_deleted(const Name& name, bool is_link);
   Result<void> add_added(const Name& name);
-  Result<void> add_changed(const Name& name, InodeNumber below, const std::string& from);
+  Result<void> add_changed(const Name& name, InodeNumber below, const std::string& below_path,
+                           bool is_moved);
 
   const ChangeSources from_;
   LowerNames lower_names_;
@@ -59,10 +61,10 @@ class TreeChanges {
   // Of the layer's directories, those of the lower whose names they are compared with.
   std::map<InodeNumber, InodeNumber> counterparts_;
   std::vector<Change> changes_;
-  std::vector<Name> gone_;               // lower names, in the order in which they were met
-  std::vector<Name> come_;               // real names of the layer
-  std::set<InodeNumber> names_changed_;  // own directories whose names changed
-  std::set<InodeNumber> kept_;           // files of the lower that have a name still
+  std::vector<Name> gone_;                   // lower names, in the order in which they were met
+  std::vector<Name> come_;                   // real names of the layer
+  std::set<InodeNumber> names_changed_;      // own directories whose names changed
+  std::map<InodeNumber, std::string> kept_;  // files of the lower that have a name still: which
 };
 
 Result<std::vector<Change>> TreeChanges::run() {
@@ -80,7 +82,7 @@ Result<std::vector<Change>> TreeChanges::run() {
 Result<void> TreeChanges::visit_directory(const LayerDirectory& directory) {
   const InodeNumber number = directory.record.number();
   if (number == kRootDirectory) {
-    come_.push_back({"/", number, number});
+    come_.push_back({"/", number, number, "/"});
   }
   const auto counterpart = counterparts_.find(number);
   if (counterpart == counterparts_.end()) {
@@ -176,13 +178,15 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
     UNIONFS_ASSIGN(const auto* names, lower_names_.of(counterpart->second));
     if (const auto found = names->find(entry.name); found != names->end()) {
       UNIONFS_ASSIGN(come.below, counterpart_of(entry.inode, found->second));
+      UNIONFS_ASSIGN(const std::string below, lower_names_.path(counterpart->second));
+      come.below_path = below + "/" + entry.name;
     }
   }
   // Inodes are compared later, when it is known which directories' names changed.
   UNIONFS_ASSIGN(const bool is_as_before,
                  come.below == entry.inode ? same_.is_possible(entry.inode) : Result<bool>(false));
   if (is_as_before) {
-    kept_.insert(entry.inode);
+    kept_.emplace(entry.inode, come.below_path);
   } else {
     names_changed_.insert(parent);
   }
@@ -223,7 +227,7 @@ Result<void> TreeChanges::settle_names() {
 // A name of the layer; `old_names` are those that the lower's file of this number has lost.
 Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_names) {
   if (name.below) {
-    return add_changed(name, *name.below, "");
+    return add_changed(name, *name.below, name.below_path, false);
   }
   UNIONFS_ASSIGN(const bool is_moved,
                  old_names.empty() ? Result<bool>(false) : same_.is_proven(name.inode));
@@ -232,8 +236,8 @@ Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_na
   }
   const std::string from = std::move(old_names.front().path);
   old_names.pop_front();
-  kept_.insert(name.inode);
-  return add_changed(name, name.inode, from);
+  kept_.emplace(name.inode, from);
+  return add_changed(name, name.inode, from, true);
 }
 
 Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
@@ -244,6 +248,8 @@ Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
   change.inode = name.inode;
   change.file_type = below.file_type();
   change.old_size_bytes = below.size_bytes();
+  change.below_path = name.path;
+  change.below = name.inode;
   change.is_link = is_link;
   changes_.push_back(std::move(change));
   return {};
@@ -257,28 +263,34 @@ Result<void> TreeChanges::add_added(const Name& name) {
   change.inode = name.inode;
   change.file_type = now.file_type();
   change.new_size_bytes = now.size_bytes();
-  change.is_link = kept_.contains(name.inode);
+  if (const auto kept = kept_.find(name.inode); kept != kept_.end()) {
+    change.is_link = true;
+    change.below_path = kept->second;
+    change.below = name.inode;
+  }
   changes_.push_back(std::move(change));
   return {};
 }
 
-// Of a name whose file is compared with one of the lower.  `from`: where that one was
-// named, if it was elsewhere; nothing is told of a name that stayed and shows the same.
+// Of a name whose file is compared with one of the lower, which is named so there.  Nothing
+// is told of a name that stayed and shows the same.
 Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
-                                      const std::string& from) {
+                                      const std::string& below_path, bool is_moved) {
   UNIONFS_ASSIGN(const InodeDifference* found,
                  inodes_.difference(below, name.inode, names_changed_.contains(name.inode)));
-  if (from.empty() && !found->is_any()) {
+  if (!is_moved && !found->is_any()) {
     return {};
   }
   UNIONFS_ASSIGN(const InodeRecord before, read_inode(from_.lower, below));
   UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, name.inode));
   Change change;
-  change.kind = !from.empty()       ? ChangeKind::kRenamed
+  change.kind = is_moved            ? ChangeKind::kRenamed
                 : found->is_content ? ChangeKind::kModified
                                     : ChangeKind::kMetadata;
   change.path = name.path;
-  change.from = from;
+  change.from = is_moved ? below_path : "";
+  change.below_path = below_path;
+  change.below = below;
   change.inode = name.inode;
   change.file_type = now.file_type();
   change.old_size_bytes = before.size_bytes();

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// unionfs-img rebase, apart from its command line: plan, make, prove, put in place.
+#ifndef UNIONFS_OVERLAY_REBASE_REBASE_H
+#define UNIONFS_OVERLAY_REBASE_REBASE_H
+
+#include <optional>
+#include <string>
+
+#include "overlay/changes/check_planned.h"
+#include "overlay/disk.h"
+#include "overlay/host/log.h"
+#include "overlay/rebase/three_way.h"
+
+namespace unionfs {
+
+struct RebaseOptions {
+  RebasePolicy policy;
+  std::optional<uint64_t> size_bytes;  // of the merged image; default: as large as it was
+  bool is_dry_run = false;
+  bool verifies_all = false;  // compares all of the new lower besides
+};
+
+// What became of it.
+struct RebaseOutcome {
+  RebaseReport report;
+  bool is_done = false;  // the new layer is in `target`, synced and proven
+  ProofFigures proof;
+  CheckpointFigures checkpoint;
+};
+
+// `old` is the upper over the old lower, attached for reading; its session counts as the layer
+// that a checkpoint would make of it.  `target` is new and empty; nothing is written to it in a
+// dry run, nor where conflicts are undecided or a limit is exceeded.  After an error it is of no
+// use.  `progress` gets a line now and then; it may be empty.
+Result<RebaseOutcome> rebase(Disk& old, const Below& new_lower, WritableFile& target,
+                             const RebaseOptions& options, const std::string& boot_id,
+                             const LogSink& log, const LogSink& progress,
+                             const std::atomic<bool>& is_cancelled);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_REBASE_REBASE_H
