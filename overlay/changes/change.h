@@ -21,10 +21,12 @@ struct Change {
   ChangeKind kind = ChangeKind::kAdded;
   std::string path;  // in the merged image; of a deleted name: in the lower
   std::string from;  // kRenamed: in the lower
-  // The lower's name that it is compared with: its path and inode.  Of an added name of a file
-  // that was there before (is_link): another name of that file.  Empty and 0: nothing.
+  // The lower's name that it is compared with, and its inode.  Empty and 0: nothing.
   std::string below_path;
   InodeNumber below;
+  // Of a name that has come to a file that was there before: a name of that file in the lower,
+  // which it has still.
+  std::string link_of;
   InodeNumber inode;      // in the merged image; of a deleted name: in the lower
   uint8_t file_type = 0;  // ext2::kFileType...
   uint64_t old_size_bytes = 0;

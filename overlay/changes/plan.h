@@ -75,8 +75,6 @@ struct Plan {
   // and one that removes the old one.  A new directory has one name, a new file at least one.
   std::map<PlannedNameKey, PlannedName> names;
   PlannedSuperblock superblock;
-
-  bool is_empty() const { return files.size() <= 1 && names.empty(); }
 };
 
 }  // namespace unionfs

@@ -265,8 +265,7 @@ Result<void> TreeChanges::add_added(const Name& name) {
   change.new_size_bytes = now.size_bytes();
   if (const auto kept = kept_.find(name.inode); kept != kept_.end()) {
     change.is_link = true;
-    change.below_path = kept->second;
-    change.below = name.inode;
+    change.link_of = kept->second;
   }
   changes_.push_back(std::move(change));
   return {};
@@ -291,6 +290,9 @@ Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
   change.from = is_moved ? below_path : "";
   change.below_path = below_path;
   change.below = below;
+  if (const auto kept = kept_.find(name.inode); below != name.inode && kept != kept_.end()) {
+    change.link_of = kept->second;
+  }
   change.inode = name.inode;
   change.file_type = now.file_type();
   change.old_size_bytes = before.size_bytes();

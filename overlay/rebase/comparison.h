@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The work of plan_rebase(), in the parts that share its state:
+//
+//   three_way.cc      the order of the steps
+//   directories.cc    where a directory of ours is in the result
+//   files.cc          one name of ours that is no directory, or a directory's own fields
+//   link_groups.cc    names that share an inode
+//   deletions.cc      names that ours has no more
+//   whole_trees.cc    units, --ours-tree, and what else is taken as a whole
+//   owners.cc         numbers that mean two names
+//   superblocks.cc    what tune2fs changes
+#ifndef UNIONFS_OVERLAY_REBASE_COMPARISON_H
+#define UNIONFS_OVERLAY_REBASE_COMPARISON_H
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "overlay/changes/change.h"
+#include "overlay/rebase/file_merge.h"
+#include "overlay/rebase/plan_builder.h"
+#include "overlay/rebase/three_way.h"
+#include "overlay/rebase/units.h"
+
+namespace unionfs {
+
+// A change of ours that has to find its place.
+struct RebaseRow {
+  Change change;
+  bool is_forced = false;  // ours, whatever theirs has: decided with something larger
+  bool is_done = false;
+  bool is_dropped = false;  // once it is done: theirs stays as if there was no change
+};
+
+// A directory of ours, and where it is in the result.
+struct ResultDirectory {
+  std::string path;
+  InodeNumber ours;
+  std::optional<std::string> base_path;  // of the old lower's directory that it is compared with
+  std::optional<InodeNumber> base;
+  std::optional<InodeNumber> theirs;  // the new lower's directory that it becomes
+  std::optional<PlannedFileId> id;    // once something in it changes
+  bool is_dropped = false;            // it is not made, nor anything below
+  bool is_behind_link = false;        // theirs has a symlink in its place, or above
+  std::string link_text;              // where that leads
+  bool are_times_decided = false;
+};
+
+// A name of ours with the file that it leads to.
+struct FileOutcome {
+  std::string path;  // of ours
+  PlannedFileId directory = kPlannedRoot;
+  std::string name;
+  bool has_place = true;  // false: theirs has the name already, and it stays
+  bool is_followed = false;
+  std::optional<InodeNumber> theirs;  // the file of the new lower that it becomes
+  std::optional<InodeNumber> theirs_at_place;
+  MergedFileFields merged;
+  bool is_whole = false;  // ours altogether, because theirs has nothing to merge
+};
+
+class RebaseComparison {
+ public:
+  RebaseComparison(const RebaseSources& sources, const RebasePolicy& policy, PlanBuilder builder,
+                   SideTree& base, SideTree& ours, SideTree& theirs);
+
+  Result<PlannedRebase> run();
+
+ private:
+  // ---- steps
+  Result<void> read_changes();
+  Result<void> check_reserved() const;
+  Result<void> separate_copies();
+  Result<void> settle_owners();
+  Result<void> settle_units();
+  Result<void> settle_row(const std::string& path);
+  Result<void> settle_deletions();
+  Result<void> settle_groups();
+  Result<void> settle_directory_times();
+  Result<void> check_dependent_moves() const;
+  Result<void> settle_superblock();
+
+  // ---- conflicts and notes
+  struct Raised {
+    ConflictClass conflict_class;
+    std::string path;
+    std::string from;
+    ThreeFiles files;
+    std::vector<std::string> fields = {};
+    std::string text = {};
+  };
+  Result<Resolution> raise(const Raised& raised, bool is_forced = false);
+  void note(std::string kind, std::string path, std::string text);
+  void drop(RebaseRow& row);
+
+  // ---- places
+  Result<ResultDirectory*> directory_at(const std::string& path);
+  Result<void> settle_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                const std::string& name, RebaseRow* row);
+  Result<void> settle_new_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                    const std::string& name, RebaseRow& row);
+  Result<void> settle_moved_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                      const std::string& name, RebaseRow& row);
+  Result<void> settle_kept_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                     const std::string& name, RebaseRow* row);
+  Result<void> merge_directory(ResultDirectory& directory, RebaseRow& row, bool has_base);
+  Result<void> make_again(ResultDirectory& directory);
+  Result<void> make_directory(ResultDirectory& directory, ResultDirectory& parent,
+                              const std::string& name);
+  Result<PlannedFileId> id_of(ResultDirectory& directory);
+  // What theirs has in a place, unless ours has moved it away.
+  Result<std::optional<InodeNumber>> holder_at(ResultDirectory& parent, const std::string& name);
+  // What the old lower has in a place, unless ours has moved it away.
+  Result<std::optional<InodeNumber>> base_at(const ResultDirectory& parent,
+                                             const std::string& name);
+  // What a rename or a new thing finds in its place, if theirs wants something of its own there.
+  Result<std::optional<InodeNumber>> stranger_at(ResultDirectory& parent, const std::string& name,
+                                                 std::optional<InodeNumber>& base);
+  std::optional<std::string> ours_path_of(const std::string& base_path) const;
+  Result<void> remove_old_name(const std::string& base_path);
+  Result<std::string> beside_name(ResultDirectory& parent, const std::string& name);
+
+  // ---- files
+  Result<void> settle_file(RebaseRow& row);
+  Result<void> settle_moved_file(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+  Result<void> settle_changed_file(RebaseRow& row, ResultDirectory& parent,
+                                   const std::string& name);
+  Result<void> settle_new_file(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+  Result<void> settle_new_link(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+  Result<void> merge_file(RebaseRow& row, ResultDirectory& parent, const std::string& name,
+                          const ThreeFiles& files, bool is_followed);
+  Result<void> place_ours(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+  // Ours or theirs, as it was decided; true: nothing is left to do.
+  Result<bool> decide_whole(RebaseRow& row, ResultDirectory& parent, const std::string& name,
+                            const Raised& raised);
+  Result<void> place_beside(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+
+  // ---- link groups
+  Result<void> settle_group(InodeNumber ours, std::vector<FileOutcome>& outcomes);
+  Result<void> settle_equal(InodeNumber ours, std::vector<FileOutcome*>& outcomes);
+  Result<std::optional<InodeNumber>> existing_for(const std::vector<FileOutcome*>& outcomes);
+  Result<PlannedFileId> planned_file(InodeNumber ours, const FileOutcome& outcome,
+                                     std::optional<InodeNumber> existing);
+  std::optional<PlannedContent> content_of(InodeNumber ours, const FileState& state) const;
+
+  // ---- deletions
+  Result<void> settle_deletion(const std::string& path, RebaseRow& row);
+
+  // ---- whole trees
+  Result<void> take_tree(const std::string& path, bool is_forced);
+  Result<void> take_name(const std::string& path, bool is_forced);
+  void forget_rows(const std::string& path, bool is_tree);
+  Result<void> settle_unit(const RebaseUnit& unit);
+  Result<bool> has_theirs_changed(const RebaseUnit& unit);
+  Result<bool> is_unit_same(const RebaseUnit& unit);
+  std::vector<std::string> paths_of(const RebaseUnit& unit) const;
+
+  const RebaseSources& sources_;
+  const RebasePolicy& policy_;
+  SideTree& base_;
+  SideTree& ours_;
+  SideTree& theirs_;
+  FileMerge files_;
+  PlanBuilder builder_;
+  RebaseReport report_;
+
+  std::map<std::string, RebaseRow> rows_;               // by path in ours; "" is the root
+  std::map<std::string, RebaseRow> deletions_;          // by path in the old lower
+  std::map<std::string, std::string> moved_;            // by path in the old lower: path in ours
+  std::map<std::string, ResultDirectory> directories_;  // by path in ours
+  std::map<InodeNumber, std::vector<FileOutcome>> groups_;  // by inode of ours
+  std::map<InodeNumber, PlannedFileId> besides_;            // copies for "both"
+  // Conflicts about files with several names: their indexes in the report, by class and the
+  // inodes of base, ours and theirs (0: none).
+  std::map<std::tuple<ConflictClass, uint32_t, uint32_t, uint32_t>, size_t> raised_;
+  std::deque<std::string> queue_;  // rows that are to be settled
+  std::set<std::string> vacated_;  // paths in the old lower that somebody has been told to be free
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_REBASE_COMPARISON_H

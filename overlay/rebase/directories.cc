@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Where a directory of ours is in the result.
+#include <algorithm>
+
+#include "overlay/rebase/comparison.h"
+
+namespace unionfs {
+namespace {
+
+// A name of at most 255 bytes that ends in `.ours` or `.ours.N`; a character of several bytes
+// is not cut apart.
+std::string name_beside(std::string name, unsigned number) {
+  const std::string suffix = number == 0 ? ".ours" : ".ours." + std::to_string(number);
+  if (name.size() + suffix.size() > ext2::kMaxNameBytes) {
+    size_t end = ext2::kMaxNameBytes - suffix.size();
+    while (end > 1 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) {
+      --end;
+    }
+    name.resize(end);
+  }
+  return name + suffix;
+}
+
+}  // namespace
+
+Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path) {
+  if (const auto known = directories_.find(path); known != directories_.end()) {
+    return &known->second;
+  }
+  const auto row = rows_.find(path);
+  RebaseRow* const change = row == rows_.end() ? nullptr : &row->second;
+  if (path.empty()) {
+    ResultDirectory& root = directories_[path];
+    root.ours = kRootDirectory;
+    root.base_path = "";
+    root.base = kRootDirectory;
+    root.theirs = kRootDirectory;
+    root.id = kPlannedRoot;
+    if (change != nullptr) {
+      UNIONFS_TRY(merge_directory(root, *change, true));
+    }
+    return &root;
+  }
+  const auto [parent_path, name] = split_path(path);
+  UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
+  UNIONFS_ASSIGN(const std::optional<InodeNumber> inode, ours_.child(parent->ours, name));
+  if (!inode) {
+    return corrupt("{}: no directory \"{}\"", ours_.volume().name(), path);
+  }
+  ResultDirectory& directory = directories_[path];
+  directory.path = path;
+  directory.ours = *inode;
+  UNIONFS_TRY(settle_directory(directory, *parent, name, change));
+  return &directory;
+}
+
+Result<void> RebaseComparison::settle_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                                const std::string& name, RebaseRow* row) {
+  if (row != nullptr) {
+    row->is_done = true;
+  }
+  if (parent.is_dropped) {
+    directory.is_dropped = true;
+    if (row != nullptr) {
+      drop(*row);
+    }
+    return {};
+  }
+  if (row != nullptr && row->change.kind == ChangeKind::kAdded) {
+    return settle_new_directory(directory, parent, name, *row);
+  }
+  if (row != nullptr && row->change.kind == ChangeKind::kRenamed) {
+    return settle_moved_directory(directory, parent, name, *row);
+  }
+  return settle_kept_directory(directory, parent, name, row);
+}
+
+Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
+                                                    ResultDirectory& parent,
+                                                    const std::string& name, RebaseRow& row) {
+  if (parent.is_behind_link) {
+    const Raised raised{ConflictClass::kEditDelete,
+                        directory.path,
+                        "",
+                        {std::nullopt, directory.ours, std::nullopt},
+                        {},
+                        parent.link_text};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+      directory.is_dropped = true;
+      drop(row);
+      return {};
+    }
+    UNIONFS_TRY(make_again(parent));
+  }
+  std::optional<InodeNumber> base;
+  UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
+  if (stranger) {
+    UNIONFS_ASSIGN(const bool is_directory, theirs_.is_directory(*stranger));
+    if (is_directory && !base) {
+      // Two directories become one.
+      directory.theirs = stranger;
+      return merge_directory(directory, row, false);
+    }
+    const Raised raised{base ? ConflictClass::kType : ConflictClass::kAddAdd,
+                        directory.path,
+                        "",
+                        {base, directory.ours, stranger}};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kBoth) {
+      UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
+      report_.conflicts.back().resulting_path = parent.path + "/" + beside;
+      report_.applied.push_back(directory.path);
+      return make_directory(directory, parent, beside);
+    }
+    if (resolution != Resolution::kOurs) {
+      directory.is_dropped = true;
+      drop(row);
+      return {};
+    }
+  }
+  report_.applied.push_back(directory.path);
+  return make_directory(directory, parent, name);
+}
+
+Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory,
+                                                      ResultDirectory& parent,
+                                                      const std::string& name, RebaseRow& row) {
+  const Change& change = row.change;
+  directory.base_path = change.below_path;
+  directory.base = change.below;
+  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
+  UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
+  std::optional<InodeNumber> base;
+  UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
+  if (!is_there) {
+    UNIONFS_ASSIGN(const bool is_same_place,
+                   stranger ? theirs_.is_directory(*stranger) : Result<bool>(false));
+    if (is_same_place && !theirs) {
+      // Theirs has moved it there, too.
+      directory.theirs = stranger;
+      row.change.metadata.clear();
+      return merge_directory(directory, row, true);
+    }
+    const Raised raised{ConflictClass::kRenameDelete,
+                        directory.path,
+                        change.below_path,
+                        {change.below, directory.ours, theirs}};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+      directory.is_dropped = true;
+      drop(row);
+      return {};
+    }
+    report_.applied.push_back(directory.path);
+    UNIONFS_TRY(make_directory(directory, parent, name));
+    return take_tree(directory.path, true);
+  }
+  std::string result_name = name;
+  if (stranger || parent.is_behind_link) {
+    const Raised raised{
+        parent.is_behind_link ? ConflictClass::kEditDelete : ConflictClass::kRenameAdd,
+        directory.path,
+        change.below_path,
+        {change.below, directory.ours, stranger},
+        {},
+        parent.link_text};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+      directory.is_dropped = true;
+      drop(row);
+      return {};
+    }
+    if (parent.is_behind_link) {
+      UNIONFS_TRY(make_again(parent));
+    } else if (resolution == Resolution::kBoth) {
+      UNIONFS_ASSIGN(result_name, beside_name(parent, name));
+      report_.conflicts.back().resulting_path = parent.path + "/" + result_name;
+    }
+  }
+  directory.theirs = theirs;
+  UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));
+  UNIONFS_ASSIGN(const PlannedFileId parent_id, id_of(parent));
+  directory.path = parent.path + "/" + result_name;
+  builder_.set_name(parent_id, result_name, id, directory.path);
+  UNIONFS_TRY(remove_old_name(change.below_path));
+  UNIONFS_ASSIGN(const bool is_same,
+                 files_.is_tree_as_base(change.below_path, change.below, *theirs, {}));
+  if (!is_same) {
+    note("followed", directory.path,
+         "the new lower changed what lay at " + change.below_path + " before the rename");
+  }
+  return merge_directory(directory, row, true);
+}
+
+// Neither new nor moved: theirs' directory is where it was, or theirs has none.
+Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
+                                                     ResultDirectory& parent,
+                                                     const std::string& name, RebaseRow* row) {
+  if (parent.base_path) {
+    directory.base_path = *parent.base_path + "/" + name;
+    UNIONFS_ASSIGN(directory.base, base_.find(*directory.base_path));
+  }
+  if (parent.is_behind_link) {
+    directory.is_behind_link = true;
+    directory.link_text = parent.link_text;
+    return {};
+  }
+  UNIONFS_ASSIGN(const auto holder, parent.theirs
+                                        ? theirs_.child(*parent.theirs, name)
+                                        : Result<std::optional<InodeNumber>>(std::nullopt));
+  UNIONFS_ASSIGN(const bool is_there, holder ? theirs_.is_directory(*holder) : Result<bool>(false));
+  if (is_there) {
+    directory.theirs = holder;
+    return row == nullptr ? Result<void>() : merge_directory(directory, *row, true);
+  }
+  if (!parent.theirs) {
+    // The directory above is made again, and this one with it.
+    return make_directory(directory, parent, name);
+  }
+  if (holder) {
+    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*holder));
+    if (state->type() == ext2::kModeSymlink) {
+      directory.is_behind_link = true;
+      directory.link_text =
+          "in the new lower " + directory.path + " is a symlink to " + state->target;
+      if (row == nullptr) {
+        return {};
+      }
+    }
+  }
+  const Raised raised{
+      ConflictClass::kEditDelete, directory.path, "", {directory.base, directory.ours, holder}, {},
+      directory.link_text};
+  UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row != nullptr && row->is_forced));
+  if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+    directory.is_dropped = !directory.is_behind_link;
+    if (row != nullptr) {
+      drop(*row);
+    }
+    return {};
+  }
+  report_.applied.push_back(directory.path);
+  return make_again(directory);
+}
+
+Result<void> RebaseComparison::make_directory(ResultDirectory& directory, ResultDirectory& parent,
+                                              const std::string& name) {
+  UNIONFS_ASSIGN(const FileState* state, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const PlannedFileId parent_id, id_of(parent));
+  directory.id = builder_.add(*state, std::nullopt);
+  directory.theirs.reset();
+  directory.is_behind_link = false;
+  directory.path = parent.path + "/" + name;
+  directory.are_times_decided = true;
+  builder_.set_name(parent_id, name, *directory.id, directory.path);
+  return {};
+}
+
+// With the metadata of ours and only ours' names.
+Result<void> RebaseComparison::make_again(ResultDirectory& directory) {
+  if (directory.id || directory.theirs) {
+    return {};
+  }
+  const auto [parent_path, name] = split_path(directory.path);
+  UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
+  UNIONFS_TRY(make_again(*parent));
+  if (directory.is_behind_link) {
+    note("link-replaced", directory.path, directory.link_text);
+  }
+  return make_directory(directory, *parent, name);
+}
+
+// A directory's own fields.
+Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, RebaseRow& row,
+                                               bool has_base) {
+  row.is_done = true;
+  const ThreeFiles files{has_base ? directory.base : std::nullopt, directory.ours,
+                         directory.theirs};
+  UNIONFS_ASSIGN(MergedFileFields merged, files_.merge(files, Resolution::kOurs));
+  // The types are the same, so without a base only fields are left.
+  if (!merged.fields.empty()) {
+    const Raised raised{has_base ? ConflictClass::kMetadata : ConflictClass::kAddAdd,
+                        directory.path, row.change.from, files, merged.fields};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution != Resolution::kOurs) {
+      UNIONFS_ASSIGN(merged, files_.merge(files, Resolution::kTheirs));
+    }
+  }
+  const bool has_times = std::find(row.change.metadata.begin(), row.change.metadata.end(),
+                                   "times") != row.change.metadata.end();
+  if (merged.is_as_theirs && !has_times) {
+    if (row.change.kind == ChangeKind::kRenamed) {
+      report_.applied.push_back(directory.path);
+    } else {
+      report_.dropped.push_back(directory.path.empty() ? "/" : directory.path);
+    }
+    return {};
+  }
+  UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  FileState& state = builder_.file(id).state;
+  const FileTime modified = has_times ? merged.state.modified : theirs->modified;
+  state = merged.state;
+  state.modified = modified;
+  directory.are_times_decided = has_times;
+  (merged.is_as_ours ? report_.applied : report_.merged)
+      .push_back(directory.path.empty() ? "/" : directory.path);
+  return {};
+}
+
+Result<PlannedFileId> RebaseComparison::id_of(ResultDirectory& directory) {
+  if (!directory.id) {
+    UNIONFS_ASSIGN(directory.id, builder_.existing(*directory.theirs));
+  }
+  return *directory.id;
+}
+
+Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& parent,
+                                                               const std::string& name) {
+  if (!parent.theirs) {
+    return std::optional<InodeNumber>();
+  }
+  UNIONFS_ASSIGN(const auto holder, theirs_.child(*parent.theirs, name));
+  if (!holder || !parent.base_path) {
+    return holder;
+  }
+  const std::string base_path = *parent.base_path + "/" + name;
+  const auto moved = moved_.find(base_path);
+  if (moved == moved_.end()) {
+    return holder;
+  }
+  UNIONFS_TRY(settle_row(moved->second));
+  const RebaseRow& row = rows_.at(moved->second);
+  if (row.is_dropped) {
+    return holder;
+  }
+  UNIONFS_ASSIGN(const FileState* base, base_.state(row.change.below));
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*holder));
+  if (base->type() != theirs->type()) {
+    return holder;  // that is another thing, and does not follow
+  }
+  vacated_.insert(base_path);
+  return std::optional<InodeNumber>();
+}
+
+Result<std::optional<InodeNumber>> RebaseComparison::base_at(const ResultDirectory& parent,
+                                                             const std::string& name) {
+  if (!parent.base || moved_.contains(*parent.base_path + "/" + name)) {
+    return std::optional<InodeNumber>();
+  }
+  return base_.child(*parent.base, name);
+}
+
+Result<std::optional<InodeNumber>> RebaseComparison::stranger_at(ResultDirectory& parent,
+                                                                 const std::string& name,
+                                                                 std::optional<InodeNumber>& base) {
+  UNIONFS_ASSIGN(base, base_at(parent, name));
+  if (base) {
+    // Ours has put something in its place, so it is not deleted besides.
+    if (const auto gone = deletions_.find(*parent.base_path + "/" + name);
+        gone != deletions_.end()) {
+      gone->second.is_done = true;
+    }
+  }
+  UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
+  if (!holder || !base) {
+    return holder;
+  }
+  UNIONFS_ASSIGN(const bool is_as_base,
+                 files_.is_tree_as_base(*parent.base_path + "/" + name, *base, *holder, moved_));
+  return is_as_base ? std::optional<InodeNumber>() : holder;
+}
+
+std::optional<std::string> RebaseComparison::ours_path_of(const std::string& base_path) const {
+  if (base_path.empty()) {
+    return "";
+  }
+  if (const auto moved = moved_.find(base_path); moved != moved_.end()) {
+    return moved->second;
+  }
+  if (deletions_.contains(base_path)) {
+    return std::nullopt;
+  }
+  const auto [parent, name] = split_path(base_path);
+  const std::optional<std::string> above = ours_path_of(parent);
+  return above ? std::optional(*above + "/" + name) : std::nullopt;
+}
+
+// Of something that was moved: theirs has it there still.
+Result<void> RebaseComparison::remove_old_name(const std::string& base_path) {
+  const auto [parent_path, name] = split_path(base_path);
+  UNIONFS_ASSIGN(const std::optional<InodeNumber> parent, theirs_.find(parent_path));
+  if (!parent) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const PlannedFileId id, builder_.existing(*parent));
+  if (builder_.name(id, name) == nullptr) {
+    const std::optional<std::string> above = ours_path_of(parent_path);
+    builder_.set_name(id, name, std::nullopt, above.value_or(parent_path) + "/" + name);
+    if (above) {
+      // Its times are those of a directory of which a name has changed.
+      UNIONFS_ASSIGN(ResultDirectory * directory, directory_at(*above));
+      if (directory->theirs == parent) {
+        UNIONFS_TRY(id_of(*directory));
+      }
+    }
+  }
+  return {};
+}
+
+Result<std::string> RebaseComparison::beside_name(ResultDirectory& parent,
+                                                  const std::string& name) {
+  UNIONFS_ASSIGN(const PlannedFileId id, id_of(parent));
+  for (unsigned number = 0; number < 10000; ++number) {
+    std::string candidate = name_beside(name, number);
+    UNIONFS_ASSIGN(const auto ours, ours_.child(parent.ours, candidate));
+    UNIONFS_ASSIGN(const auto theirs, parent.theirs
+                                          ? theirs_.child(*parent.theirs, candidate)
+                                          : Result<std::optional<InodeNumber>>(std::nullopt));
+    if (!ours && !theirs && builder_.name(id, candidate) == nullptr) {
+      return candidate;
+    }
+  }
+  return invalid("{}/{}: no name is left to lay ours beside it", parent.path, name);
+}
+
+}  // namespace unionfs

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/rebase/file_merge.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "overlay/changes/file_reader.h"
+
+namespace unionfs {
+namespace {
+
+bool has_same_metadata(const FileState& a, const FileState& b) {
+  return a.mode == b.mode && a.user_id == b.user_id && a.group_id == b.group_id &&
+         a.user_flags == b.user_flags && a.attributes == b.attributes;
+}
+
+using AttributesByName = std::map<std::pair<uint8_t, std::string>, const Attribute*>;
+
+AttributesByName by_name(const std::vector<Attribute>& attributes) {
+  AttributesByName named;
+  for (const Attribute& attribute : attributes) {
+    named[{attribute.name_index, attribute.name}] = &attribute;
+  }
+  return named;
+}
+
+// Decides one field after the other.
+class FieldMerge {
+ public:
+  FieldMerge(const FileState* base, const FileState& ours, const FileState& theirs,
+             Resolution resolution, MergedFileFields& merged)
+      : base_(base), ours_(ours), theirs_(theirs), resolution_(resolution), merged_(merged) {}
+
+  void merge_metadata() {
+    merge("mode", &FileState::mode);
+    // The type is a part of the content, and not of the permission bits.
+    const uint16_t type = merged_.is_content_ours ? ours_.type() : theirs_.type();
+    merged_.state.mode = static_cast<uint16_t>(type | merged_.state.permissions());
+    merge("owner", &FileState::user_id);
+    merge("group", &FileState::group_id);
+    merge("flags", &FileState::user_flags);
+    merge_attributes();
+  }
+
+ private:
+  // Whether a field is ours; notes conflicts.
+  template <typename Value>
+  bool takes_ours(const std::string& name, const std::optional<Value>& base, const Value& ours,
+                  const Value& theirs) {
+    if (ours == theirs) {
+      return false;
+    }
+    bool is_ours = base && *base == theirs;
+    const bool is_theirs = base && *base == ours;
+    if (!is_ours && !is_theirs) {
+      merged_.fields.push_back(name);
+      is_ours = resolution_ != Resolution::kTheirs;
+    }
+    merged_.is_as_ours = merged_.is_as_ours && is_ours;
+    merged_.is_as_theirs = merged_.is_as_theirs && !is_ours;
+    return is_ours;
+  }
+
+  template <typename Value>
+  void merge(const std::string& name, Value FileState::*field) {
+    const auto value_of = [field](const FileState& state) -> Value {
+      if constexpr (std::is_same_v<Value, uint16_t>) {
+        return state.permissions();
+      } else {
+        return state.*field;
+      }
+    };
+    std::optional<Value> base;
+    if (base_ != nullptr) {
+      base = value_of(*base_);
+    }
+    merged_.state.*field = takes_ours(name, base, value_of(ours_), value_of(theirs_))
+                               ? value_of(ours_)
+                               : value_of(theirs_);
+  }
+
+  void merge_attributes() {
+    const AttributesByName ours = by_name(ours_.attributes);
+    const AttributesByName theirs = by_name(theirs_.attributes);
+    AttributesByName base;
+    if (base_ != nullptr) {
+      base = by_name(base_->attributes);
+    }
+    AttributesByName all = ours;
+    all.insert(theirs.begin(), theirs.end());
+    std::vector<Attribute> merged;
+    for (const auto& [key, attribute] : all) {
+      const std::optional<Attribute> our_value = value_in(ours, key);
+      const std::optional<Attribute> their_value = value_in(theirs, key);
+      std::optional<std::optional<Attribute>> base_value;
+      if (base_ != nullptr) {
+        base_value = value_in(base, key);
+      }
+      const bool is_ours =
+          takes_ours("xattr " + attribute->full_name(), base_value, our_value, their_value);
+      if (const auto& value = is_ours ? our_value : their_value; value) {
+        merged.push_back(*value);
+      }
+    }
+    merged_.state.attributes = std::move(merged);
+  }
+
+  static std::optional<Attribute> value_in(const AttributesByName& named,
+                                           const AttributesByName::key_type& key) {
+    const auto found = named.find(key);
+    return found == named.end() ? std::nullopt : std::optional<Attribute>(*found->second);
+  }
+
+  const FileState* base_;
+  const FileState& ours_;
+  const FileState& theirs_;
+  const Resolution resolution_;
+  MergedFileFields& merged_;
+};
+
+// Times of a file whose content neither side changed, or both in the same way.
+void merge_times(const FileState* base, const FileState& ours, const FileState& theirs,
+                 MergedFileFields& merged) {
+  const bool ours_changed = base == nullptr || base->modified != ours.modified;
+  const bool theirs_changed = base == nullptr || base->modified != theirs.modified;
+  const bool takes_ours = ours_changed && (!theirs_changed || ours.modified > theirs.modified);
+  const FileState& from = takes_ours ? ours : theirs;
+  merged.state.modified = from.modified;
+  merged.state.accessed = from.accessed;
+}
+
+}  // namespace
+
+Result<bool> FileMerge::has_same_content(Pair pair, InodeNumber one, InodeNumber other) {
+  UNIONFS_ASSIGN(const FileState* a, first_of(pair).state(one));
+  UNIONFS_ASSIGN(const FileState* b, second_of(pair).state(other));
+  if (a->type() != b->type() || a->device_major != b->device_major ||
+      a->device_minor != b->device_minor || a->target != b->target) {
+    return false;
+  }
+  if (!a->is_regular()) {
+    return true;
+  }
+  const auto key = std::make_tuple(pair, one, other);
+  if (const auto known = same_content_.find(key); known != same_content_.end()) {
+    return known->second;
+  }
+  UNIONFS_ASSIGN(InodeRecord first, read_inode(first_of(pair).volume(), one));
+  UNIONFS_ASSIGN(InodeRecord second, read_inode(second_of(pair).volume(), other));
+  FileReader first_reader(first_of(pair).volume(), std::move(first));
+  FileReader second_reader(second_of(pair).volume(), std::move(second));
+  UNIONFS_ASSIGN(const bool same, have_same_bytes(first_reader, second_reader, bytes_compared_));
+  same_content_.emplace(key, same);
+  return same;
+}
+
+Result<bool> FileMerge::is_same(Pair pair, InodeNumber one, InodeNumber other) {
+  UNIONFS_ASSIGN(const FileState* a, first_of(pair).state(one));
+  UNIONFS_ASSIGN(const FileState* b, second_of(pair).state(other));
+  return has_same_metadata(*a, *b) ? has_same_content(pair, one, other) : Result<bool>(false);
+}
+
+Result<bool> FileMerge::is_theirs_as_base(InodeNumber base, InodeNumber theirs) {
+  return is_same(Pair::kBaseTheirs, base, theirs);
+}
+
+Result<bool> FileMerge::is_ours_as_theirs(InodeNumber ours, InodeNumber theirs) {
+  return is_same(Pair::kOursTheirs, ours, theirs);
+}
+
+Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber base,
+                                        InodeNumber theirs,
+                                        const std::map<std::string, std::string>& moved) {
+  struct Left {
+    std::string path;
+    InodeNumber base;
+    InodeNumber theirs;
+  };
+  std::vector<Left> queue = {{path, base, theirs}};
+  while (!queue.empty()) {
+    const Left left = std::move(queue.back());
+    queue.pop_back();
+    UNIONFS_ASSIGN(const bool same, is_theirs_as_base(left.base, left.theirs));
+    if (!same) {
+      return false;
+    }
+    UNIONFS_ASSIGN(const bool is_directory, base_.is_directory(left.base));
+    if (!is_directory) {
+      continue;
+    }
+    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(left.base));
+    UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(left.theirs));
+    for (const auto& [name, inode] : *now) {
+      if (!before->contains(name)) {
+        return false;
+      }
+    }
+    for (const auto& [name, inode] : *before) {
+      std::string below = left.path + "/" + name;
+      if (moved.contains(below)) {
+        continue;
+      }
+      const auto found = now->find(name);
+      if (found == now->end()) {
+        return false;
+      }
+      queue.push_back({std::move(below), inode, found->second});
+    }
+  }
+  return true;
+}
+
+Result<MergedFileFields> FileMerge::merge(const ThreeFiles& files, Resolution resolution) {
+  const FileState* base = nullptr;
+  if (files.base) {
+    UNIONFS_ASSIGN(base, base_.state(*files.base));
+  }
+  UNIONFS_ASSIGN(const FileState* ours, ours_.state(*files.ours));
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*files.theirs));
+  MergedFileFields merged;
+  merged.state = *theirs;
+
+  Result<bool> did_ours = !files.base ? Result<bool>(false)
+                                      : has_same_content(Pair::kBaseOurs, *files.base, *files.ours);
+  UNIONFS_ASSIGN(const bool ours_kept, std::move(did_ours));
+  Result<bool> did_theirs = !files.base
+                                ? Result<bool>(false)
+                                : has_same_content(Pair::kBaseTheirs, *files.base, *files.theirs);
+  UNIONFS_ASSIGN(const bool theirs_kept, std::move(did_theirs));
+  bool are_alike = ours_kept && theirs_kept;
+  if (!ours_kept && !theirs_kept) {
+    UNIONFS_ASSIGN(are_alike, has_same_content(Pair::kOursTheirs, *files.ours, *files.theirs));
+    merged.is_content_conflict = !are_alike;
+  }
+  merged.is_content_ours =
+      !are_alike && !ours_kept && (theirs_kept || resolution != Resolution::kTheirs);
+  if (!are_alike) {
+    merged.is_as_ours = merged.is_content_ours;
+    merged.is_as_theirs = !merged.is_content_ours;
+  }
+  FieldMerge(base, *ours, *theirs, resolution, merged).merge_metadata();
+  if (are_alike) {
+    merge_times(base, *ours, *theirs, merged);
+  } else if (merged.is_content_ours) {
+    merged.state.modified = ours->modified;
+    merged.state.accessed = ours->accessed;
+    merged.state.created = ours->created;
+  }
+  merged.state.changed = std::max(ours->changed, theirs->changed);
+  if (merged.is_as_theirs && merged.state.modified == theirs->modified) {
+    merged.state.changed = theirs->changed;  // nothing of it changes
+    merged.state.accessed = theirs->accessed;
+  }
+  merged.are_times_theirs = merged.state.modified == theirs->modified;
+  return merged;
+}
+
+}  // namespace unionfs

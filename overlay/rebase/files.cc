@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// One name of ours that is no directory.
+#include <algorithm>
+
+#include "overlay/rebase/comparison.h"
+
+namespace unionfs {
+
+Result<void> RebaseComparison::settle_file(RebaseRow& row) {
+  row.is_done = true;
+  const auto [parent_path, name] = split_path(row.change.path);
+  UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
+  if (parent->is_dropped) {
+    drop(row);
+    return {};
+  }
+  if (parent->is_behind_link) {
+    const std::optional<InodeNumber> base =
+        row.change.below_path.empty() ? std::nullopt : std::optional(row.change.below);
+    const Raised raised{ConflictClass::kEditDelete,
+                        row.change.path,
+                        row.change.from,
+                        {base, row.change.inode, std::nullopt},
+                        {},
+                        parent->link_text};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+      drop(row);
+      return {};
+    }
+    UNIONFS_TRY(make_again(*parent));
+  }
+  if (row.change.kind == ChangeKind::kRenamed) {
+    return settle_moved_file(row, *parent, name);
+  }
+  if (row.change.kind == ChangeKind::kAdded) {
+    return settle_new_file(row, *parent, name);
+  }
+  return settle_changed_file(row, *parent, name);
+}
+
+Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& parent,
+                                          const std::string& name) {
+  UNIONFS_ASSIGN(const FileState* state, ours_.state(row.change.inode));
+  FileOutcome outcome;
+  outcome.path = row.change.path;
+  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
+  outcome.name = name;
+  outcome.merged.state = *state;
+  outcome.merged.is_content_ours = true;
+  outcome.merged.is_as_theirs = false;
+  outcome.is_whole = true;
+  groups_[row.change.inode].push_back(std::move(outcome));
+  return {};
+}
+
+// Ours under a name of its own, and without the powers that it had.
+Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& parent,
+                                            const std::string& name) {
+  const bool has_copy = besides_.contains(row.change.inode);
+  if (has_copy) {
+    return {};  // one for all names of the file
+  }
+  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
+  UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
+  UNIONFS_ASSIGN(const PlannedFileId directory, id_of(parent));
+  FileState state = *ours;
+  constexpr uint16_t kSetIds = 06000;
+  const size_t before = state.attributes.size();
+  std::erase_if(state.attributes, [](const Attribute& attribute) {
+    return attribute.name_index == ext2::kXattrIndexSecurity && attribute.name == "capability";
+  });
+  const std::string path = parent.path + "/" + beside;
+  if ((state.mode & kSetIds) != 0 || before != state.attributes.size()) {
+    note("without-privileges", path, "setuid, setgid and capabilities are not carried to a copy");
+  }
+  if (state.is_regular()) {
+    state.mode = static_cast<uint16_t>(state.mode & ~kSetIds);
+  }
+  const PlannedFileId id = builder_.add(state, content_of(row.change.inode, state));
+  besides_.emplace(row.change.inode, id);
+  builder_.set_name(directory, beside, id, path);
+  report_.conflicts.back().resulting_path = path;
+  return {};
+}
+
+Result<bool> RebaseComparison::decide_whole(RebaseRow& row, ResultDirectory& parent,
+                                            const std::string& name, const Raised& raised) {
+  UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+  const bool is_gone = !raised.files.theirs;
+  if (resolution == Resolution::kOurs || (resolution == Resolution::kBoth && is_gone)) {
+    if (resolution == Resolution::kBoth) {
+      report_.conflicts.back().resulting_path = raised.path;
+    }
+    UNIONFS_TRY(place_ours(row, parent, name));
+    return true;
+  }
+  if (resolution == Resolution::kBoth) {
+    UNIONFS_TRY(place_beside(row, parent, name));
+  }
+  drop(row);
+  return false;
+}
+
+// Each side's fields; `files` are all there.
+Result<void> RebaseComparison::merge_file(RebaseRow& row, ResultDirectory& parent,
+                                          const std::string& name, const ThreeFiles& files,
+                                          bool is_followed) {
+  UNIONFS_ASSIGN(MergedFileFields merged, files_.merge(files, Resolution::kOurs));
+  if (merged.has_conflict()) {
+    const ConflictClass conflict_class = !files.base                  ? ConflictClass::kAddAdd
+                                         : merged.is_content_conflict ? ConflictClass::kEditEdit
+                                                                      : ConflictClass::kMetadata;
+    const Raised raised{conflict_class, row.change.path, row.change.from, files, merged.fields};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution != Resolution::kOurs) {
+      UNIONFS_ASSIGN(merged, files_.merge(files, Resolution::kTheirs));
+    }
+    if (resolution == Resolution::kBoth) {
+      UNIONFS_TRY(place_beside(row, parent, name));
+    }
+  }
+  FileOutcome outcome;
+  outcome.path = row.change.path;
+  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
+  outcome.name = name;
+  outcome.theirs = files.theirs;
+  if (parent.theirs) {
+    UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));
+  }
+  outcome.merged = std::move(merged);
+  outcome.is_followed = is_followed;
+  groups_[row.change.inode].push_back(std::move(outcome));
+  return {};
+}
+
+Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirectory& parent,
+                                                   const std::string& name) {
+  const InodeNumber base = row.change.below;
+  UNIONFS_ASSIGN(const auto theirs, holder_at(parent, name));
+  const ThreeFiles files{base, row.change.inode, theirs};
+  if (theirs) {
+    UNIONFS_ASSIGN(const FileState* before, base_.state(base));
+    UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+    if (before->type() == after->type()) {
+      return row.change.link_of.empty() ? merge_file(row, parent, name, files, false)
+                                        : settle_new_link(row, parent, name);
+    }
+  }
+  const Raised raised{theirs ? ConflictClass::kEditEdit : ConflictClass::kEditDelete,
+                      row.change.path, "", files};
+  UNIONFS_TRY(decide_whole(row, parent, name, raised));
+  return {};
+}
+
+Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& parent,
+                                               const std::string& name) {
+  if (!row.change.link_of.empty()) {
+    return settle_new_link(row, parent, name);
+  }
+  std::optional<InodeNumber> base;
+  UNIONFS_ASSIGN(const auto before, base_at(parent, name));
+  UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
+  UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
+  if (!holder && before) {
+    const Raised raised{
+        ConflictClass::kEditDelete, row.change.path, "", {base, row.change.inode, std::nullopt}};
+    UNIONFS_TRY(decide_whole(row, parent, name, raised));
+    return {};
+  }
+  if (!stranger) {
+    return place_ours(row, parent, name);
+  }
+  UNIONFS_ASSIGN(const bool is_equal, files_.is_ours_as_theirs(row.change.inode, *stranger));
+  if (is_equal) {
+    return merge_file(row, parent, name, {std::nullopt, row.change.inode, stranger}, false);
+  }
+  const Raised raised{base ? ConflictClass::kType : ConflictClass::kAddAdd,
+                      row.change.path,
+                      "",
+                      {base, row.change.inode, stranger}};
+  UNIONFS_TRY(decide_whole(row, parent, name, raised));
+  return {};
+}
+
+// A name more for a file that was there before: it goes to what theirs has made of that file.
+Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& parent,
+                                               const std::string& name) {
+  std::optional<InodeNumber> before;
+  if (row.change.kind == ChangeKind::kAdded) {
+    UNIONFS_ASSIGN(before, base_at(parent, name));
+  } else {
+    before = row.change.below;
+  }
+  std::optional<InodeNumber> base;
+  UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
+  UNIONFS_ASSIGN(const auto target, theirs_.find(row.change.link_of));
+  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
+  uint16_t target_type = 0;
+  if (target) {
+    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*target));
+    target_type = state->type();
+  }
+  if (target_type != ours->type()) {
+    const Raised raised{
+        ConflictClass::kEditDelete,
+        row.change.path,
+        "",
+        {before, row.change.inode, std::nullopt},
+        {},
+        "it is a name more for " + row.change.link_of + ", which the new lower has no more"};
+    UNIONFS_TRY(decide_whole(row, parent, name, raised));
+    return {};
+  }
+  if (stranger && stranger != target) {
+    UNIONFS_ASSIGN(const bool is_equal, files_.is_ours_as_theirs(row.change.inode, *stranger));
+    if (is_equal) {
+      drop(row);
+      return {};
+    }
+    const Raised raised{!before                                 ? ConflictClass::kAddAdd
+                        : row.change.kind == ChangeKind::kAdded ? ConflictClass::kType
+                                                                : ConflictClass::kEditEdit,
+                        row.change.path,
+                        "",
+                        {before, row.change.inode, stranger}};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution != Resolution::kOurs) {
+      if (resolution == Resolution::kBoth) {
+        UNIONFS_TRY(place_beside(row, parent, name));
+      }
+      drop(row);
+      return {};
+    }
+  }
+  FileOutcome outcome;
+  outcome.path = row.change.path;
+  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
+  outcome.name = name;
+  outcome.theirs = target;
+  if (parent.theirs) {
+    UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));
+  }
+  // As the file itself comes out; see settle_group().
+  UNIONFS_ASSIGN(const auto linked, base_.find(row.change.link_of));
+  UNIONFS_ASSIGN(outcome.merged,
+                 files_.merge({linked, row.change.inode, target}, Resolution::kTheirs));
+  groups_[row.change.inode].push_back(std::move(outcome));
+  return {};
+}
+
+Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory& parent,
+                                                 const std::string& name) {
+  const Change& change = row.change;
+  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
+  if (theirs) {
+    UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
+    UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+    if (before->type() != after->type()) {
+      theirs.reset();
+    }
+  }
+  std::optional<InodeNumber> base;
+  UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
+  if (!theirs) {
+    UNIONFS_ASSIGN(const bool is_same, stranger ? files_.is_ours_as_theirs(change.inode, *stranger)
+                                                : Result<bool>(false));
+    if (is_same) {
+      drop(row);  // theirs has done the same
+      return {};
+    }
+    const Raised raised{ConflictClass::kRenameDelete,
+                        change.path,
+                        change.below_path,
+                        {change.below, change.inode, std::nullopt}};
+    if (stranger) {
+      // Two things are in the way; one conflict names the rename, and ours takes the name.
+      note("replaced", change.path, "the new lower has something else under this name");
+    }
+    UNIONFS_TRY(decide_whole(row, parent, name, raised));
+    return {};
+  }
+  if (stranger) {
+    const Raised raised{ConflictClass::kRenameAdd,
+                        change.path,
+                        change.below_path,
+                        {change.below, change.inode, stranger}};
+    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
+    if (resolution == Resolution::kBoth) {
+      UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
+      report_.conflicts.back().resulting_path = parent.path + "/" + beside;
+      UNIONFS_TRY(remove_old_name(change.below_path));
+      return merge_file(row, parent, beside, {change.below, change.inode, theirs}, true);
+    }
+    if (resolution != Resolution::kOurs) {
+      drop(row);
+      return {};
+    }
+  }
+  UNIONFS_TRY(merge_file(row, parent, name, {change.below, change.inode, theirs}, true));
+  return remove_old_name(change.below_path);
+}
+
+}  // namespace unionfs

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/rebase/side_tree.h"
+
+namespace unionfs {
+
+std::pair<std::string, std::string> split_path(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) {
+    return {"", path};
+  }
+  return {path.substr(0, slash), path.substr(slash + 1)};
+}
+
+bool is_at_or_below(std::string_view path, std::string_view top) {
+  return path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');
+}
+
+Result<std::optional<InodeNumber>> SideTree::find(const std::string& path) {
+  std::optional<InodeNumber> at = kRootDirectory;
+  size_t begin = 1;
+  while (at && begin < path.size()) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    UNIONFS_ASSIGN(at, child(*at, path.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return at;
+}
+
+Result<std::optional<InodeNumber>> SideTree::child(InodeNumber directory, const std::string& name) {
+  UNIONFS_ASSIGN(const bool is_one, is_directory(directory));
+  if (!is_one) {
+    return std::optional<InodeNumber>();
+  }
+  UNIONFS_ASSIGN(const LowerNames::Names* names, names_.of(directory));
+  const auto found = names->find(name);
+  return found == names->end() ? std::optional<InodeNumber>() : found->second;
+}
+
+Result<const FileState*> SideTree::state(InodeNumber inode) {
+  if (const auto known = states_.find(inode); known != states_.end()) {
+    return &known->second;
+  }
+  UNIONFS_ASSIGN(FileState state, file_state_of(volume_, inode));
+  if (const auto user = users_.find(state.user_id); user != users_.end()) {
+    state.user_id = user->second;
+  }
+  if (const auto group = groups_.find(state.group_id); group != groups_.end()) {
+    state.group_id = group->second;
+  }
+  return &states_.emplace(inode, std::move(state)).first->second;
+}
+
+Result<bool> SideTree::is_directory(InodeNumber inode) {
+  UNIONFS_ASSIGN(const InodeRecord record, read_inode(volume_, inode));
+  return record.is_directory();
+}
+
+}  // namespace unionfs

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/rebase/three_way.h"
+
+#include <algorithm>
+
+#include "overlay/changes/tree_changes.h"
+#include "overlay/rebase/comparison.h"
+
+namespace unionfs {
+
+Result<PlannedRebase> plan_rebase(const RebaseSources& sources, const RebasePolicy& policy) {
+  SideTree base(sources.layer.below().volume());
+  SideTree ours(sources.ours);
+  SideTree theirs(sources.theirs);
+  UNIONFS_ASSIGN(PlanBuilder builder, PlanBuilder::make(theirs));
+  return RebaseComparison(sources, policy, std::move(builder), base, ours, theirs).run();
+}
+
+RebaseComparison::RebaseComparison(const RebaseSources& sources, const RebasePolicy& policy,
+                                   PlanBuilder builder, SideTree& base, SideTree& ours,
+                                   SideTree& theirs)
+    : sources_(sources),
+      policy_(policy),
+      base_(base),
+      ours_(ours),
+      theirs_(theirs),
+      files_(base, ours, theirs),
+      builder_(std::move(builder)) {}
+
+Result<PlannedRebase> RebaseComparison::run() {
+  UNIONFS_TRY(check_reserved());
+  UNIONFS_TRY(read_changes());
+  UNIONFS_TRY(separate_copies());
+  UNIONFS_TRY(settle_owners());
+  UNIONFS_TRY(settle_units());
+  for (const std::string& tree : policy_.ours_trees) {
+    forget_rows(tree == "/" ? "" : tree, true);
+    UNIONFS_TRY(take_tree(tree == "/" ? "" : tree, true));
+  }
+  for (const auto& [path, row] : rows_) {
+    queue_.push_back(path);
+  }
+  while (!queue_.empty()) {
+    const std::string path = std::move(queue_.front());
+    queue_.pop_front();
+    UNIONFS_TRY(settle_row(path));
+  }
+  UNIONFS_TRY(check_dependent_moves());
+  UNIONFS_TRY(settle_deletions());
+  UNIONFS_TRY(settle_groups());
+  UNIONFS_TRY(settle_directory_times());
+  UNIONFS_TRY(settle_superblock());
+  std::stable_sort(report_.conflicts.begin(), report_.conflicts.end(),
+                   [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
+  for (std::vector<std::string>* list : {&report_.applied, &report_.merged, &report_.dropped}) {
+    std::sort(list->begin(), list->end());
+    list->erase(std::unique(list->begin(), list->end()), list->end());
+  }
+  report_.bytes_compared = files_.bytes_compared();
+  return PlannedRebase{builder_.take(), std::move(report_)};
+}
+
+Result<void> RebaseComparison::read_changes() {
+  UNIONFS_ASSIGN(std::vector<Change> changes, changes_of(sources_.layer, sources_.ours));
+  for (Change& change : changes) {
+    for (std::string* path : {&change.path, &change.below_path, &change.from}) {
+      *path = *path == "/" ? "" : *path;
+    }
+    const bool is_regular = change.file_type == ext2::kFileTypeRegular;
+    if (is_regular && change.kind != ChangeKind::kAdded && change.kind != ChangeKind::kDeleted) {
+      files_.know_content(change.below, change.inode, !change.is_content_changed);
+    }
+    if (change.kind == ChangeKind::kRenamed) {
+      moved_.emplace(change.below_path, change.path);
+    }
+    std::string key = change.path;
+    auto& rows = change.kind == ChangeKind::kDeleted ? deletions_ : rows_;
+    rows.emplace(std::move(key), RebaseRow{std::move(change)});
+  }
+  return {};
+}
+
+// A resize inode or a journal of the layer's own means nothing in another image.
+Result<void> RebaseComparison::check_reserved() const {
+  const LayerTables& tables = sources_.layer.layer().tables();
+  for (uint32_t number = 1; number <= 32; ++number) {
+    const bool is_own = (tables.reserved_inodes_own >> (number - 1) & 1) != 0;
+    const bool is_known = number == ext2::kRootInode || number == ext2::kResizeInode;
+    if (is_own && !is_known && number < sources_.ours.layout().first_inode) {
+      return unsupported(
+          "{}: the layer has the reserved inode {} of its own, which cannot be carried over",
+          sources_.layer.upper().name(), number);
+    }
+  }
+  return {};
+}
+
+Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced) {
+  if (is_forced) {
+    return Resolution::kOurs;
+  }
+  const auto number_of = [](std::optional<InodeNumber> inode) {
+    return inode ? inode->value() : 0;
+  };
+  if (raised.files.ours && raised.from.empty()) {
+    // All names of a file that meet the same are one conflict.
+    const auto key = std::make_tuple(raised.conflict_class, number_of(raised.files.base),
+                                     number_of(raised.files.ours), number_of(raised.files.theirs));
+    const auto [known, is_new] = raised_.emplace(key, report_.conflicts.size());
+    if (!is_new) {
+      Conflict& first = report_.conflicts[known->second];
+      first.links.push_back(raised.path);
+      return first.resolution;
+    }
+  }
+  Conflict conflict;
+  conflict.conflict_class = raised.conflict_class;
+  conflict.path = raised.path;
+  conflict.from = raised.from;
+  conflict.fields = raised.fields;
+  conflict.text = raised.text.empty() ? remedy_of(raised.path) : raised.text;
+  const auto state_in = [](SideTree& tree,
+                           std::optional<InodeNumber> inode) -> Result<std::optional<FileState>> {
+    if (!inode) {
+      return std::optional<FileState>();
+    }
+    UNIONFS_ASSIGN(const FileState* state, tree.state(*inode));
+    return std::optional<FileState>(*state);
+  };
+  UNIONFS_ASSIGN(conflict.base, state_in(base_, raised.files.base));
+  UNIONFS_ASSIGN(conflict.ours, state_in(ours_, raised.files.ours));
+  UNIONFS_ASSIGN(conflict.theirs, state_in(theirs_, raised.files.theirs));
+  const std::string path = raised.path.empty() ? "/" : raised.path;
+  Decision decision = decide(policy_, path, raised.from);
+  if (decision.resolution == Resolution::kNone && path == "/etc/ld.so.cache") {
+    decision = {Resolution::kTheirs, "because ldconfig makes it anew"};
+  }
+  conflict.resolution = decision.resolution;
+  conflict.decided_by = decision.decided_by;
+  report_.conflicts.push_back(std::move(conflict));
+  if (decision.resolution != Resolution::kNone && !remedy_of(raised.path).empty()) {
+    note("remedy", raised.path, remedy_of(raised.path));
+  }
+  return decision.resolution;
+}
+
+void RebaseComparison::note(std::string kind, std::string path, std::string text) {
+  report_.notes.push_back({std::move(kind), std::move(path), std::move(text)});
+}
+
+void RebaseComparison::drop(RebaseRow& row) {
+  row.is_dropped = true;
+  report_.dropped.push_back(row.change.path.empty() ? "/" : row.change.path);
+}
+
+Result<void> RebaseComparison::settle_row(const std::string& path) {
+  const auto found = rows_.find(path);
+  if (found == rows_.end() || found->second.is_done) {
+    return {};
+  }
+  if (found->second.change.file_type == ext2::kFileTypeDirectory) {
+    UNIONFS_TRY(directory_at(path));
+    return {};
+  }
+  return settle_file(found->second);
+}
+
+// Renames that wait for one another were all taken to happen.
+Result<void> RebaseComparison::check_dependent_moves() const {
+  for (const std::string& from : vacated_) {
+    const RebaseRow& row = rows_.at(moved_.at(from));
+    if (row.is_dropped && !report_.has_undecided()) {
+      return invalid(
+          "{}: \"{}\" was decided for theirs, but another rename needs the name that it "
+          "leaves; decide both alike",
+          sources_.layer.upper().name(), row.change.path);
+    }
+  }
+  return {};
+}
+
+Result<void> RebaseComparison::settle_directory_times() {
+  for (auto& [path, directory] : directories_) {
+    if (!directory.id || !directory.theirs || !directory.base || directory.are_times_decided) {
+      continue;
+    }
+    const auto first = builder_.plan().names.lower_bound({*directory.id, ""});
+    if (first == builder_.plan().names.end() || first->first.directory != *directory.id) {
+      continue;
+    }
+    UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
+    UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(*directory.base));
+    UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(*directory.theirs));
+    const bool has_theirs_changed =
+        !std::equal(before->begin(), before->end(), now->begin(), now->end(),
+                    [](const auto& a, const auto& b) { return a.first == b.first; });
+    FileState& state = builder_.file(*directory.id).state;
+    state.modified =
+        has_theirs_changed ? std::max(ours->modified, theirs->modified) : ours->modified;
+    state.changed = std::max(ours->changed, theirs->changed);
+  }
+  return {};
+}
+
+}  // namespace unionfs

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What is taken as a whole: units, the trees of --ours-tree, directories that theirs has no
+// more, and copies of directories.
+#include <algorithm>
+#include <array>
+
+#include "overlay/rebase/comparison.h"
+
+namespace unionfs {
+
+void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
+  const auto is_in = [&](const std::string& other) {
+    return other == path || (is_tree && is_at_or_below(other, path));
+  };
+  for (auto row = rows_.begin(); row != rows_.end();) {
+    if (!is_in(row->first)) {
+      ++row;
+      continue;
+    }
+    const Change& change = row->second.change;
+    if (change.kind == ChangeKind::kRenamed) {
+      moved_.erase(change.below_path);
+      if (!is_in(change.below_path)) {
+        // What it was before goes, as ours has it.
+        Change gone = change;
+        gone.kind = ChangeKind::kDeleted;
+        gone.path = change.below_path;
+        deletions_.emplace(change.below_path, RebaseRow{std::move(gone)});
+      }
+    }
+    row = rows_.erase(row);
+  }
+  std::erase_if(deletions_, [&](const auto& entry) { return is_in(entry.first); });
+}
+
+// Rows that make a path, and all below, what ours has.
+Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced) {
+  std::vector<std::string> left{path};
+  while (!left.empty()) {
+    const std::string at = std::move(left.back());
+    left.pop_back();
+    UNIONFS_TRY(take_name(at, is_forced));
+    std::set<std::string> names;
+    for (SideTree* side : {&ours_, &theirs_}) {
+      UNIONFS_ASSIGN(const auto inode, side->find(at));
+      UNIONFS_ASSIGN(const bool is_directory,
+                     inode ? side->is_directory(*inode) : Result<bool>(false));
+      if (!is_directory) {
+        if (side == &ours_) {
+          names.clear();
+          break;  // it goes, or becomes a file, with all below
+        }
+        continue;
+      }
+      UNIONFS_ASSIGN(const LowerNames::Names* in, side->names_of(*inode));
+      for (const auto& [name, child] : *in) {
+        names.insert(name);
+      }
+    }
+    for (const std::string& name : names) {
+      left.push_back(at + "/" + name);
+    }
+  }
+  return {};
+}
+
+Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced) {
+  UNIONFS_ASSIGN(const auto ours, ours_.find(path));
+  UNIONFS_ASSIGN(const auto theirs, theirs_.find(path));
+  Change change;
+  change.path = path;
+  if (ours) {
+    if (const auto known = rows_.find(path); known != rows_.end()) {
+      return {};  // it has its own row
+    }
+    UNIONFS_ASSIGN(const FileState* state, ours_.state(*ours));
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), *ours));
+    change.kind = ChangeKind::kAdded;
+    change.inode = *ours;
+    change.file_type = record.file_type();
+    change.new_size_bytes = state->size_bytes;
+    rows_.emplace(path, RebaseRow{std::move(change), is_forced});
+    queue_.push_back(path);
+  } else if (theirs) {
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(theirs_.volume(), *theirs));
+    change.kind = ChangeKind::kDeleted;
+    change.below_path = path;
+    change.file_type = record.file_type();
+    deletions_.insert_or_assign(path, RebaseRow{std::move(change), true});
+  }
+  return {};
+}
+
+// `mv d d.old; cp -a d.old d`: the old name is an edit, and the moved directory a copy.
+Result<void> RebaseComparison::separate_copies() {
+  std::vector<std::pair<std::string, std::string>> copies;
+  for (const auto& [from, to] : moved_) {
+    const auto [parent, name] = split_path(from);
+    const std::optional<std::string> above = ours_path_of(parent);
+    const auto row = above ? rows_.find(*above + "/" + name) : rows_.end();
+    if (row != rows_.end() && row->second.change.kind == ChangeKind::kAdded &&
+        row->second.change.file_type == ext2::kFileTypeDirectory &&
+        rows_.at(to).change.file_type == ext2::kFileTypeDirectory) {
+      copies.emplace_back(from, to);
+    }
+  }
+  for (const auto& [from, to] : copies) {
+    const std::string old_name =
+        *ours_path_of(split_path(from).first) + "/" + split_path(from).second;
+    Change& moved = rows_.at(to).change;
+    Change& kept = rows_.at(old_name).change;
+    kept.kind = ChangeKind::kMetadata;
+    kept.below_path = from;
+    kept.below = moved.below;
+    moved.kind = ChangeKind::kAdded;
+    moved.below_path.clear();
+    moved_.erase(from);
+    UNIONFS_TRY(take_tree(to, false));
+    // What lies below the old name is compared by path.
+    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
+    for (const auto& [name, inode] : *before) {
+      UNIONFS_ASSIGN(const auto now, ours_.child(kept.inode, name));
+      const std::string below = from + "/" + name;
+      if (!now && !moved_.contains(below)) {
+        UNIONFS_ASSIGN(const InodeRecord record, read_inode(base_.volume(), inode));
+        Change gone;
+        gone.kind = ChangeKind::kDeleted;
+        gone.path = below;
+        gone.below_path = below;
+        gone.below = inode;
+        gone.file_type = record.file_type();
+        deletions_.emplace(below, RebaseRow{std::move(gone)});
+      }
+    }
+  }
+  queue_.clear();  // all rows are going to be queued
+  return {};
+}
+
+// ---- units ----------------------------------------------------------------------
+
+std::vector<std::string> RebaseComparison::paths_of(const RebaseUnit& unit) const {
+  std::vector<std::string> paths{unit.path};
+  if (!unit.is_tree) {
+    for (const char* suffix : kDatabaseSuffixes) {
+      paths.push_back(unit.path + suffix);
+    }
+  }
+  return paths;
+}
+
+Result<bool> RebaseComparison::has_theirs_changed(const RebaseUnit& unit) {
+  for (const std::string& path : paths_of(unit)) {
+    UNIONFS_ASSIGN(const auto base, base_.find(path));
+    UNIONFS_ASSIGN(const auto theirs, theirs_.find(path));
+    if (base.has_value() != theirs.has_value()) {
+      return true;
+    }
+    UNIONFS_ASSIGN(const bool is_same,
+                   base ? files_.is_tree_as_base(path, *base, *theirs, {}) : Result<bool>(true));
+    if (!is_same) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Whether both sides have come to the same.
+Result<bool> RebaseComparison::is_unit_same(const RebaseUnit& unit) {
+  std::vector<std::string> left = paths_of(unit);
+  while (!left.empty()) {
+    const std::string path = std::move(left.back());
+    left.pop_back();
+    UNIONFS_ASSIGN(const auto ours, ours_.find(path));
+    UNIONFS_ASSIGN(const auto theirs, theirs_.find(path));
+    if (ours.has_value() != theirs.has_value()) {
+      return false;
+    }
+    UNIONFS_ASSIGN(const bool is_equal,
+                   ours ? files_.is_ours_as_theirs(*ours, *theirs) : Result<bool>(true));
+    if (!is_equal) {
+      return false;
+    }
+    UNIONFS_ASSIGN(const bool is_directory, ours ? ours_.is_directory(*ours) : Result<bool>(false));
+    if (is_directory) {
+      for (const auto& [side, inode] : {std::pair{&ours_, *ours}, std::pair{&theirs_, *theirs}}) {
+        UNIONFS_ASSIGN(const LowerNames::Names* names, side->names_of(inode));
+        for (const auto& [name, child] : *names) {
+          left.push_back(path + "/" + name);
+        }
+      }
+    }
+  }
+  return true;
+}
+
+Result<void> RebaseComparison::settle_units() {
+  std::map<std::string, RebaseUnit> units;
+  const std::array<SideTree*, 3> sides = {&base_, &ours_, &theirs_};
+  std::vector<std::string> paths;
+  for (const auto& [path, row] : rows_) {
+    paths.push_back(path);
+    if (!row.change.below_path.empty()) {
+      paths.push_back(row.change.below_path);
+    }
+  }
+  for (const auto& [path, row] : deletions_) {
+    paths.push_back(path);
+  }
+  for (const std::string& path : paths) {
+    // A directory on the way has changed, but nothing that it is a unit of.
+    UNIONFS_ASSIGN(const std::optional<RebaseUnit> unit, unit_of(path, sides));
+    if (unit) {
+      units.emplace(unit->path, *unit);
+    }
+  }
+  for (const auto& [path, unit] : units) {
+    UNIONFS_TRY(settle_unit(unit));
+  }
+  return {};
+}
+
+Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
+  UNIONFS_ASSIGN(const bool has_changed, has_theirs_changed(unit));
+  if (!has_changed) {
+    return {};
+  }
+  std::vector<std::string> ours_paths;
+  for (const std::string& path : paths_of(unit)) {
+    for (const auto& [row_path, row] : rows_) {
+      if (row_path == path || (unit.is_tree && is_at_or_below(row_path, path))) {
+        ours_paths.push_back(row_path);
+      }
+    }
+  }
+  UNIONFS_ASSIGN(const bool is_same, is_unit_same(unit));
+  Resolution resolution = Resolution::kTheirs;
+  if (!is_same) {
+    ThreeFiles files;
+    UNIONFS_ASSIGN(files.base, base_.find(unit.path));
+    UNIONFS_ASSIGN(files.ours, ours_.find(unit.path));
+    UNIONFS_ASSIGN(files.theirs, theirs_.find(unit.path));
+    UNIONFS_ASSIGN(resolution, raise({ConflictClass::kUnit, unit.path, "", files, {}, unit.text}));
+    if (resolution == Resolution::kBoth) {
+      // A second one under another name is of no use to its program.
+      report_.conflicts.back().resolution = Resolution::kNone;
+      report_.conflicts.back().decided_by.clear();
+      report_.conflicts.back().text += "; it can be ours or theirs, not both";
+      resolution = Resolution::kNone;
+    }
+  }
+  for (const std::string& path : paths_of(unit)) {
+    forget_rows(path, unit.is_tree);
+    if (resolution == Resolution::kOurs) {
+      if (unit.is_tree) {
+        UNIONFS_TRY(take_tree(path, true));
+      } else {
+        UNIONFS_TRY(take_name(path, true));
+      }
+    }
+  }
+  if (resolution != Resolution::kOurs) {
+    report_.dropped.insert(report_.dropped.end(), ours_paths.begin(), ours_paths.end());
+  }
+  return {};
+}
+
+}  // namespace unionfs
