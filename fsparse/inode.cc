@@ -16,8 +16,8 @@ bool InodeRecord::has_known_type() const {
   return file_type() != ext2::kFileTypeUnknown;
 }
 
-uint8_t InodeRecord::file_type() const {
-  switch (type()) {
+uint8_t file_type_of(uint16_t mode) {
+  switch (mode & ext2::kModeTypeMask) {
     case ext2::kModeRegular:
       return ext2::kFileTypeRegular;
     case ext2::kModeDirectory:

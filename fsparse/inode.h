@@ -15,6 +15,9 @@ namespace unionfs {
 
 inline constexpr InodeNumber kRootDirectory(ext2::kRootInode);
 
+// The ext2::kFileType... of a directory entry that names an inode of this i_mode.
+uint8_t file_type_of(uint16_t mode);
+
 // A copy of the record with the number it was read for.  Accessors interpret,
 // they do not check: only what is read through a Volume is checked, where it is
 // used.  A value; not shared between threads while it is changed.
@@ -42,8 +45,7 @@ class InodeRecord {
   bool is_fifo() const { return type() == ext2::kModeFifo; }
   bool is_socket() const { return type() == ext2::kModeSocket; }
   bool has_known_type() const;
-  // The ext2::kFileType... of a directory entry that names this inode.
-  uint8_t file_type() const;
+  uint8_t file_type() const { return file_type_of(raw().i_mode); }
 
   // i_size; i_size_high counts for regular files only.
   uint64_t size_bytes() const;
