@@ -24,6 +24,14 @@ AttributesByName by_name(const std::vector<Attribute>& attributes) {
   return named;
 }
 
+// Who may do what.
+struct Permissions {
+  uint16_t bits = 0;
+  std::optional<Attribute> access;  // the access ACL
+
+  bool operator==(const Permissions&) const = default;
+};
+
 // Decides one field after the other.
 class FieldMerge {
  public:
@@ -32,10 +40,18 @@ class FieldMerge {
       : base_(base), ours_(ours), theirs_(theirs), resolution_(resolution), merged_(merged) {}
 
   void merge_metadata() {
-    merge("mode", &FileState::mode);
-    // The type is a part of the content, and not of the permission bits.
+    // The type is a part of the content; the access ACL and the permission bits are one thing,
+    // because the bits of the group are the mask of the other entries.
+    std::optional<Permissions> base;
+    if (base_ != nullptr) {
+      base = permissions_of(*base_);
+    }
+    const Permissions ours = permissions_of(ours_);
+    const Permissions theirs = permissions_of(theirs_);
+    const Permissions& chosen = takes_ours("mode", base, ours, theirs) ? ours : theirs;
     const uint16_t type = merged_.is_content_ours ? ours_.type() : theirs_.type();
-    merged_.state.mode = static_cast<uint16_t>(type | merged_.state.permissions());
+    merged_.state.mode = static_cast<uint16_t>(type | chosen.bits);
+    access_ = chosen.access;
     merge("owner", &FileState::user_id);
     merge("group", &FileState::group_id);
     merge("flags", &FileState::user_flags);
@@ -63,20 +79,12 @@ class FieldMerge {
 
   template <typename Value>
   void merge(const std::string& name, Value FileState::*field) {
-    const auto value_of = [field](const FileState& state) -> Value {
-      if constexpr (std::is_same_v<Value, uint16_t>) {
-        return state.permissions();
-      } else {
-        return state.*field;
-      }
-    };
     std::optional<Value> base;
     if (base_ != nullptr) {
-      base = value_of(*base_);
+      base = base_->*field;
     }
-    merged_.state.*field = takes_ours(name, base, value_of(ours_), value_of(theirs_))
-                               ? value_of(ours_)
-                               : value_of(theirs_);
+    merged_.state.*field =
+        takes_ours(name, base, ours_.*field, theirs_.*field) ? ours_.*field : theirs_.*field;
   }
 
   void merge_attributes() {
@@ -89,7 +97,13 @@ class FieldMerge {
     AttributesByName all = ours;
     all.insert(theirs.begin(), theirs.end());
     std::vector<Attribute> merged;
+    if (access_) {
+      merged.push_back(*access_);
+    }
     for (const auto& [key, attribute] : all) {
+      if (key.first == ext2::kXattrIndexPosixAclAccess) {
+        continue;
+      }
       const std::optional<Attribute> our_value = value_in(ours, key);
       const std::optional<Attribute> their_value = value_in(theirs, key);
       std::optional<std::optional<Attribute>> base_value;
@@ -102,7 +116,20 @@ class FieldMerge {
         merged.push_back(*value);
       }
     }
+    std::sort(merged.begin(), merged.end(), [](const Attribute& a, const Attribute& b) {
+      return std::tie(a.name_index, a.name) < std::tie(b.name_index, b.name);
+    });
     merged_.state.attributes = std::move(merged);
+  }
+
+  static Permissions permissions_of(const FileState& state) {
+    Permissions permissions{state.permissions(), std::nullopt};
+    for (const Attribute& attribute : state.attributes) {
+      if (attribute.name_index == ext2::kXattrIndexPosixAclAccess) {
+        permissions.access = attribute;
+      }
+    }
+    return permissions;
   }
 
   static std::optional<Attribute> value_in(const AttributesByName& named,
@@ -116,6 +143,7 @@ class FieldMerge {
   const FileState& theirs_;
   const Resolution resolution_;
   MergedFileFields& merged_;
+  std::optional<Attribute> access_;
 };
 
 // Times of a file whose content neither side changed, or both in the same way.
