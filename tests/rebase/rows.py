@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The table of docs/rebase.md, row by row.
+
+rows.py base|ours|theirs DIRECTORY      runs what each row says of a side, in a directory
+                                        of its own below DIRECTORY
+rows.py check POLICY REPORT [DIRECTORY] compares a report, and where nothing is undecided a
+                                        mounted result, with what each row says
+
+All rows lie in one image, so a rebase for each policy tries all of them. A row that gives
+a conflict is left out of the check of the policy `fail`'s tree, because nothing is made then.
+
+What a tree is: a dictionary of paths below the row's directory. A text is a file's content,
+"-> x" a symlink, None a directory. Further facts ("owner f" and so on) are asked for by FACTS.
+"""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+ROWS = []
+
+
+def row(name, base="", ours="", theirs="", conflicts=(), result=None, notes=(), **results):
+    """`result` is the tree whatever the policy; `ours`, `theirs`, `both` may differ."""
+    ROWS.append({"name": name, "base": base, "sides": {"ours": ours, "theirs": theirs},
+                 "conflicts": list(conflicts), "notes": list(notes),
+                 "results": {policy: results.get("with_" + policy, result)
+                             for policy in ("ours", "theirs", "both")}})
+
+
+row("changed-by-ours", "echo b >f", "echo o >f", "", result={"f": "o"})
+row("changed-by-theirs", "echo b >f; echo b >g", "echo o >g", "echo t >f",
+    result={"f": "t", "g": "o"})
+row("changed-alike", "echo b >f", "echo x >f", "echo x >f", result={"f": "x"})
+row("both-changed", "echo b >f", "echo o >f", "echo t >f", [("edit/edit", "f")],
+    with_ours={"f": "o"}, with_theirs={"f": "t"}, with_both={"f": "t", "f.ours": "o"})
+row("written-anew", "echo b >f", "echo o >new; mv new f", "", result={"f": "o"})
+row("written-anew-and-changed", "echo b >f", "echo o >new; mv new f", "echo t >f",
+    [("edit/edit", "f")], with_ours={"f": "o"}, with_theirs={"f": "t"},
+    with_both={"f": "t", "f.ours": "o"})
+row("changed-and-gone", "echo b >f", "echo o >f", "rm f", [("edit/delete", "f")],
+    with_ours={"f": "o"}, with_theirs={}, with_both={"f": "o"})
+row("gone", "echo b >f; echo b >g", "rm f", "", result={"g": "b"})
+row("gone-alike", "echo b >f", "rm f", "rm f", result={})
+row("gone-and-changed", "echo b >f", "rm f", "echo t >f", [("delete/edit", "f")],
+    with_ours={}, with_theirs={"f": "t"}, with_both={"f": "t"})
+row("added", "", "echo o >f", "", result={"f": "o"})
+row("added-alike", "", "echo x >f", "echo x >f", result={"f": "x"})
+row("added-by-both", "", "echo o >f", "echo t >f", [("add/add", "f")],
+    with_ours={"f": "o"}, with_theirs={"f": "t"}, with_both={"f": "t", "f.ours": "o"})
+row("directories-added-by-both", "", "mkdir d; echo o >d/f", "mkdir d; echo t >d/g",
+    result={"d": None, "d/f": "o", "d/g": "t"})
+row("mode-by-ours-content-by-theirs", "echo b >f", "chmod 600 f", "echo t >f",
+    result={"f": "t", "mode f": 0o600})
+row("mode-by-both", "echo b >f; chmod 644 f", "chmod 600 f", "chmod 640 f", [("metadata", "f")],
+    with_ours={"f": "b", "mode f": 0o600}, with_theirs={"f": "b", "mode f": 0o640},
+    with_both={"f": "b", "mode f": 0o640, "f.ours": "b", "mode f.ours": 0o600})
+row("mode-by-ours-owner-by-theirs", "echo b >f", "chmod 600 f", "chown 7 f",
+    result={"f": "b", "mode f": 0o600, "owner f": 7})
+row("type-by-ours", "echo b >f", "rm f; mkdir f; echo o >f/x", "", result={"f": None, "f/x": "o"})
+row("type-by-ours-and-changed", "echo b >f", "rm f; mkdir f; echo o >f/x", "echo t >f",
+    [("type", "f")], with_ours={"f": None, "f/x": "o"}, with_theirs={"f": "t"},
+    with_both={"f": "t", "f.ours": None, "f.ours/x": "o"})
+row("type-to-link", "mkdir d; echo b >d/x", "rm -r d; ln -s other d", "", result={"d": "-> other"})
+row("type-to-link-and-changed", "mkdir d; echo b >d/x", "rm -r d; ln -s other d",
+    "echo t >d/y", [("type", "d")], with_ours={"d": "-> other"},
+    with_theirs={"d": None, "d/x": "b", "d/y": "t"},
+    with_both={"d": None, "d/x": "b", "d/y": "t", "d.ours": "-> other"})
+row("link-target-by-both", "ln -s b l", "ln -sfn o l", "ln -sfn t l", [("edit/edit", "l")],
+    with_ours={"l": "-> o"}, with_theirs={"l": "-> t"}, with_both={"l": "-> t", "l.ours": "-> o"})
+row("directory-gone", "mkdir d; echo b >d/x; mkdir d/e", "rm -r d", "", result={})
+row("directory-gone-and-changed", "mkdir d; echo b >d/x", "rm -r d", "echo t >d/x",
+    [("delete/edit", "d")], with_ours={}, with_theirs={"d": None, "d/x": "t"},
+    with_both={"d": None, "d/x": "t"})
+row("directory-gone-and-added-to", "mkdir d; echo b >d/x", "rm -r d", "echo t >d/y",
+    [("delete/edit", "d")], with_ours={}, with_theirs={"d": None, "d/x": "b", "d/y": "t"},
+    with_both={"d": None, "d/x": "b", "d/y": "t"})
+row("added-to-a-directory-that-is-gone", "mkdir -p d/e; echo b >d/e/x; echo b >d/y",
+    "echo o >d/e/new", "rm -r d", [("edit/delete", "d")],
+    with_ours={"d": None, "d/e": None, "d/e/new": "o"}, with_theirs={},
+    with_both={"d": None, "d/e": None, "d/e/new": "o"})
+row("added-to-a-directory-that-is-a-file", "mkdir d; echo b >d/x", "echo o >d/new",
+    "rm -r d; echo t >d", [("edit/delete", "d")], with_ours={"d": None, "d/new": "o"},
+    with_theirs={"d": "t"}, with_both={"d": None, "d/new": "o"})
+row("below-a-directory-that-is-a-link", "mkdir bin; echo b >bin/a; echo b >bin/b",
+    "echo o >bin/a; echo o >bin/c", "mkdir usr; mv bin usr/bin; ln -s usr/bin bin",
+    [("edit/delete", "bin/a"), ("edit/delete", "bin/c")],
+    with_theirs={"usr": None, "usr/bin": None, "usr/bin/a": "b", "usr/bin/b": "b",
+                 "bin": "-> usr/bin"})
+row("names-deleted-in-a-kept-directory", "mkdir d; echo b >d/x; echo b >d/y", "rm d/x",
+    "echo t >d/z", result={"d": None, "d/y": "b", "d/z": "t"})
+row("directory-made-anew", "mkdir d; echo b >d/x; echo b >d/y",
+    "rm -r d; mkdir d; echo o >d/new", "echo t >d/z",
+    result={"d": None, "d/new": "o", "d/z": "t"})
+row("directory-moved", "mkdir d; echo b >d/x", "mv d e", "", result={"e": None, "e/x": "b"})
+row("directory-moved-and-changed", "mkdir d; echo b >d/x; echo b >d/y", "mv d e; echo o >e/y",
+    "echo t >d/x; echo t >d/z", result={"e": None, "e/x": "t", "e/y": "o", "e/z": "t"},
+    notes=[("followed", "e")])
+row("directory-moved-link-left", "mkdir d; echo b >d/x", "mv d old; ln -s old d", "echo t >d/x",
+    result={"old": None, "old/x": "t", "d": "-> old"})
+row("directory-moved-and-copied-back", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d d.old; mkdir d; cat d.old/x >d/x; echo o >d/y", "echo t >d/x",
+    result={"d": None, "d/x": "t", "d/y": "o", "d.old": None, "d.old/x": "b", "d.old/y": "b"})
+row("directory-moved-and-gone", "mkdir d; echo b >d/x", "mv d e; echo o >e/new", "rm -r d",
+    [("rename/delete", "e")], with_ours={"e": None, "e/x": "b", "e/new": "o"}, with_theirs={},
+    with_both={"e": None, "e/x": "b", "e/new": "o"})
+row("directory-moved-to-a-new-name-of-theirs", "mkdir d; echo b >d/x", "mv d e", "echo t >e",
+    [("rename/add", "e")], with_ours={"e": None, "e/x": "b"},
+    with_theirs={"d": None, "d/x": "b", "e": "t"},
+    with_both={"e": "t", "e.ours": None, "e.ours/x": "b"})
+row("directories-swapped", "mkdir d e; echo b >d/x; echo b >e/y", "mv d t; mv e d; mv t e",
+    "echo t >d/x", result={"d": None, "d/y": "b", "e": None, "e/x": "t"})
+row("parent-into-child", "mkdir -p p/c; echo b >p/x; echo b >p/c/y", "mv p/c c; mv p c/p",
+    "echo t >p/c/y", result={"c": None, "c/y": "t", "c/p": None, "c/p/x": "b"})
+row("file-moved", "echo b >f", "mv f g", "", result={"g": "b"})
+row("file-moved-and-changed", "echo b >f", "mv f g", "echo t >f", result={"g": "t"},
+    notes=[("followed", "g")])
+row("file-moved-changed-by-both", "echo b >f", "mv f g; echo o >g", "echo t >f",
+    [("edit/edit", "g")], with_ours={"g": "o"}, with_theirs={"g": "t"},
+    with_both={"g": "t", "g.ours": "o"})
+row("file-moved-and-gone", "echo b >f", "mv f g", "rm f", [("rename/delete", "g")],
+    with_ours={"g": "b"}, with_theirs={}, with_both={"g": "b"})
+row("file-moved-to-a-new-name-of-theirs", "echo b >f", "mv f g", "echo t >g",
+    [("rename/add", "g")], with_ours={"g": "b"}, with_theirs={"f": "b", "g": "t"},
+    with_both={"g": "t", "g.ours": "b"})
+row("file-moved-alike", "echo b >f", "mv f g", "mv f g", result={"g": "b"})
+row("file-moved-and-copied-back", "echo b >f", "mv f f.bak; cp f.bak f; echo o >>f", "echo t >f",
+    [("edit/edit", "f")], with_ours={"f": "b\no", "f.bak": "b"},
+    with_theirs={"f": "t", "f.bak": "b"}, with_both={"f": "t", "f.ours": "b\no", "f.bak": "b"})
+row("files-swapped", "echo 1 >f; echo 2 >g", "mv f t; mv g f; mv t g", "",
+    result={"f": "2", "g": "1"})
+row("moved-out-of-a-directory-that-goes", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d/x keep; rm -r d", "echo t >d/x", result={"keep": "t"})
+row("links-changed", "echo b >f; ln f g", "echo o >f", "", result={"f": "o", "g": "o",
+                                                                   "links f": 2})
+row("link-added", "echo b >f", "ln f g", "echo t >f", result={"f": "t", "g": "t", "links f": 2})
+row("link-added-and-gone", "echo b >f", "ln f g", "rm f", [("edit/delete", "g")],
+    with_ours={"g": "b"}, with_theirs={}, with_both={"g": "b"})
+row("link-split", "echo b >f", "echo o >f", "ln f third", result={"f": "o", "third": "b"},
+    notes=[("links-split", "f")])
+row("links-joined", "echo b >f; echo b >g", "rm g; ln f g", "", result={"f": "b", "g": "b"})
+row("device", "mknod n c 1 3", "rm n; mknod n c 1 5", "", result={"n": "device 1 5"})
+row("attribute", "echo b >f; setfattr -n user.a -v 1 f",
+    "setfattr -n user.b -v 2 f", "setfattr -n user.a -v 3 f",
+    result={"f": "b", "xattr f": {"user.a": "3", "user.b": "2"}})
+row("attribute-by-both", "echo b >f; setfattr -n user.a -v 1 f",
+    "setfattr -n user.a -v 2 f", "setfattr -n user.a -v 3 f", [("metadata", "f")],
+    with_ours={"f": "b", "xattr f": {"user.a": "2"}},
+    with_theirs={"f": "b", "xattr f": {"user.a": "3"}})
+row("touched-by-theirs", "echo b >f", "echo o >f", "touch -d 2001-01-01 f", result={"f": "o"})
+row("block-of-a-large-file", "truncate -s 300K f; echo b >>f",
+    "printf o | dd of=f bs=1 seek=100000 conv=notrunc status=none", "touch f",
+    result={"large f": 100000})
+row("many-names", "mkdir d; cd d; seq 3000 | xargs touch", "cd d; rm 5 6 7; echo o >new",
+    "cd d; rm 100; echo t >10", result={"count d": 2997, "d/new": "o", "d/10": "t"})
+
+
+def facts_of(directory):
+    """Every path below a row's directory: a content, a link's target, None for directories."""
+    found = {}
+    for place, directories, files in os.walk(directory):
+        for name in directories + files:
+            path = os.path.join(place, name)
+            short = os.path.relpath(path, directory)
+            state = os.lstat(path)
+            if stat.S_ISLNK(state.st_mode):
+                found[short] = "-> " + os.readlink(path)
+            elif stat.S_ISDIR(state.st_mode):
+                found[short] = None
+            elif stat.S_ISREG(state.st_mode):
+                with open(path, "rb") as file:
+                    found[short] = file.read().decode("latin-1").strip()
+            else:
+                found[short] = f"device {os.major(state.st_rdev)} {os.minor(state.st_rdev)}"
+    return found
+
+
+def fact(directory, what):
+    kind, path = what.split(" ", 1)
+    path = os.path.join(directory, path)
+    state = os.lstat(path)
+    if kind == "mode":
+        return stat.S_IMODE(state.st_mode)
+    if kind == "owner":
+        return state.st_uid
+    if kind == "links":
+        return state.st_nlink
+    if kind == "count":
+        return len(os.listdir(path))
+    if kind == "large":
+        with open(path, "rb") as file:
+            return file.read().find(b"o")
+    return {name: os.getxattr(path, name).decode() for name in os.listxattr(path)}
+
+
+def check_tree(wanted, directory):
+    """What is wrong with a row's result."""
+    wrong = []
+    found = facts_of(directory)
+    shown = {path: value for path, value in wanted.items() if " " not in path}
+    partial = any(path.startswith(("count", "large")) for path in wanted)
+    for path in sorted(set(shown) | (set() if partial else set(found))):
+        if path not in found or path not in shown or found[path] != shown[path]:
+            wrong.append(f"{path}: {found.get(path, 'nothing')!r}, "
+                         f"not {shown.get(path, 'nothing')!r}")
+    for what in (path for path in wanted if " " in path):
+        value = fact(directory, what)
+        if value != wanted[what]:
+            wrong.append(f"{what}: {value!r}, not {wanted[what]!r}")
+    return wrong
+
+
+def check(policy, report_path, directory):
+    with open(report_path, encoding="utf-8") as file:
+        report = json.load(file)
+    wrong = []
+    for one in ROWS:
+        top = "/" + one["name"] + "/"
+        conflicts = sorted((found["class"], found["path"].removeprefix(top))
+                           for found in report["conflicts"] if found["path"].startswith(top))
+        if conflicts != sorted(one["conflicts"]):
+            wrong.append(f"{one['name']}: conflicts {conflicts}, not {sorted(one['conflicts'])}")
+        notes = [(found["kind"], found["path"].removeprefix(top)) for found in report["notes"]]
+        for note in one["notes"]:
+            if note not in notes:
+                wrong.append(f"{one['name']}: no note {note}")
+        wanted = one["results"].get(policy)
+        if directory and wanted is not None:
+            wrong += [f"{one['name']}: {text}"
+                      for text in check_tree(wanted, os.path.join(directory, one["name"]))]
+    for found in report["conflicts"]:
+        wanted = None if policy == "fail" else policy
+        if found["resolution"] != wanted:
+            wrong.append(f"{found['path']}: resolution {found['resolution']}, not {wanted}")
+    return wrong
+
+
+def run(side, directory):
+    for one in ROWS:
+        place = os.path.join(directory, one["name"])
+        os.makedirs(place, exist_ok=True)
+        script = one["base"] if side == "base" else one["sides"][side]
+        if script:
+            subprocess.run(["bash", "-ec", "umask 022\n" + script], cwd=place, check=True)
+
+
+def main():
+    if sys.argv[1] != "check":
+        run(sys.argv[1], sys.argv[2])
+        return
+    wrong = check(sys.argv[2], sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else None)
+    if wrong:
+        sys.exit(f"policy {sys.argv[2]}:\n" + "\n".join(wrong))
+    print(f"policy {sys.argv[2]}: {len(ROWS)} rows")
+
+
+main()
