@@ -178,7 +178,7 @@ Result<void> TreeApplier::remove_tree(InodeNumber directory) {
     left.pop_back();
     UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(files_.volume(), record));
     // Freed before what is in it: a loop of directories ends here, with an error.
-    UNIONFS_TRY(files_.free_directory(record));
+    UNIONFS_TRY(files_.free_file(record));
     for (const NamedEntry& entry : entries) {
       if (entry.kind != EntryKind::kReal || entry.name == "." || entry.name == "..") {
         continue;

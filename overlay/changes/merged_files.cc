@@ -95,8 +95,8 @@ Result<void> MergedFiles::drop_link(InodeNumber inode) {
   return record.raw().i_links_count == 0 ? free_inode(record) : write_inode(record);
 }
 
-Result<void> MergedFiles::free_directory(const InodeRecord& directory) {
-  InodeRecord record = directory;
+Result<void> MergedFiles::free_file(const InodeRecord& file) {
+  InodeRecord record = file;
   record.raw().i_links_count = uint16_t{0};
   return free_inode(record);
 }
@@ -119,13 +119,18 @@ Result<void> MergedFiles::free_inode(InodeRecord& record) {
 
 Result<void> MergedFiles::free_blocks(const InodeRecord& record) {
   return walk_block_map(*volume_, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-    if (ext2fs_test_block_bitmap2(ext2_->get()->block_map, block.value()) == 0) {
-      return corrupt("merged image: inode {}: block {} is marked free, or another file's too",
-                     record.number(), block);
-    }
-    ext2fs_block_alloc_stats2(ext2_->get(), block.value(), -1);
+    UNIONFS_TRY(free_block(record.number(), block));
     return WalkStep::kContinue;
   });
+}
+
+Result<void> MergedFiles::free_block(InodeNumber owner, BlockNumber block) {
+  if (ext2fs_test_block_bitmap2(ext2_->get()->block_map, block.value()) == 0) {
+    return corrupt("merged image: inode {}: block {} is marked free, or another file's too", owner,
+                   block);
+  }
+  ext2fs_block_alloc_stats2(ext2_->get(), block.value(), -1);
+  return {};
 }
 
 Result<void> MergedFiles::free_attribute_block(const InodeRecord& record) {

@@ -43,12 +43,14 @@ class MergedFiles {
   // Takes one name away from an inode that is not a directory; with the last
   // one it and its blocks become free.
   Result<void> drop_link(InodeNumber inode);
-  // Frees a directory's inode and blocks, whatever its names are.
-  Result<void> free_directory(const InodeRecord& directory);
+  // Frees an inode and its blocks, whatever its names are.
+  Result<void> free_file(const InodeRecord& file);
 
   // ---- blocks
   Result<BlockNumber> allocate_block(BlockNumber goal);
   BlockNumber goal_for(InodeNumber inode) const;
+  // `owner` has no pointer to it any more.
+  Result<void> free_block(InodeNumber owner, BlockNumber block);
   // Gives the directory a block behind its last, with these bytes; i_size is
   // raised, and i_blocks.
   Result<void> append_block(InodeNumber directory, uint64_t index, ConstByteSpan bytes);
