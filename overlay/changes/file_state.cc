@@ -52,6 +52,12 @@ constexpr uint32_t kUntilCreation =
 
 }  // namespace
 
+void sort_attributes(std::vector<Attribute>& attributes) {
+  std::sort(attributes.begin(), attributes.end(), [](const Attribute& a, const Attribute& b) {
+    return std::tie(a.name_index, a.name) < std::tie(b.name_index, b.name);
+  });
+}
+
 Result<FileState> file_state_of(const Volume& volume, const InodeRecord& record) {
   const ext2::Inode& raw = record.raw();
   FileState state;
@@ -76,10 +82,7 @@ Result<FileState> file_state_of(const Volume& volume, const InodeRecord& record)
     UNIONFS_ASSIGN(state.target, read_symlink(volume, record));
   }
   UNIONFS_ASSIGN(state.attributes, read_attributes(volume, record));
-  std::sort(state.attributes.begin(), state.attributes.end(),
-            [](const Attribute& a, const Attribute& b) {
-              return std::tie(a.name_index, a.name) < std::tie(b.name_index, b.name);
-            });
+  sort_attributes(state.attributes);
   return state;
 }
 

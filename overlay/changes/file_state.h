@@ -51,6 +51,9 @@ struct FileState {
   bool is_regular() const { return type() == ext2::kModeRegular; }
 };
 
+// By name_index and name.
+void sort_attributes(std::vector<Attribute>& attributes);
+
 // Errors name the image and the inode, as those of the functions that it reads with.
 Result<FileState> file_state_of(const Volume& volume, const InodeRecord& record);
 Result<FileState> file_state_of(const Volume& volume, InodeNumber inode);

@@ -13,18 +13,25 @@
 
 namespace unionfs {
 
-// What has become of a plan's files, by their ids.
+// What has become of a plan's files.
 struct MadeFiles {
-  std::vector<InodeNumber> inodes;
+  std::vector<InodeNumber> inodes;  // by their ids; 0: the file has no name any more
+  // Directories with planned names, ascending: the checkpoint finds there what names the files
+  // that were changed in place (see Disk::checkpoint()).
+  std::vector<InodeNumber> directories;
   uint64_t bytes_written = 0;  // of contents
 };
 
 // Called now and then, with how many of the plan's files and names are done.
 using PlanProgress = std::function<void(uint64_t done, uint64_t all)>;
 
-// `files` is the merged image that the plan speaks of, without any session so far.  After an
-// error the image is of no use.  Does not close `files`.  Errors name image, path and reason;
-// ENOSPC where blocks or inodes run out.
+// `files` is the merged image that the plan speaks of, without any session so far; no content
+// of the plan is taken from it.  The plan is checked before anything is written (see
+// plan_tree()).  After an error the image is of no use.  Does not close `files`.  Errors name
+// image, path and reason; ENOSPC where blocks or inodes run out, EMLINK for too many links,
+// EFBIG and ENAMETOOLONG for contents that this image cannot hold.
+//
+// Memory follows the plan and the largest directory that it changes, not the files' sizes.
 Result<MadeFiles> make_planned(const Plan& plan, MergedFiles& files, const PlanProgress& progress);
 
 }  // namespace unionfs

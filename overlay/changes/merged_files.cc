@@ -234,4 +234,40 @@ void MergedFiles::need_attributes() {
   }
 }
 
+// ---- the image itself ------------------------------------------------------------
+
+Result<void> MergedFiles::set_superblock(const PlannedSuperblock& planned) {
+  ext2_filsys file_system = ext2_->get();
+  ext2_super_block& super = *file_system->super;
+  const auto set = [file_system](auto& field, const auto& value) {
+    if (value && field != *value) {
+      field = *value;
+      ext2fs_mark_super_dirty(file_system);
+    }
+  };
+  const auto set_bytes = [file_system](auto& field, const auto& value) {
+    if (value && std::memcmp(field, value->data(), value->size()) != 0) {
+      std::memcpy(field, value->data(), value->size());
+      ext2fs_mark_super_dirty(file_system);
+    }
+  };
+  static_assert(sizeof(super.s_volume_name) == 16 && sizeof(super.s_uuid) == 16);
+  // More than half is more than e2fsck takes for sound.
+  if (planned.reserved_blocks_count && *planned.reserved_blocks_count > super.s_blocks_count / 2) {
+    return invalid("merged image: {} reserved blocks are more than half of {}",
+                   *planned.reserved_blocks_count, super.s_blocks_count);
+  }
+  if (planned.boot_block && planned.boot_block->size() != ext2::kSuperblockOffsetBytes) {
+    return invalid("merged image: a boot block of {} bytes", planned.boot_block->size());
+  }
+  set_bytes(super.s_volume_name, planned.volume_name);
+  set_bytes(super.s_uuid, planned.uuid);
+  set(super.s_default_mount_opts, planned.default_mount_options);
+  set(super.s_r_blocks_count, planned.reserved_blocks_count);
+  set(super.s_def_resuid, planned.reserved_user_id);
+  set(super.s_def_resgid, planned.reserved_group_id);
+  set(super.s_errors, planned.errors);
+  return planned.boot_block ? disk_.write(0, *planned.boot_block) : Result<void>();
+}
+
 }  // namespace unionfs

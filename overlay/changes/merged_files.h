@@ -14,6 +14,7 @@
 #include "fsparse/volume.h"
 #include "fsparse/xattr.h"
 #include "overlay/changes/ext2_io_manager.h"
+#include "overlay/changes/plan.h"
 #include "overlay/disk.h"
 #include "overlay/merged/merged_image.h"
 
@@ -63,6 +64,10 @@ class MergedFiles {
 
   // ---- features
   void need_large_files();
+
+  // ---- what people set of the image itself
+  // kInvalid for values that an image of this size cannot have.
+  Result<void> set_superblock(const PlannedSuperblock& planned);
 
   // Writes bitmaps and counters.
   Result<void> close() { return ext2_->close(); }

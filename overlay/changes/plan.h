@@ -73,6 +73,9 @@ struct Plan {
   std::vector<PlannedFile> files;
   // At most one entry for each name; a directory that moves has one that makes its new name
   // and one that removes the old one.  A new directory has one name, a new file at least one.
+  // A name that leads to its file already may be here, too.  It says where the file is:
+  // messages have its path, and if all names of a file that is changed in place, or loses a
+  // name, are here, the checkpoint need not search for them.
   std::map<PlannedNameKey, PlannedName> names;
   PlannedSuperblock superblock;
 };
