@@ -287,15 +287,15 @@ Result<void> Disk::compare_rest_of_lower(const std::atomic<bool>& is_cancelled) 
   return {};
 }
 
-Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by,
-                                           const std::atomic<bool>& is_cancelled) {
+Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by, const std::atomic<bool>& is_cancelled,
+                                           const CheckpointHints& hints) {
   if (Result<void> proven = check_proven(); asked_by == AskedBy::kServer && !proven) {
     proven.error().message +=
         "; mount and unmount it, or have it checked with: unionfs-img checkpoint --fsck";
     return Failure(std::move(proven).error());
   }
   UNIONFS_TRY(compare_rest_of_lower(is_cancelled));
-  return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled);
+  return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled, hints);
 }
 
 uint64_t Disk::session_block_count() const {

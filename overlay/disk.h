@@ -108,7 +108,8 @@ class Disk {
   // After close() of a disk that was opened for writing: the session becomes the
   // layer.  Afterwards, however it ended, the disk must be loaded anew.
   // A server is refused where only a person can tell that the image is sound.
-  Result<CheckpointFigures> checkpoint(AskedBy asked_by, const std::atomic<bool>& is_cancelled);
+  Result<CheckpointFigures> checkpoint(AskedBy asked_by, const std::atomic<bool>& is_cancelled,
+                                       const CheckpointHints& hints = {});
 
   // Fails where the upper has features with which this program can only read it.
   Result<void> check_can_write() const;

@@ -57,7 +57,7 @@ class PlanMaker {
   Result<void> change_names(PlannedFileId id, DirectoryEditor& editor);
   void change_name(const PlannedNameKey& key, const PlannedName& name, DirectoryEditor& editor);
   Result<void> finish_file(PlannedFileId id);
-  void list_directories();
+  void list_hints();
 
   const Plan& plan_;
   MergedFiles& files_;
@@ -79,7 +79,7 @@ Result<MadeFiles> PlanMaker::run() {
       [this](PlannedFileId id) { return is_directory(id) ? edit_names(id) : Result<void>(); }));
   // Last, because names and attributes that change may give an inode other times.
   UNIONFS_TRY(for_each_left([this](PlannedFileId id) { return finish_file(id); }));
-  list_directories();
+  list_hints();
   return std::move(made_);
 }
 
@@ -273,14 +273,19 @@ Result<void> PlanMaker::finish_file(PlannedFileId id) {
                                                             : files_.write_inode(record);
 }
 
-void PlanMaker::list_directories() {
+void PlanMaker::list_hints() {
   std::set<InodeNumber> directories;
   for (const auto& [key, name] : plan_.names) {
     if (!is_gone(key.directory)) {
       directories.insert(made_.inodes[key.directory]);
     }
   }
-  made_.directories.assign(directories.begin(), directories.end());
+  made_.hints.directories.assign(directories.begin(), directories.end());
+  for (PlannedFileId id = 0; id < plan_.files.size(); ++id) {
+    if (file(id).existing && file(id).content && !is_gone(id)) {
+      made_.hints.inodes.push_back(made_.inodes[id]);
+    }
+  }
 }
 
 }  // namespace

@@ -13,13 +13,11 @@
 
 namespace unionfs {
 
-// What has become of a plan's files.
+// What has become of a plan's files, and what the checkpoint need not search for.
 struct MadeFiles {
   std::vector<InodeNumber> inodes;  // by their ids; 0: the file has no name any more
-  // Directories with planned names, ascending: the checkpoint finds there what names the files
-  // that were changed in place (see Disk::checkpoint()).
-  std::vector<InodeNumber> directories;
-  uint64_t bytes_written = 0;  // of contents
+  CheckpointHints hints;            // the directories with planned names, and the changed files
+  uint64_t bytes_written = 0;       // of contents
 };
 
 // Called now and then, with how many of the plan's files and names are done.

@@ -18,6 +18,7 @@ namespace unionfs {
 struct CheckpointFigures {
   uint64_t written_blocks = 0;  // by the session
   uint64_t own_inodes_added = 0;
+  // Apart from those that the hints name.
   uint64_t directories_searched = 0;  // for names of files changed in place
   uint64_t inodes_searched = 0;       // for owners of blocks changed in place
   uint64_t staged_bytes = 0;

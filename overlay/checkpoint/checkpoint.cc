@@ -8,8 +8,9 @@ namespace unionfs {
 
 Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
                                           StateArea& area, const SessionBitmap& written,
-                                          const std::atomic<bool>& is_cancelled) {
-  UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled));
+                                          const std::atomic<bool>& is_cancelled,
+                                          const CheckpointHints& hints) {
+  UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled, hints));
   UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan(is_cancelled)));
   UNIONFS_TRY(commit_journal(upper, area, journal));
   if (Result<void> home = replay_journal(upper, area); !home) {

@@ -24,7 +24,8 @@ namespace unionfs {
 // success, the disk must be loaded anew.
 Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
                                           StateArea& area, const SessionBitmap& written,
-                                          const std::atomic<bool>& is_cancelled);
+                                          const std::atomic<bool>& is_cancelled,
+                                          const CheckpointHints& hints = {});
 
 }  // namespace unionfs
 

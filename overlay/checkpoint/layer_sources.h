@@ -23,6 +23,13 @@
 
 namespace unionfs {
 
+// What whoever made the changes knows, and a checkpoint would have to search for.  What is
+// missing or wrong costs time, and changes nothing else.
+struct CheckpointHints {
+  std::vector<InodeNumber> directories;  // that name files which were changed in place
+  std::vector<InodeNumber> inodes;       // whose blocks were changed in place
+};
+
 // Refers to everything; all of it must outlive the work, and nobody may write to
 // the merged image meanwhile.  Not thread-safe, because of the caches.
 struct LayerSources {
@@ -36,6 +43,7 @@ struct LayerSources {
   const Geometry& geometry;
   const Layer& layer;                 // the old one
   const LowerRecords* lower_records;  // its; nullptr if an earlier program made it
+  const CheckpointHints& hints;
   const std::atomic<bool>& is_cancelled;
   // What the bitmaps of `lower`, `before` and `merged` call used.  The stages
   // share these caches, so each bitmap is read once.

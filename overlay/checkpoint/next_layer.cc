@@ -33,7 +33,8 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
 // Looks at the merged image as it was before the session, too.
 Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
                               const MergedView& merged_view, const SessionBitmap& written,
-                              const std::atomic<bool>& is_cancelled, StagedFile& stage) {
+                              const std::atomic<bool>& is_cancelled, const CheckpointHints& hints,
+                              StagedFile& stage) {
   UNIONFS_ASSIGN(const auto before, MergedImage::open("merged image", old.view()));
   UsedNumbers used_below(old.below().volume());
   UsedNumbers used_before(before->volume());
@@ -49,6 +50,7 @@ Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
       .geometry = old.geometry(),
       .layer = old.layer(),
       .lower_records = old.area().has_lower_records() ? &old.lower_records() : nullptr,
+      .hints = hints,
       .is_cancelled = is_cancelled,
       .used_below = used_below,
       .used_before = used_before,
@@ -84,19 +86,21 @@ SourcesRun compare_sources(const MergedView& session, const MergedView& next,
 Result<std::unique_ptr<NextLayer>> NextLayer::build(const LayerOverLower& old,
                                                     const StateArea& area,
                                                     const SessionBitmap& written,
-                                                    const std::atomic<bool>& is_cancelled) {
+                                                    const std::atomic<bool>& is_cancelled,
+                                                    const CheckpointHints& hints) {
   std::unique_ptr<NextLayer> next(new NextLayer(old));
-  UNIONFS_TRY(next->make(old, area, written, is_cancelled));
+  UNIONFS_TRY(next->make(old, area, written, is_cancelled, hints));
   return next;
 }
 
 Result<void> NextLayer::make(const LayerOverLower& old, const StateArea& area,
-                             const SessionBitmap& written, const std::atomic<bool>& is_cancelled) {
+                             const SessionBitmap& written, const std::atomic<bool>& is_cancelled,
+                             const CheckpointHints& hints) {
   const Layout& layout = old.geometry().merged();
   const MergedView session_view(old, &written);
   UNIONFS_ASSIGN(const auto session, MergedImage::open("merged image", session_view));
-  UNIONFS_ASSIGN(const BuiltLayer built,
-                 build_over(old, session->volume(), session_view, written, is_cancelled, stage_));
+  UNIONFS_ASSIGN(const BuiltLayer built, build_over(old, session->volume(), session_view, written,
+                                                    is_cancelled, hints, stage_));
 
   const std::vector<std::byte> tables = encode_layer_tables(built.tables);
   const std::vector<std::byte> records = encode_lower_records(built.lower_records);

@@ -23,7 +23,8 @@ class NextLayer {
   // session cannot become a layer.
   static Result<std::unique_ptr<NextLayer>> build(const LayerOverLower& old, const StateArea& area,
                                                   const SessionBitmap& written,
-                                                  const std::atomic<bool>& is_cancelled);
+                                                  const std::atomic<bool>& is_cancelled,
+                                                  const CheckpointHints& hints = {});
 
   // The layer as it would be, and the merged image that it gives.
   const LayerOverLower& layer() const { return *layer_; }
@@ -35,7 +36,7 @@ class NextLayer {
  private:
   explicit NextLayer(const LayerOverLower& old) : stage_(old.upper_file()) {}
   Result<void> make(const LayerOverLower& old, const StateArea& area, const SessionBitmap& written,
-                    const std::atomic<bool>& is_cancelled);
+                    const std::atomic<bool>& is_cancelled, const CheckpointHints& hints);
 
   StagedFile stage_;
   std::vector<FileRange> punches_;

@@ -40,11 +40,14 @@ class NameSearch {
 
   // Whether any was found.
   Result<bool> run() {
+    UNIONFS_ASSIGN(bool found, search_hints());
+    if (found) {
+      return true;
+    }
     std::set<GroupNumber> near;
     for (const InodeNumber inode : wanted_) {
       near.insert(from_.layout().group_of(inode));
     }
-    bool found = false;
     for (const GroupNumber group : near) {
       UNIONFS_ASSIGN(const bool in_group, search_group(group));
       found = found || in_group;
@@ -58,6 +61,33 @@ class NameSearch {
   }
 
  private:
+  Result<bool> search_hints() {
+    bool found = false;
+    for (const InodeNumber inode : from_.hints.directories) {
+      UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
+      UNIONFS_ASSIGN(const std::optional<InodeRecord> directory, candidate(inode));
+      UNIONFS_ASSIGN(const bool in_it, directory ? search(*directory) : Result<bool>(false));
+      found = found || in_it;
+    }
+    return found;
+  }
+
+  // The directory of that number, if there is one whose names nobody has looked at.
+  Result<std::optional<InodeRecord>> candidate(InodeNumber inode) {
+    using Directory = std::optional<InodeRecord>;
+    const bool is_reserved =
+        inode.value() < from_.layout().first_inode && inode.value() != ext2::kRootInode;
+    if (is_reserved || inodes_.contains(inode) || queue_.has_seen(inode)) {
+      return Directory();
+    }
+    UNIONFS_ASSIGN(const bool is_used, from_.used.is_used(inode));
+    if (!is_used) {
+      return Directory();
+    }
+    UNIONFS_ASSIGN(InodeRecord record, read_inode(from_.merged, inode));
+    return record.is_directory() ? Directory(std::move(record)) : Directory();
+  }
+
   Result<bool> search_group(GroupNumber group) {
     UNIONFS_TRY(check_not_cancelled(from_.is_cancelled));
     if (from_.merged.group(group).used_dirs_count == 0) {
@@ -67,30 +97,27 @@ class NameSearch {
     bool found = false;
     for (uint32_t i = 0; i < layout.inodes_per_group; ++i) {
       const InodeNumber inode(group.value() * layout.inodes_per_group + i + 1);
-      UNIONFS_ASSIGN(const bool is_used, from_.used.is_used(inode));
-      if (!is_used || inodes_.contains(inode) ||
-          (inode.value() < layout.first_inode && inode.value() != ext2::kRootInode)) {
-        continue;
-      }
-      UNIONFS_ASSIGN(const bool names_one, names_wanted(inode));
-      if (names_one && !queue_.has_seen(inode)) {
-        queue_.add(inode);
-        found = true;
+      UNIONFS_ASSIGN(const std::optional<InodeRecord> directory, candidate(inode));
+      if (directory) {
+        ++names_.directories_searched;
+        UNIONFS_ASSIGN(const bool in_it, search(*directory));
+        found = found || in_it;
       }
     }
     return found;
   }
 
-  Result<bool> names_wanted(InodeNumber inode) {
-    UNIONFS_ASSIGN(const InodeRecord record, read_inode(from_.merged, inode));
-    if (!record.is_directory()) {
-      return false;
+  // Queues the directory if it names one of the wanted inodes; returns whether it does.
+  Result<bool> search(const InodeRecord& directory) {
+    UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(from_.merged, directory));
+    const bool names_one =
+        std::any_of(entries.begin(), entries.end(), [&](const NamedEntry& entry) {
+          return entry.name != "." && entry.name != ".." && wanted_.contains(entry.inode);
+        });
+    if (names_one) {
+      queue_.add(directory.number());
     }
-    ++names_.directories_searched;
-    UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(from_.merged, record));
-    return std::any_of(entries.begin(), entries.end(), [&](const NamedEntry& entry) {
-      return entry.name != "." && entry.name != ".." && wanted_.contains(entry.inode);
-    });
+    return names_one;
   }
 
   const LayerSources& from_;

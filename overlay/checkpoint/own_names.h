@@ -25,7 +25,8 @@ struct OwnNames {
   // A directory, and an inode that may be a directory and that it names as the
   // lower directory of the same number does.
   std::set<std::pair<InodeNumber, InodeNumber>> same_as_below;
-  uint64_t directories_searched = 0;  // for names of inodes that lacked one
+  // For names of inodes that lacked one, apart from those that the hints name.
+  uint64_t directories_searched = 0;
 };
 
 // Looks at the names of a directory that is going to be formed, and queues the
@@ -40,9 +41,9 @@ Result<std::set<InodeNumber>> find_nameless(const LayerSources& from, const OwnI
                                             const OwnNames& names);
 
 // Queues directories that name one of the `wanted` inodes, of which there is at
-// least one.  An error if there are none.  A file mostly lies in the group of its
-// directory, so those groups come first; the search goes through all other groups
-// only if they name none.
+// least one.  An error if there are none.  Those that the hints name come first.  A file
+// mostly lies in the group of its directory, so those groups come next; the search goes
+// through all other groups only if they name none.
 Result<void> search_names(const LayerSources& from, const OwnInodes& inodes,
                           const std::set<InodeNumber>& wanted, OwnNames& names, InodeQueue& queue);
 

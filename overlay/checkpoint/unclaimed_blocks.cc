@@ -78,32 +78,46 @@ std::vector<uint32_t> search_order(const LayerSources& from, const OwnerlessBloc
   return order;
 }
 
+// Queues the inode if some of the blocks are its own, and takes these out.  Returns whether
+// it had to be looked at.
+Result<bool> search_inode(const LayerSources& from, InodeNumber inode, OwnerlessBlocks& ownerless,
+                          InodeQueue& queue) {
+  UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
+  if (!is_used || queue.has_seen(inode)) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
+  const auto xattrs = from.merged.file_block(record.file_acl());
+  bool is_owner = xattrs && ownerless.take(*xattrs);
+  UNIONFS_TRY(
+      walk_block_map(from.merged, record, [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
+        is_owner = ownerless.take(block) || is_owner;
+        return WalkStep::kContinue;
+      }));
+  if (is_owner) {
+    queue.add(inode);
+  }
+  return true;
+}
+
 // The fallback that looks through inodes for the owners of `ownerless`; takes out
-// the blocks whose owners it finds.  Returns how many inodes it looked at.
+// the blocks whose owners it finds.  Returns how many inodes it looked at, apart from those
+// that the hints name.
 Result<uint64_t> search_owners(const LayerSources& from, OwnerlessBlocks& ownerless,
                                InodeQueue& queue) {
+  for (const InodeNumber inode : from.hints.inodes) {
+    if (inode.value() != 0 && !ownerless.is_empty()) {
+      UNIONFS_TRY(search_inode(from, inode, ownerless, queue));
+    }
+  }
   uint64_t searched = 0;
   const uint32_t per_group = from.layout().inodes_per_group;
   for (const uint32_t group : search_order(from, ownerless)) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     for (uint32_t i = 0; i < per_group && !ownerless.is_empty(); ++i) {
       const InodeNumber inode(group * per_group + i + 1);
-      UNIONFS_ASSIGN(const bool is_used, from.used.is_used(inode));
-      if (!is_used || queue.has_seen(inode)) {
-        continue;
-      }
-      ++searched;
-      UNIONFS_ASSIGN(const InodeRecord record, read_inode(from.merged, inode));
-      const auto xattrs = from.merged.file_block(record.file_acl());
-      bool is_owner = xattrs && ownerless.take(*xattrs);
-      UNIONFS_TRY(walk_block_map(from.merged, record,
-                                 [&](BlockRole, BlockNumber block) -> Result<WalkStep> {
-                                   is_owner = ownerless.take(block) || is_owner;
-                                   return WalkStep::kContinue;
-                                 }));
-      if (is_owner) {
-        queue.add(inode);
-      }
+      UNIONFS_ASSIGN(const bool is_new, search_inode(from, inode, ownerless, queue));
+      searched += is_new ? 1 : 0;
     }
   }
   return searched;

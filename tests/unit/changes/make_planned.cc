@@ -119,3 +119,37 @@ TEST_CASE("Plan: one changed byte costs a block, whatever the block sizes", "[pl
   // The block, and the indirect blocks above it, of which the layer has its own.
   CHECK(made.own_block_count() <= untouched + 3);
 }
+
+TEST_CASE("Plan: the checkpoint need not search for names that the plan has", "[plan]") {
+  const PlanImages images = images_of();
+  PlanWriter writer(images);
+  const PlannedFileId small = writer.existing("/small");
+  writer.state(small).mode ^= 0100;
+  const uint64_t searched = make_layer(images, writer.plan).figures.directories_searched;
+  CHECK(searched > 0);
+
+  for (const char* path : {"/small", "/twice", "/b/thrice"}) {
+    writer.put(path, small);
+  }
+  const MadeLayer made = make_layer(images, writer.plan);
+  CHECK(made.figures.directories_searched == 0);
+  CHECK(inode_at(made.volume(), "/b/thrice") == inode_at(images.image(), "/small"));
+
+  // Others than those that name it change nothing.
+  writer.put("/a/in_a", writer.existing("/a/in_a"));
+  writer.put("/old/kept/file", writer.existing("/old/kept/file"));
+  const MadeLayer same = make_layer(images, writer.plan);
+  CHECK(same.figures.directories_searched == 0);
+  const uint64_t size = made.upper->size_bytes();
+  CHECK(is_same_bytes(made.upper->bytes(0, size), same.upper->bytes(0, size)));
+}
+
+TEST_CASE("Plan: the checkpoint need not search for owners of changed blocks", "[plan]") {
+  const PlanImages images = images_of();
+  PlanWriter writer(images);
+  writer.give_content(writer.existing("/large"), "/changed");
+  writer.put("/large", writer.existing("/large"));
+  const MadeLayer made = make_layer(images, writer.plan);
+  CHECK(made.figures.inodes_searched == 0);
+  CHECK(made.figures.directories_searched == 0);
+}

@@ -147,7 +147,7 @@ MadeLayer make_layer(const PlanImages& images, const Plan& plan) {
   check_merged_clean(*disk);
   expect_success(disk->close());
   const std::atomic<bool> is_cancelled{false};
-  made.figures = value_of(disk->checkpoint(AskedBy::kPerson, is_cancelled));
+  made.figures = value_of(disk->checkpoint(AskedBy::kPerson, is_cancelled, made.made.hints));
   disk.reset();
   check_layer_clean(*made.upper);
   made.layer = value_of(LayerOverLower::load(*images.lower.image, *made.upper, {}));
