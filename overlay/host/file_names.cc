@@ -1,34 +1,37 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/host/file_names.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "overlay/host/scope_exit.h"
 
 namespace unionfs {
 namespace {
 
-constexpr int kMostKept = 99;
-
 std::string base_of(const std::string& path) {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-std::string kept_name(const std::string& path, int number) {
-  return number == 1 ? path + ".before-import" : fmt::format("{}.before-import.{}", path, number);
+std::string kept_name(const std::string& path, const KeptName& kept, int number) {
+  return number == 1 ? path + kept.suffix : fmt::format("{}{}.{}", path, kept.suffix, number);
 }
 
-Error no_name_left(const std::string& path) {
-  return {ErrorKind::kSystem, EEXIST,
-          fmt::format("{0}: cannot be kept, because {0}.before-import and the names up to "
-                      "{1} are taken; remove some",
-                      path, kept_name(path, kMostKept))};
+Error no_name_left(const std::string& path, const KeptName& kept) {
+  const std::string taken =
+      kept.most == 1 ? fmt::format("{} is taken; remove it", kept_name(path, kept, 1))
+                     : fmt::format("{} and the names up to {} are taken; remove some",
+                                   kept_name(path, kept, 1), kept_name(path, kept, kept.most));
+  return {ErrorKind::kSystem, EEXIST, fmt::format("{}: cannot be kept, because {}", path, taken)};
 }
 
 bool is_same(const struct stat& one, const struct stat& other) {
@@ -48,9 +51,9 @@ bool is_mount_point(const std::string& path) {
 // Gives a name that is free to the file that `take` moves there: take(name) is 0, or -1
 // with EEXIST if the name is not free.
 template <typename Take>
-Result<std::string> take_kept_name(const std::string& path, Take take) {
-  for (int number = 1; number <= kMostKept; ++number) {
-    std::string name = kept_name(path, number);
+Result<std::string> take_kept_name(const std::string& path, const KeptName& kept, Take take) {
+  for (int number = 1; number <= kept.most; ++number) {
+    std::string name = kept_name(path, kept, number);
     if (take(name) == 0) {
       return name;
     }
@@ -58,15 +61,24 @@ Result<std::string> take_kept_name(const std::string& path, Take take) {
       return system_failure(errno, fmt::format("{}: cannot keep it as {}", path, name));
     }
   }
-  return Failure(no_name_left(path));
+  return Failure(no_name_left(path, kept));
 }
 
-Result<std::string> link_and_replace(std::string& hidden, const std::string& path, int old) {
+Result<void> take_name(std::string& hidden, const std::string& path) {
+  if (::rename(hidden.c_str(), path.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", path));
+  }
+  hidden.clear();
+  return {};
+}
+
+Result<std::string> link_and_replace(std::string& hidden, const std::string& path, int old,
+                                     const KeptName& kept_as) {
   struct stat wanted;
   if (::fstat(old, &wanted) == -1) {
     return system_failure(errno, fmt::format("{}: cannot stat", path));
   }
-  UNIONFS_ASSIGN(std::string kept, take_kept_name(path, [&](const std::string& name) {
+  UNIONFS_ASSIGN(std::string kept, take_kept_name(path, kept_as, [&](const std::string& name) {
                    struct stat found;
                    if (link_open_file(old, name) == 0) {
                      return 0;
@@ -79,14 +91,12 @@ Result<std::string> link_and_replace(std::string& hidden, const std::string& pat
                    return is_ours ? 0 : -1;
                  }));
   UNIONFS_TRY(sync_directory_of(path));
-  if (::rename(hidden.c_str(), path.c_str()) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", path));
-  }
-  hidden.clear();
+  UNIONFS_TRY(take_name(hidden, path));
   return kept;
 }
 
-Result<std::string> exchange_and_keep(std::string& hidden, const std::string& path) {
+Result<std::string> exchange_and_keep(std::string& hidden, const std::string& path,
+                                      const KeptName& kept) {
   if (::renameat2(AT_FDCWD, hidden.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == -1) {
     return system_failure(errno, fmt::format("{}: cannot put the new upper in place", path));
   }
@@ -94,17 +104,17 @@ Result<std::string> exchange_and_keep(std::string& hidden, const std::string& pa
   hidden.clear();
   UNIONFS_TRY(sync_directory_of(path));
   return take_kept_name(
-      path, [&](const std::string& name) { return rename_without_replacing(old, name); });
+      path, kept, [&](const std::string& name) { return rename_without_replacing(old, name); });
 }
 
-Result<void> check_kept_name_is_left(const std::string& path) {
+Result<void> check_kept_name_is_left(const std::string& path, const KeptName& kept) {
   struct stat mine;
   if (::lstat(path.c_str(), &mine) == -1) {
     return system_failure(errno, fmt::format("{}: cannot stat", path));
   }
-  for (int number = 1; number <= kMostKept; ++number) {
+  for (int number = 1; number <= kept.most; ++number) {
     struct stat found;
-    const std::string name = kept_name(path, number);
+    const std::string name = kept_name(path, kept, number);
     if (::lstat(name.c_str(), &found) == 0) {
       if (is_same(found, mine)) {
         return {};
@@ -115,7 +125,7 @@ Result<void> check_kept_name_is_left(const std::string& path) {
       return system_failure(errno, fmt::format("{}: cannot keep it as {}", path, name));
     }
   }
-  return Failure(no_name_left(path));
+  return Failure(no_name_left(path, kept));
 }
 
 Result<void> make_empty(const std::string& path) {
@@ -125,6 +135,30 @@ Result<void> make_empty(const std::string& path) {
   }
   ::close(descriptor);
   return {};
+}
+
+constexpr size_t kHiddenDigits = 16;
+
+// How a hidden name begins; digits follow.
+std::string hidden_prefix(const std::string& path, std::string_view purpose) {
+  constexpr size_t kMaxNameBytes = 255;
+  const std::string end = purpose.empty() ? "." : fmt::format(".{}-", purpose);
+  const size_t most = kMaxNameBytes - kHiddenDigits - 1 - end.size();
+  return fmt::format(".{}{}", base_of(path).substr(0, most), end);
+}
+
+// Whoever is at work on a hidden file has locked it.
+void remove_unless_locked(const std::string& name) {
+  const int descriptor = ::open(name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (descriptor == -1) {
+    return;
+  }
+  struct stat status;
+  if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
+      ::flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
+    ::unlink(name.c_str());
+  }
+  ::close(descriptor);
 }
 
 bool can_exchange(const std::string& first, const std::string& second) {
@@ -159,15 +193,40 @@ Result<void> sync_directory_of(const std::string& path) {
   return {};
 }
 
-Result<std::string> choose_hidden_path(const std::string& path) {
+Result<void> check_can_replace(const std::string& path) {
+  if (is_mount_point(path)) {
+    return system_failure(EBUSY, fmt::format("{}: is mounted there by itself, so no new upper "
+                                             "can take its name",
+                                             path));
+  }
+  return {};
+}
+
+Result<std::string> choose_hidden_path(const std::string& path, std::string_view purpose) {
   uint64_t suffix = 0;
   if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
     return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
   }
-  constexpr size_t kMaxNameBytes = 255;
-  constexpr size_t kAddedBytes = 18;  // two dots and the suffix
-  const std::string base = base_of(path).substr(0, kMaxNameBytes - kAddedBytes);
-  return fmt::format("{}/.{}.{:016x}", directory_of(path), base, suffix);
+  return fmt::format("{}/{}{:016x}", directory_of(path), hidden_prefix(path, purpose), suffix);
+}
+
+Result<void> remove_leftovers(const std::string& path, std::string_view purpose) {
+  const std::string prefix = hidden_prefix(path, purpose);
+  const std::string directory = directory_of(path);
+  const std::unique_ptr<DIR, int (*)(DIR*)> names(::opendir(directory.c_str()), ::closedir);
+  if (!names) {
+    return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
+  }
+  while (const dirent* entry = ::readdir(names.get())) {
+    const std::string_view name = entry->d_name;
+    const bool is_meant =
+        name.size() == prefix.size() + kHiddenDigits && name.starts_with(prefix) &&
+        name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
+    if (is_meant) {
+      remove_unless_locked(fmt::format("{}/{}", directory, name));
+    }
+  }
+  return {};
 }
 
 int link_open_file(int descriptor, const std::string& path) {
@@ -189,13 +248,9 @@ int rename_without_replacing(const std::string& from, const std::string& to) {
   return ::unlink(from.c_str());
 }
 
-Result<KeepWay> find_keep_way(const std::string& path) {
-  UNIONFS_TRY(check_kept_name_is_left(path));
-  if (is_mount_point(path)) {
-    return system_failure(EBUSY, fmt::format("{}: is mounted there by itself, so no new upper "
-                                             "can take its name",
-                                             path));
-  }
+Result<KeepWay> find_keep_way(const std::string& path, const KeptName& kept) {
+  UNIONFS_TRY(check_kept_name_is_left(path, kept));
+  UNIONFS_TRY(check_can_replace(path));
   UNIONFS_ASSIGN(const std::string first, choose_hidden_path(path));
   UNIONFS_ASSIGN(const std::string second, choose_hidden_path(path));
   UNIONFS_TRY(make_empty(first));
@@ -216,11 +271,17 @@ Result<KeepWay> find_keep_way(const std::string& path) {
 }
 
 Result<std::string> replace_and_keep(std::string& hidden, const std::string& path, int old,
-                                     KeepWay way) {
-  UNIONFS_ASSIGN(std::string kept, way == KeepWay::kLink ? link_and_replace(hidden, path, old)
-                                                         : exchange_and_keep(hidden, path));
+                                     KeepWay way, const KeptName& kept_as) {
+  UNIONFS_ASSIGN(std::string kept, way == KeepWay::kLink
+                                       ? link_and_replace(hidden, path, old, kept_as)
+                                       : exchange_and_keep(hidden, path, kept_as));
   UNIONFS_TRY(sync_directory_of(path));
   return kept;
+}
+
+Result<void> replace_without_keeping(std::string& hidden, const std::string& path) {
+  UNIONFS_TRY(take_name(hidden, path));
+  return sync_directory_of(path);
 }
 
 }  // namespace unionfs

@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+#include <cstring>
+#include <vector>
 
 #include "overlay/host/posix_file.h"
 
@@ -37,12 +41,14 @@ Result<std::string> real_path_of(const std::string& path) {
   return real;
 }
 
-Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path) {
+Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path,
+                                                         std::string_view purpose) {
   constexpr mode_t kMode = 0644;
   const std::string directory = directory_of(path);
   const int nameless = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kMode);
   if (nameless != -1) {
     std::unique_ptr<PosixFile> file(new PosixFile(path, nameless));
+    file->purpose_ = purpose;
     file->is_nameless_ = true;
     file->is_writable_ = true;
     UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
@@ -52,7 +58,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path
     return system_failure(errno, fmt::format("{}: cannot create", path));
   }
   // A file system without nameless files: a hidden name, which a crash leaves.
-  UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path));
+  UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(path, purpose));
   const int descriptor = ::open(hidden.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
   if (descriptor == -1) {
     return system_failure(errno, fmt::format("{}: cannot create", path));
@@ -84,6 +90,58 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_in_memory() {
   std::unique_ptr<PosixFile> file(new PosixFile("upper in memory", descriptor));
   file->is_writable_ = true;
   return file;
+}
+
+uint64_t PosixFile::name_count() const {
+  struct stat status;
+  return ::fstat(descriptor_, &status) == 0 ? status.st_nlink : 0;
+}
+
+namespace {
+
+// Attributes that the new file has already, as a security module gives them, are left alone.
+Result<void> copy_host_attribute(int from, int to, const char* attribute, const std::string& name) {
+  const ssize_t size = ::fgetxattr(from, attribute, nullptr, 0);
+  std::vector<char> wanted(size > 0 ? static_cast<size_t>(size) : 0);
+  const ssize_t got = ::fgetxattr(from, attribute, wanted.data(), wanted.size());
+  if (size == -1 || got == -1) {
+    return system_failure(
+        errno, fmt::format("{}: cannot read its attribute {}", name, quoted_name(attribute)));
+  }
+  wanted.resize(static_cast<size_t>(got));
+  std::vector<char> present(wanted.size() + 1);
+  const ssize_t there = ::fgetxattr(to, attribute, present.data(), present.size());
+  present.resize(there > 0 ? static_cast<size_t>(there) : 0);
+  if (there != -1 && present == wanted) {
+    return {};
+  }
+  if (::fsetxattr(to, attribute, wanted.data(), wanted.size(), 0) == -1) {
+    return system_failure(
+        errno, fmt::format("{}: cannot keep its attribute {}", name, quoted_name(attribute)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> PosixFile::take_looks_of(const PosixFile& other) {
+  take_owner_of(other);
+  UNIONFS_TRY(set_mode(other.mode()));
+  const ssize_t size = ::flistxattr(other.descriptor_, nullptr, 0);
+  std::vector<char> names(size > 0 ? static_cast<size_t>(size) : 0);
+  const ssize_t got = ::flistxattr(other.descriptor_, names.data(), names.size());
+  if (size == -1 || got == -1) {
+    // A file system without attributes has none to keep.
+    return errno == ENOTSUP
+               ? Result<void>()
+               : system_failure(errno, fmt::format("{}: cannot list its attributes", other.name_));
+  }
+  for (ssize_t at = 0; at < got;) {
+    const char* attribute = names.data() + at;
+    UNIONFS_TRY(copy_host_attribute(other.descriptor_, descriptor_, attribute, name_));
+    at += static_cast<ssize_t>(std::strlen(attribute)) + 1;
+  }
+  return {};
 }
 
 uint32_t PosixFile::mode() const {
@@ -137,7 +195,9 @@ Result<void> PosixFile::publish() {
   return has_got_name();
 }
 
-Result<std::string> PosixFile::publish_over(const PosixFile& old, KeepWay way) {
+// Makes contents durable, and sees to a hidden name: a nameless file cannot take a name that is
+// in use.
+Result<void> PosixFile::prepare_replacing(const PosixFile& old) {
   if (!old.is_named(name_)) {
     return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", name_));
   }
@@ -145,20 +205,35 @@ Result<std::string> PosixFile::publish_over(const PosixFile& old, KeepWay way) {
     return system_failure(errno, fmt::format("{}: cannot sync", name_));
   }
   if (is_nameless_) {
-    // A nameless file cannot take a name that is in use.
-    UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_));
+    UNIONFS_ASSIGN(const std::string hidden, choose_hidden_path(name_, purpose_));
     if (link_open_file(descriptor_, hidden) == -1) {
       return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
     }
     is_nameless_ = false;
     hidden_path_ = hidden;
   }
-  Result<std::string> kept = replace_and_keep(hidden_path_, name_, old.descriptor_, way);
+  return {};
+}
+
+Result<std::string> PosixFile::publish_over(const PosixFile& old, KeepWay way,
+                                            const KeptName& kept_as) {
+  UNIONFS_TRY(prepare_replacing(old));
+  Result<std::string> kept = replace_and_keep(hidden_path_, name_, old.descriptor_, way, kept_as);
   if (hidden_path_.empty()) {
     is_published_ = true;
     needs_name_sync_ = !kept;
   }
   return kept;
+}
+
+Result<void> PosixFile::publish_instead_of(const PosixFile& old) {
+  UNIONFS_TRY(prepare_replacing(old));
+  Result<void> replaced = replace_without_keeping(hidden_path_, name_);
+  if (hidden_path_.empty()) {
+    is_published_ = true;
+    needs_name_sync_ = !replaced;
+  }
+  return replaced;
 }
 
 Result<void> PosixFile::has_got_name() {

@@ -37,8 +37,9 @@ class PosixFile final : public WritableFile {
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
   // A new empty file, locked exclusively, in the directory of `path` but without
   // a name (or under a hidden one) until publish() gives it its name.  Its mode is 0644,
-  // less the process's umask.
-  static Result<std::unique_ptr<PosixFile>> create_for(const std::string& path);
+  // less the process's umask.  `purpose` is a part of the hidden name; see file_names.h.
+  static Result<std::unique_ptr<PosixFile>> create_for(const std::string& path,
+                                                       std::string_view purpose = {});
   // A nameless file in `directory`, gone when closed.
   static Result<std::unique_ptr<PosixFile>> create_temporary(const std::string& directory);
 
@@ -61,14 +62,22 @@ class PosixFile final : public WritableFile {
   // As publish(), but in the place of `old`, which must still be what the name
   // stands for.  Until the end the name stands for the old file; then the old file is
   // kept under the name that is returned.  The path must be a real one.
-  Result<std::string> publish_over(const PosixFile& old, KeepWay way);
-  // Whether one of the two has given the file its name, even if it failed then.
+  Result<std::string> publish_over(const PosixFile& old, KeepWay way, const KeptName& kept);
+  // The same, but the old file is not kept.
+  Result<void> publish_instead_of(const PosixFile& old);
+  // Whether one of these has given the file its name, even if it failed then.
   bool is_published() const { return is_published_; }
   // Makes that name durable, if it is not yet.
   Result<void> sync_name();
   bool is_same_file(const PosixFile& other) const;
   // Whether the path leads to this file now.
   bool is_named(const std::string& path) const;
+
+  // How many names the file has; 0 if the host does not tell.
+  uint64_t name_count() const;
+  // Takes mode, owner (where the host allows it; that takes root) and extended attributes, and so
+  // the access control list.
+  Result<void> take_looks_of(const PosixFile& other);
 
   // Permission bits, without those of sets and stickiness; 0 if the host does not tell.
   uint32_t mode() const;
@@ -98,12 +107,14 @@ class PosixFile final : public WritableFile {
   PosixFile(std::string name, int descriptor) : name_(std::move(name)), descriptor_(descriptor) {}
 
   static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
+  Result<void> prepare_replacing(const PosixFile& old);
   Result<void> has_got_name();
   Result<void> take_lock(FileLock lock);
   Result<void> learn_size(bool block_device_allowed);
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
 
   std::string name_;
+  std::string purpose_;       // of the hidden name
   std::string hidden_path_;   // until published, where there are no nameless files
   bool is_nameless_ = false;  // until published
   bool is_published_ = false;

@@ -130,7 +130,7 @@ Result<void> Overlay::check_can_make() const {
   }
   if (is_foreign && options_.server_access == Access::kReadWrite) {
     UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
-    UNIONFS_TRY(find_keep_way(path));
+    UNIONFS_TRY(find_keep_way(path, kBeforeImport));
   }
   UNIONFS_ASSIGN(const auto probe, create_file(keeping_for(*options_.server_access)));
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
@@ -240,8 +240,8 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
     options_.log(fmt::format("{}: imported to be read; it stays as it is", foreign->tree.name()));
     return {};
   }
-  UNIONFS_ASSIGN(const KeepWay way, find_keep_way(file.name()));
-  UNIONFS_ASSIGN(const std::string kept, file.publish_over(*foreign->file, way));
+  UNIONFS_ASSIGN(const KeepWay way, find_keep_way(file.name(), kBeforeImport));
+  UNIONFS_ASSIGN(const std::string kept, file.publish_over(*foreign->file, way, kBeforeImport));
   options_.log(fmt::format("{}: imported: {} inodes laid over {}; what was there is kept as {}",
                            file.name(), foreign->tree.used_inode_count(), lower_file_->name(),
                            kept));
