@@ -310,15 +310,37 @@ Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume
   return TreeChanges({layer.below().volume(), layer.upper(), merged, layer.layer()}).run();
 }
 
-Result<std::vector<Change>> changes_of(Disk& disk) {
-  if (disk.session_block_count() == 0) {
-    return changes_of_layer(disk);
+namespace {
+
+using ChangesVisitor = std::function<Result<void>(const ComparedTrees&)>;
+
+Result<void> visit_between(const LayerOverLower& layer, const Volume& merged,
+                           const ChangesVisitor& visit) {
+  UNIONFS_ASSIGN(auto changes, changes_of(layer, merged));
+  return visit({layer.below().volume(), merged, std::move(changes)});
+}
+
+Result<void> visit_session(Disk& disk, const ChangesVisitor& visit) {
+  UNIONFS_ASSIGN(const auto next, disk.next_layer());
+  return visit_between(next->layer(), next->merged(), visit);
+}
+
+}  // namespace
+
+Result<void> visit_changes(Disk& disk, ChangesUntil until, const ChangesVisitor& visit) {
+  if (until == ChangesUntil::kLayer || disk.session_block_count() == 0) {
+    const LayerOverLower& layer = disk.layer();
+    UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer.view()));
+    return visit_between(layer, merged->volume(), visit);
   }
-  const auto next = disk.next_layer();
-  Result<std::vector<Change>> changes =
-      next ? changes_of((*next)->layer(), (*next)->merged()) : Failure(next.error());
-  if (!changes) {
-    Error error = std::move(changes).error();
+  // That something impossible was asked says nothing of the session.
+  Result<void> answer;
+  const Result<void> seen = visit_session(disk, [&](const ComparedTrees& trees) -> Result<void> {
+    answer = visit(trees);
+    return !answer && answer.error().kind != ErrorKind::kInvalid ? answer : Result<void>();
+  });
+  if (!seen) {
+    const Error& error = seen.error();
     const bool is_in_use = (disk.state_area().flags & upper_format::kFlagInUse) != 0;
     const bool may_be_torn = is_in_use && error.kind == ErrorKind::kCorrupt;
     return make_failure(
@@ -327,13 +349,7 @@ Result<std::vector<Change>> changes_of(Disk& disk) {
                     disk.layer().upper().name(),
                     may_be_torn ? " (it may be written to at this moment)" : "", error.message));
   }
-  return changes;
-}
-
-Result<std::vector<Change>> changes_of_layer(Disk& disk) {
-  const LayerOverLower& layer = disk.layer();
-  UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer.view()));
-  return changes_of(layer, merged->volume());
+  return answer;
 }
 
 }  // namespace unionfs

@@ -4,6 +4,7 @@
 #ifndef UNIONFS_OVERLAY_CHANGES_TREE_CHANGES_H
 #define UNIONFS_OVERLAY_CHANGES_TREE_CHANGES_H
 
+#include <functional>
 #include <vector>
 
 #include "overlay/changes/change.h"
@@ -16,13 +17,24 @@ namespace unionfs {
 // below names that are gone.
 Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume& merged);
 
-// The changes of a disk that was attached for reading only.  A session counts as
-// the layer that it would become; an error says why it cannot.  It is kInvalid, and no
-// damage, where somebody may be writing to the session at that moment.
-Result<std::vector<Change>> changes_of(Disk& disk);
-// The same without the session.  The contents of the layer's own files may be newer than
-// the layer, because a session changes them in place.
-Result<std::vector<Change>> changes_of_layer(Disk& disk);
+// A disk's changes with the two images that they lie between.
+struct ComparedTrees {
+  const Volume& lower;
+  const Volume& merged;
+  std::vector<Change> changes;  // sorted by path
+};
+
+enum class ChangesUntil {
+  kSession,  // a session counts as the layer that it would become; an error says why it cannot
+  kLayer     // without the session.  The contents of the layer's own files may be newer than the
+             // layer, because a session changes them in place
+};
+
+// Calls `visit` with the changes of a disk that was attached for reading only; the images are
+// there until it returns.  Its error is this one's.  An error is kInvalid, and no damage,
+// where somebody may be writing to the session at that moment.
+Result<void> visit_changes(Disk& disk, ChangesUntil until,
+                           const std::function<Result<void>(const ComparedTrees&)>& visit);
 
 }  // namespace unionfs
 

@@ -23,12 +23,12 @@ diff -u "$WORK/in-help" "$WORK/in-synopsis" || fail "the synopsis lacks commands
 
 step "options"
 # Every word of an option's line of help that begins with a dash.
-options_of() { sed -nE 's/^ +(-[-a-zA-Z]+(,-[-a-zA-Z]+)*).*/\1/p' | tr ',' '\n'; }
+options_of() { sed -nE 's/^ +(-[-a-zA-Z0-9]+(,-[-a-zA-Z]+)*).*/\1/p' | tr ',' '\n'; }
 {
     options_of <"$WORK/help"
     while read -r command; do "$IMG" "$command" --help | options_of; done <"$WORK/in-help"
 } | sort -u >"$WORK/options-in-help"
-grep -E '^=item B<-' "$POD" | grep -oE 'B<-[-a-zA-Z]+>' | sed 's/^B<//; s/>$//' |
+grep -E '^=item B<-' "$POD" | grep -oE 'B<-[-a-zA-Z0-9]+>' | sed 's/^B<//; s/>$//' |
     sort -u >"$WORK/options-in-manual"
 [ "$(wc -l <"$WORK/options-in-help")" -gt 5 ] || fail "too few options in --help"
 diff -u "$WORK/options-in-help" "$WORK/options-in-manual" ||
@@ -36,9 +36,9 @@ diff -u "$WORK/options-in-help" "$WORK/options-in-manual" ||
 
 step "each synopsis line names the options of its command and no other"
 while read -r command; do
-    "$IMG" "$command" --help | options_of | grep -E '^-(b|s|l|-layer|-live|-svg|-repair|-fsck|-plugin)$' |
+    "$IMG" "$command" --help | options_of | grep -E '^-(b|s|l|0|-layer|-exit-code|-stat|-live|-svg|-repair|-fsck|-plugin)$' |
         sort >"$WORK/of-command"
-    grep -E "^ unionfs-img $command " "$POD" | head -n 1 | grep -oE -- '-[-a-z]+' |
+    grep -E "^ unionfs-img $command " "$POD" | head -n 1 | grep -oE -- '-[-a-z0-9]+' |
         grep -vx -- '-img' | sort >"$WORK/of-synopsis"
     diff -u "$WORK/of-command" "$WORK/of-synopsis" || fail "the synopsis of $command"
 done <"$WORK/in-help"

@@ -57,7 +57,8 @@ refused 1 "^unionfs-img: size of 1024 blocks is smaller than the lower's 32768 b
 [ ! -e "$WORK/other.img" ] || fail "a refused create left a file"
 "$IMG" create --output=json -b "$LOWER" -s 65536K "$WORK/other.img" |
     json 'j["merged-size"] == 64 << 20 and j["block-size"] == 1024'
-"$IMG" diff --output=json -b "$LOWER" "$UPPER" | json 'j == []'
+"$IMG" diff --output=json -b "$LOWER" "$UPPER" | json 'j == {"format": 1, "changes": []}'
+"$IMG" diff --exit-code -b "$LOWER" "$UPPER" >/dev/null
 "$IMG" check -b "$LOWER" "$UPPER" >/dev/null
 
 step "changes"
@@ -126,7 +127,7 @@ j["lower-matches"] and j["checkpoint"]["possible"] and j["layer"]["own-inodes"] 
 cmp "$UPPER" "$WORK/session.img" || fail "looking changed the upper"
 "$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
 diff -u "$WORK/wanted-diff" "$WORK/out" || fail "diff over a session"
-"$IMG" diff --layer --output=json -b "$LOWER" "$UPPER" | json 'j == []'
+"$IMG" diff --layer --output=json -b "$LOWER" "$UPPER" | json 'j["changes"] == []'
 "$IMG" ls -b "$LOWER" "$UPPER" >"$WORK/out" 2>"$WORK/err"
 has_line "$WORK/err" "a session is open; this is the layer that it would become"
 has_line "$WORK/out" "^own +new"
@@ -162,10 +163,63 @@ step "diff"
 "$IMG" diff -b "$LOWER" "$UPPER" >"$WORK/out"
 diff -u "$WORK/wanted-diff" "$WORK/out" || fail "diff over a layer"
 "$IMG" diff --output=json -b "$LOWER" "$UPPER" >"$WORK/diff.json"
-json 'len(j) == 16' <"$WORK/diff.json"
-json '[c["from"] for c in j if c["path"] == "/etc/renamed"] == ["/moved"]' <"$WORK/diff.json"
-json '[c["metadata"] for c in j if c["change"] == "metadata"] == [["mode"], ["xattrs"]]' \
-    <"$WORK/diff.json"
+json 'j["format"] == 1 and len(j["changes"]) == 16' <"$WORK/diff.json"
+# of EXPRESSION - over `c`, the changes by path.
+of() { json "(lambda c: $1)({c['path']: c for c in j['changes']})" <"$WORK/diff.json"; }
+of 'c["/etc/renamed"]["from"] == "/moved"'
+of '[x["metadata"] for x in c.values() if x["change"] == "metadata"] == [["mode"], ["xattrs"]]'
+of '(c["/etc/motd"]["old"]["mode"], c["/etc/motd"]["new"]["mode"]) == ("0644", "0600")'
+of 'c["/many/file-11"]["new"]["xattrs"] == {"user.test": "dmFsdWU="} and
+    "xattrs" not in c["/many/file-11"]["old"]'
+of '(c["/etc/passwd"]["old"]["size"], c["/etc/passwd"]["new"]["size"]) == (7, 12)'
+of 'c["/etc/passwd"]["new"]["mtime"]["sec"] >= c["/etc/passwd"]["old"]["mtime"]["sec"]'
+of 'all((x["old"] is None) == (x["change"] == "added") for x in c.values())'
+of 'all((x["new"] is None) == (x["change"] == "deleted") for x in c.values())'
+# Names of one file: both were told; only one of two was.
+of 'sorted(p for p in c if c[p].get("link_group") == "/etc/hard") == ["/etc/hard", "/etc/passwd"]'
+of 'c["/etc/motd2"]["link_of"] == "/etc/motd" and c["/etc/motd2"]["link_group"] == "/etc/motd"'
+of '"link_group" not in c["/dir"] and "link_group" not in c["/etc/new"]'
+
+step "diff: paths, exit status, sums, records"
+status=0
+"$IMG" diff --exit-code -b "$LOWER" "$UPPER" /gone/deep moved many/./file-7/ >"$WORK/out" || status=$?
+[ "$status" = 3 ] || fail "diff --exit-code of differences: status $status"
+diff -u - "$WORK/out" <<'END' || fail "diff of paths"
+renamed   /moved/ -> /etc/renamed/
+deleted   /gone/deep/
+deleted   /gone/deep/file  (23893 bytes)
+deleted   /many/file-7  (2 bytes)
+0 added, 0 modified, 0 metadata, 3 deleted, 1 renamed
+END
+"$IMG" diff --exit-code -b "$LOWER" "$UPPER" /many/file-77 >/dev/null ||
+    fail "diff --exit-code of nothing: status $?"
+refused 1 '"/many/file-7/x": no such path in .*lower.img' \
+    "$IMG" diff --exit-code -b "$LOWER" "$UPPER" /etc /many/file-7/x
+refused 1 '"/etc/../etc": a path from the root on has no ".."' \
+    "$IMG" diff -b "$LOWER" "$UPPER" /etc/../etc
+"$IMG" diff --stat -b "$LOWER" "$UPPER" >"$WORK/out"
+diff -u - "$WORK/out" <<'END' || fail "diff --stat"
+   ADDED MODIFIED METADATA  DELETED  RENAMED         NEW        GONE  NAME
+       0        1        0        0        0     1.0 KiB     0 bytes  /data
+       2        0        0        0        0     3 bytes     0 bytes  /dir/
+       2        2        1        0        1     1.0 KiB     0 bytes  /etc/
+       0        0        0        3        0     0 bytes    23.3 KiB  /gone/
+       0        1        1        1        1     1.0 KiB     2 bytes  /many/
+4 added, 4 modified, 2 metadata, 4 deleted, 2 renamed: 3.0 KiB new, 23.3 KiB gone
+END
+"$IMG" diff --stat --output=json -b "$LOWER" "$UPPER" / dir gone |
+    json 'j["format"] == 1 and j["total"]["new_bytes"] == 3 * 1024 + 7 and
+[(s["path"], s["deleted"], s["gone_bytes"]) for s in j["stat"] if s["deleted"]] ==
+[("/gone", 1, 0), ("/gone/deep", 2, 23893), ("/many", 1, 2)]'
+"$IMG" diff -0 -b "$LOWER" "$UPPER" / >"$WORK/records"
+grep -z '^D ' "$WORK/records" | cut -zc 3- | tr '\0' '\n' >"$WORK/out"
+printf '%s\n' /gone /gone/deep /gone/deep/file /many/file-7 | diff -u - "$WORK/out" ||
+    fail "the records of deleted names"
+grep -zc '^[AMmDR] /' "$WORK/records" >"$WORK/out"
+grep -qx 16 "$WORK/out" || fail "$(cat "$WORK/out") records"
+tr '\0' '\n' <"$WORK/records" | grep -A 1 '^R /etc/renamed$' | grep -qx 'F /moved' ||
+    fail "no old name behind a renamed one"
+refused 1 "^unionfs-img: --stat excludes --null" "$IMG" diff -0 --stat -b "$LOWER" "$UPPER"
 
 step "ls"
 "$IMG" ls -b "$LOWER" "$UPPER" >"$WORK/out"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // An edited pair of images under the commands of unionfs-img, and under a client.
+#include "overlay/changes/file_state.h"
 #include "overlay/changes/tree_changes.h"
 #include "overlay/check/upper_check.h"
 #include "overlay/merged/owner_map.h"
@@ -45,12 +46,25 @@ void draw_map(const Disk& disk) {
   }
 }
 
+// What diff reads of each name.
+Result<void> look_at_states(const ComparedTrees& trees) {
+  for (const Change& change : trees.changes) {
+    if (change.below.value() != 0) {
+      UNIONFS_TRY(file_state_of(trees.lower, change.below));
+    }
+    if (change.kind != ChangeKind::kDeleted) {
+      UNIONFS_TRY(file_state_of(trees.merged, change.inode));
+    }
+  }
+  return {};
+}
+
 // info, ls, map, diff and convert.
 ShownBlocks look(const EditedPair& pair, Disk& disk) {
   (void)went_well(read_upper_facts(*pair.upper));
   list(disk);
   draw_map(disk);
-  (void)went_well(changes_of(disk));
+  (void)went_well(visit_changes(disk, ChangesUntil::kSession, look_at_states));
   const ShownBlocks shown = look_at_all(disk);
   expect_right_extents(disk, shown);
   if (shown.bytes.size() == pair.sound->merged.size()) {

@@ -14,7 +14,8 @@ namespace unionfs::img {
 // Exit statuses, as in the manual.
 constexpr int kExitSuccess = 0;
 constexpr int kExitFailure = 1;
-constexpr int kExitDamaged = 2;  // check only
+constexpr int kExitDamaged = 2;    // check only
+constexpr int kExitDifferent = 3;  // diff --exit-code only
 
 // A command with its arguments, ready to run; gives the exit status.
 using Command = std::function<Result<int>()>;

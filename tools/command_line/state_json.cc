@@ -28,11 +28,12 @@ std::string base64(ConstByteSpan bytes) {
 
 void put_bytes(Json& json, const std::string& key, std::string_view bytes) {
   std::string text = printable(bytes);
-  if (text != bytes) {
+  const bool is_same = text == bytes;
+  json[key] = std::move(text);
+  if (!is_same) {
     json[key + "_base64"] =
         base64({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()});
   }
-  json[key] = std::move(text);
 }
 
 Json to_json(const FileTime& time) {

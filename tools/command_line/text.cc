@@ -21,7 +21,7 @@ void note(const std::string& message) {
 
 namespace {
 
-constexpr int kJsonIndent = 2;
+constexpr unsigned kJsonIndent = 2;
 
 std::string json_text(const Json& json) {
   return json.dump(kJsonIndent, ' ', false, Json::error_handler_t::replace);
@@ -40,13 +40,14 @@ void JsonArrayPrinter::add(const Json& element) {
   // Inside of strings there are no line ends.
   for (std::string_view rest = text; !rest.empty();) {
     const size_t length = std::min(rest.find('\n'), rest.size());
-    out_.add(fmt::format("\n{:{}}{}", "", kJsonIndent, rest.substr(0, length)));
+    out_.add(fmt::format("\n{:{}}{}", "", kJsonIndent * (depth_ + 1), rest.substr(0, length)));
     rest.remove_prefix(std::min(length + 1, rest.size()));
   }
 }
 
 void JsonArrayPrinter::end() {
-  out_.add(is_empty_ ? "[]\n" : "\n]\n");
+  out_.add(is_empty_ ? "[" : fmt::format("\n{:{}}", "", kJsonIndent * depth_));
+  out_.add(depth_ == 0 ? "]\n" : "]");
 }
 
 std::string human_size(uint64_t size_bytes) {

@@ -26,7 +26,8 @@ class Spool;
 // its length.  Refers to the spool, which must outlive it.
 class JsonArrayPrinter {
  public:
-  explicit JsonArrayPrinter(Spool& out) : out_(out) {}
+  // `depth`: how many values it is inside of; only the outermost one ends its line.
+  explicit JsonArrayPrinter(Spool& out, unsigned depth = 0) : out_(out), depth_(depth) {}
 
   void add(const Json& element);
   // After the last element.
@@ -34,6 +35,7 @@ class JsonArrayPrinter {
 
  private:
   Spool& out_;
+  unsigned depth_;
   bool is_empty_ = true;
 };
 

@@ -1,127 +1,70 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // unionfs-img diff: what changed against the lower.
-#include <fmt/ranges.h>
-
-#include <array>
-
+#include "overlay/changes/chosen_paths.h"
 #include "overlay/changes/tree_changes.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/open_disk.h"
-#include "tools/command_line/text.h"
+#include "tools/command_line/spool.h"
+#include "tools/look/change_output.h"
 
 namespace unionfs::img {
 namespace {
 
-struct Kind {
-  ChangeKind kind;
-  const char* name;
-};
-
-constexpr std::array<Kind, 5> kKinds = {{{ChangeKind::kAdded, "added"},
-                                         {ChangeKind::kModified, "modified"},
-                                         {ChangeKind::kMetadata, "metadata"},
-                                         {ChangeKind::kDeleted, "deleted"},
-                                         {ChangeKind::kRenamed, "renamed"}}};
-
-const char* name_of(ChangeKind kind) {
-  for (const Kind& known : kKinds) {
-    if (known.kind == kind) {
-      return known.name;
-    }
-  }
-  return "?";
-}
-
-Json to_json(const Change& change) {
-  Json json{{"change", name_of(change.kind)},
-            {"path", printable(change.path)},
-            {"inode", change.inode.value()},
-            {"type", type_name(change.file_type)}};
-  if (change.kind == ChangeKind::kRenamed) {
-    json["from"] = printable(change.from);
-  }
-  if (change.kind != ChangeKind::kAdded) {
-    json["old-size"] = change.old_size_bytes;
-  }
-  if (change.kind != ChangeKind::kDeleted) {
-    json["new-size"] = change.new_size_bytes;
-  }
-  if (change.kind == ChangeKind::kAdded || change.kind == ChangeKind::kDeleted) {
-    json["link"] = change.is_link;
-  } else {
-    json["content"] = change.is_content_changed;
-    json["changed-bytes"] = change.changed_bytes;
-    json["metadata"] = change.metadata;
-  }
-  return json;
-}
-
-std::string sizes_of(const Change& change) {
-  const bool is_sized = change.file_type == ext2::kFileTypeRegular;
-  std::string text;
-  if (is_sized && change.kind == ChangeKind::kAdded) {
-    text = fmt::format("{} bytes", change.new_size_bytes);
-  } else if (is_sized && change.kind == ChangeKind::kDeleted) {
-    text = fmt::format("{} bytes", change.old_size_bytes);
-  } else if (is_sized && change.is_content_changed) {
-    text = change.old_size_bytes == change.new_size_bytes
-               ? fmt::format("{} bytes", change.new_size_bytes)
-               : fmt::format("{} -> {} bytes", change.old_size_bytes, change.new_size_bytes);
-    text += fmt::format(", {} in changed blocks", change.changed_bytes);
-  } else if (change.is_content_changed) {
-    text = "content";
-  }
-  if (!change.metadata.empty()) {
-    text += fmt::format("{}{}", text.empty() ? "" : "; ", fmt::join(change.metadata, ", "));
-  }
-  if (change.is_link) {
-    text += text.empty() ? "a link" : ", a link";
-  }
-  return text.empty() ? text : "  (" + text + ")";
-}
-
-void print_changes(const std::vector<Change>& changes) {
-  std::array<uint64_t, kKinds.size()> counts = {};
-  for (const Change& change : changes) {
-    ++counts[static_cast<size_t>(change.kind)];
-    const char* slash =
-        change.file_type == ext2::kFileTypeDirectory && change.path != "/" ? "/" : "";
-    const std::string from =
-        change.kind == ChangeKind::kRenamed ? printable(change.from) + slash + " -> " : "";
-    fmt::print("{:<8}  {}{}{}{}\n", name_of(change.kind), from, printable(change.path), slash,
-               sizes_of(change));
-  }
-  std::vector<std::string> summary;
-  for (const Kind& kind : kKinds) {
-    summary.push_back(fmt::format("{} {}", counts[static_cast<size_t>(kind.kind)], kind.name));
-  }
-  fmt::print("{}\n", fmt::join(summary, ", "));
-}
-
 struct DiffArguments : CommonArguments {
   bool only_layer = false;
+  bool tells_difference = false;  // by the exit status
+  bool is_stat = false;
+  bool is_records = false;
+  std::vector<std::string> paths;
 };
 
-using Changes = std::vector<Change>;
+// What is printed once the look has proved right.
+struct ToldChanges {
+  std::unique_ptr<Spool> text;
+  bool is_any = false;
+};
+
+std::unique_ptr<ChangeOutput> output_of(const DiffArguments& arguments, const ChosenPaths& chosen,
+                                        const ComparedTrees& trees, Spool& out) {
+  if (arguments.is_stat) {
+    return stat_of_changes(chosen, arguments.as_json, out);
+  }
+  if (arguments.is_records) {
+    return records_of_changes(out);
+  }
+  return arguments.as_json ? json_of_changes(trees, out) : text_of_changes(out);
+}
+
+Result<ToldChanges> tell_changes(const DiffArguments& arguments, const ChosenPaths& chosen,
+                                 Disk& disk) {
+  ToldChanges told;
+  UNIONFS_ASSIGN(told.text, Spool::make());
+  const auto tell = [&](const ComparedTrees& trees) -> Result<void> {
+    UNIONFS_TRY(chosen.check_present(trees.lower, trees.merged));
+    const auto output = output_of(arguments, chosen, trees, *told.text);
+    for (const Change& change : trees.changes) {
+      if (chosen.has(change)) {
+        UNIONFS_TRY(output->add(change));
+        told.is_any = true;
+      }
+    }
+    output->end();
+    return {};
+  };
+  UNIONFS_TRY(visit_changes(
+      disk, arguments.only_layer ? ChangesUntil::kLayer : ChangesUntil::kSession, tell));
+  return told;
+}
 
 Result<int> diff(const DiffArguments& arguments) {
-  UNIONFS_ASSIGN(const Changes changes,
-                 look_at_disk<Changes>(arguments, [&](OpenDisk& open) -> Result<Changes> {
-                   return arguments.only_layer ? changes_of_layer(open.disk())
-                                               : changes_of(open.disk());
+  UNIONFS_ASSIGN(const ChosenPaths chosen, ChosenPaths::parse(arguments.paths));
+  UNIONFS_ASSIGN(const ToldChanges told, look_at_disk<ToldChanges>(arguments, [&](OpenDisk& open) {
+                   return tell_changes(arguments, chosen, open.disk());
                  }));
-  if (arguments.as_json) {
-    Json json = Json::array();
-    for (const Change& change : changes) {
-      json.push_back(to_json(change));
-    }
-    print_json(json);
-  } else {
-    print_changes(changes);
-  }
-  return kExitSuccess;
+  UNIONFS_TRY(told.text->copy_to_stdout());
+  return arguments.tells_difference && told.is_any ? kExitDifferent : kExitSuccess;
 }
 
 }  // namespace
@@ -130,7 +73,17 @@ void add_diff(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("diff", "Say what changed against the lower");
   const auto arguments = std::make_shared<DiffArguments>();
   add_layer_flag(*command, arguments->only_layer);
+  command->add_flag("--exit-code", arguments->tells_difference,
+                    "End with status 3 if anything changed");
+  CLI::Option* stat =
+      command->add_flag("--stat", arguments->is_stat, "Only counts and bytes, for each directory");
+  CLI::Option* records =
+      command->add_flag("-0,--null", arguments->is_records,
+                        "Letter and path of each change, ended by a NUL, for programs");
   add_common(*command, *arguments, LowerArgument::kRequired);
+  records->excludes(stat)->excludes(command->get_option("--output"));
+  command->add_option("PATH", arguments->paths, "Only what changed at or below these paths")
+      ->type_name("");
   command->callback([arguments, &chosen] { chosen = [arguments] { return diff(*arguments); }; });
 }
 

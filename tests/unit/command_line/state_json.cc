@@ -37,10 +37,10 @@ TEST_CASE("bytes that text cannot have come beside it", "[state_json]") {
   put_bytes(json, "broken", "/\xff");
   put_bytes(json, "backslash", "a\\b");
   CHECK(json == Json{{"plain", "/etc/fstab"},
-                     {"broken_base64", "L/8="},
                      {"broken", "/\\xff"},
-                     {"backslash_base64", "YVxi"},
-                     {"backslash", "a\\\\b"}});
+                     {"broken_base64", "L/8="},
+                     {"backslash", "a\\\\b"},
+                     {"backslash_base64", "YVxi"}});
 }
 
 TEST_CASE("a regular file's state has what every file has", "[state_json]") {
