@@ -110,6 +110,21 @@ std::string quoted_name(std::string_view name) {
   return '"' + escaped(name, '\\', '"') + '"';
 }
 
+// In $'...' a backslash and \xNN mean to bash what they mean in printable().
+std::string shell_word(std::string_view name) {
+  const auto is_plain = [](char byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') ||
+           std::string_view("/._-+=:,@%").find(byte) != std::string_view::npos;
+  };
+  if (!name.empty() && std::all_of(name.begin(), name.end(), is_plain)) {
+    return std::string(name);
+  }
+  const std::string text = escaped(name, '\\', '\'');
+  const bool has_escapes = text.find('\\') != std::string::npos;
+  return (has_escapes ? "$'" : "'") + text + "'";
+}
+
 std::string printable_line(std::string_view message) {
   return escaped(message, 0, 0);
 }

@@ -19,6 +19,9 @@ std::string printable(std::string_view name);
 // The same in quotation marks, for messages; one inside of the name becomes "\x22".
 std::string quoted_name(std::string_view name);
 
+// The same as one word of a command line that can be typed into bash.
+std::string shell_word(std::string_view name);
+
 // A whole message.  As printable(), but backslashes stay, because the names in it were made
 // printable before.  The last guard: whoever makes an Error or writes a line of a log sends
 // the text through it.

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <vector>
 
+#include "fsparse/printable.h"
 #include "overlay/upper/hash.h"
 
 namespace unionfs {
@@ -153,8 +154,8 @@ Result<void> check_whole(const format::LowerIdentity& before, const Volume& lowe
   return invalid(
       "{}: is not as it was when {} was made over it: {}; an earlier program made this upper, and "
       "it cannot be told whether more than that has changed; give a copy of the lower from before "
-      "that",
-      lower.name(), upper_name, differences.text());
+      "that{}",
+      lower.name(), upper_name, differences.text(), how_to_rebase(lower.name(), upper_name));
 }
 
 }  // namespace
@@ -206,8 +207,13 @@ std::string not_the_lower(const std::string& lower_name, const std::string& uppe
                           const std::string& difference) {
   return fmt::format(
       "{}: is not the lower that {} was made over: {}; give the lower that it was made over, "
-      "unchanged",
-      lower_name, upper_name, difference);
+      "unchanged{}",
+      lower_name, upper_name, difference, how_to_rebase(lower_name, upper_name));
+}
+
+std::string how_to_rebase(const std::string& lower_name, const std::string& upper_name) {
+  return fmt::format("; to carry the layer over: unionfs-img rebase -b OLD --onto {} {}",
+                     shell_word(lower_name), shell_word(upper_name));
 }
 
 }  // namespace unionfs

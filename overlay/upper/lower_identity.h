@@ -34,6 +34,8 @@ std::string utc_text(uint32_t seconds);
 // How such a message begins, and how it ends.
 std::string not_the_lower(const std::string& lower_name, const std::string& upper_name,
                           const std::string& difference);
+// The last part of such a message: what can be done where the other lower is meant.
+std::string how_to_rebase(const std::string& lower_name, const std::string& upper_name);
 
 }  // namespace unionfs
 

@@ -66,6 +66,8 @@ refused() {
     grep -q "$wanted" "$WORK/out" || fail "$1: not \"$wanted\", but: $(cat "$WORK/out")"
     ! "$IMG" check -b "$1" "$UPPER" >"$WORK/out" 2>&1 || fail "$1: passes the check"
     grep -q "$wanted" "$WORK/out" || fail "$1: not \"$wanted\", but: $(cat "$WORK/out")"
+    grep -q "; to carry the layer over: unionfs-img rebase -b OLD --onto $1 $UPPER" "$WORK/out" ||
+        fail "$1: nothing says how to carry the layer over: $(cat "$WORK/out")"
 }
 
 step "built anew, with the same superblock"

@@ -49,6 +49,15 @@ TEST_CASE("names can be got back, and messages are escaped once", "[printable]")
   CHECK(printable_line(quoted_name("\\\n")) == quoted_name("\\\n"));
 }
 
+TEST_CASE("names can be typed into a shell", "[printable]") {
+  CHECK(shell_word("/a/b-1_2.img") == "/a/b-1_2.img");
+  CHECK(shell_word("") == "''");
+  CHECK(shell_word("a b") == "'a b'");
+  CHECK(shell_word("$(x)") == "'$(x)'");
+  CHECK(shell_word("it's") == R"($'it\x27s')");
+  CHECK(shell_word("a\\b\n\xff") == R"($'a\\b\x0a\xff')");
+}
+
 TEST_CASE("a message is one line, whatever was put into it", "[printable]") {
   const std::string path = "up\x1b[31mper\n.img";
   for (const Error& error :
