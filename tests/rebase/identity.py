@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which files and directories of the merged tree are those of the old lower.
+
+`base` of a directory is the path under which the old and the new lower know it:
+its own path, or where it lay before the layer moved it, or None if neither lower
+can know it.
+"""
+
+from trees import equal, name_of, parent_of, same_content
+
+
+def may_be_same(old, now):
+    """Nothing speaks against it: type, generation and, where both have it, birth."""
+    return (old is not None and now is not None and old.type == now.type
+            and old.inode == now.inode and old.generation == now.generation
+            and (old.birth is None or now.birth is None or old.birth == now.birth))
+
+
+class Identity:
+    def __init__(self, old, merged, named=None):
+        self.old = old
+        self.merged = merged
+        self.named = named
+        self.claims = {}  # old path of a directory -> merged path, where it is proven
+        self.base = {"": ""}
+        self.location = {"": ""}  # base -> merged path of a directory
+        self.moved = {}  # merged path -> old path: directories
+        self.renamed = {}  # merged path -> old path: anything else
+        self.anchors = {}  # merged path of a link that the layer made -> path of the file
+        self.consumed = set()  # old paths that are somewhere else now
+        self.find_claims()
+        self.find_bases("")
+        self.find_files()
+
+    def path_below(self, directory, name):
+        """Where the lowers know the name, if they can."""
+        base = self.base[directory]
+        return None if base is None else f"{base}/{name}"
+
+    def at(self, path):
+        return self.path_below(parent_of(path), name_of(path)) if path else ""
+
+    def is_proven(self, old_path, path):
+        old, now = self.old.get(old_path), self.merged.get(path)
+        if not may_be_same(old, now):
+            return False
+        if old.generation != 0:
+            return True
+        if old.is_directory:
+            return any(may_be_same(self.old.get(f"{old_path}/{name}"),
+                                   self.merged.get(f"{path}/{name}"))
+                       for name in self.old.names_in(old_path))
+        return same_content(old, now) or bool(old.blocks & now.blocks)
+
+    def find_claims(self):
+        for path, now in self.merged.nodes.items():
+            if now.is_directory:
+                for old_path in self.old.paths_of.get(now.inode, []):
+                    if self.is_proven(old_path, path):
+                        self.claims[old_path] = path
+
+    def find_bases(self, directory):
+        for name in self.merged.names_in(directory):
+            path = f"{directory}/{name}"
+            if not self.merged.is_directory(path):
+                continue
+            at = self.path_below(directory, name)
+            claimed = [old for old, now in self.claims.items() if now == path]
+            if claimed and claimed[0] != at:
+                self.base[path] = self.moved[path] = claimed[0]
+                self.consumed.add(claimed[0])
+            elif self.claims.get(at, path) != path:
+                # Another directory took the name of one that was moved.
+                self.base[path] = None
+            else:
+                self.base[path] = at
+            if self.base[path] is not None:
+                self.location[self.base[path]] = path
+            self.find_bases(path)
+
+    def is_gone(self, old_path):
+        """Whether the merged tree has nothing any more where this name would be."""
+        place = self.location.get(parent_of(old_path))
+        return place is None or f"{place}/{name_of(old_path)}" not in self.merged.nodes
+
+    def old_at(self, path):
+        """What the old lower has at this place, if it was not moved away."""
+        at = self.at(path)
+        old = self.old.get(at)
+        return None if old is not None and old.is_directory and at in self.consumed else old
+
+    def find_files(self):
+        for number, paths in sorted(self.merged.paths_of.items()):
+            if self.merged.get(paths[0]).is_directory:
+                continue
+            names = self.old.paths_of.get(number, [])
+            kept = [path for path in paths if self.at(path) in names
+                    and may_be_same(self.old.get(self.at(path)), self.merged.get(path))]
+            new = [path for path in paths if path not in kept]
+            free = [path for path in new if self.old_at(path) is None]
+            gone = [name for name in names if self.is_gone(name) and free
+                    and self.is_proven(name, free[0])]
+            for path, name in zip(free, gone):
+                self.renamed[path] = name
+                self.consumed.add(name)
+            anchors = kept + [path for path in paths if path in self.renamed]
+            if anchors:
+                for path in new:
+                    if path not in self.renamed:
+                        self.anchors[path] = anchors[0]
+
+    def looked_over(self, path):
+        """A name of a changed inode that the layer does not name itself is left alone."""
+        if self.named is None or path in self.named:
+            return False
+        return may_be_same(self.old.get(self.at(path)), self.merged.get(path))
+
+    def ours(self, path):
+        return self.old.get(self.at(path)) if self.looked_over(path) else self.merged.get(path)
+
+    def is_changed(self, path):
+        """Whether the layer adds, moves or changes this name itself, whatever lies below."""
+        if path in self.moved or path in self.renamed or path in self.anchors:
+            return True
+        old = self.old_at(path)
+        return old is None or not equal(old, self.ours(path))
+
+    def changes_below(self, path):
+        """The topmost paths at and below one that the layer adds, moves or changes."""
+        if self.is_changed(path):
+            yield path
+        old = self.old_at(path)
+        if path not in self.moved and old is not None and old.is_directory:
+            for name in self.merged.names_in(path):
+                yield from self.changes_below(f"{path}/{name}")

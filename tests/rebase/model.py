@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a rebase must make of three trees, by paths: the rules once more, naively.
+
+It shares no code with the program and knows no blocks, layers or operations. O is
+the old lower, M the merged tree (O with the layer), N the new lower. Units, owners
+by name, the superblock, limits and rebasing without O are not modelled.
+
+The result of a name is decided from the top down, in the merged tree's directories,
+each beside the directory that both lowers have for it (identity.py).
+
+Where the rules leave something open, this is what a user would expect:
+
+  - Two files that changed names with each other are two edits, as both names were
+    there before. A file renamed over another one of O is an edit of that one, and
+    the deletion of its own name. Directories that change places are renames.
+  - A new directory of the old name of a moved one is an added one.
+  - A conflict decides only what both sides changed; other fields are merged.
+  - In `rename/delete`, ours is all that the merged tree has there.
+  - A conflict within a directory that is decided as a whole is not named.
+  - Below a directory that N made a symlink every path of the layer is named; below
+    one that N deleted or made a file, the directory is.
+  - Other types of conflict than the first are accepted where two rows fit. Files of
+    several names may be named by any of these.
+  - A change of names counts for a directory's time, also by replacing a file. Where
+    a conflict decides a name in it, any side's time is right.
+
+`Plan.open` says why the rules do not decide the tree; then only conflicts count.
+"""
+
+import dataclasses
+
+import fields
+from identity import Identity
+from trees import equal, name_of, parent_of
+
+EDIT_EDIT, EDIT_DELETE, DELETE_EDIT = "edit/edit", "edit/delete", "delete/edit"
+ADD_ADD, METADATA, TYPE = "add/add", "metadata", "type"
+RENAME_DELETE, RENAME_ADD = "rename/delete", "rename/add"
+
+
+@dataclasses.dataclass
+class Conflict:
+    """Any of the classes at any of the paths is right."""
+    classes: set
+    paths: set
+
+
+@dataclasses.dataclass
+class Expected:
+    """A resulting path; paths of one key are one file. times: those that are right."""
+    node: object
+    times: frozenset
+    key: tuple
+
+
+class Plan:
+    def __init__(self):
+        self.conflicts = []
+        self.tree = {}
+        self.open = None
+
+
+class Model:
+    def __init__(self, old, merged, new, policy, named=None):
+        self.old, self.merged, self.new = old, merged, new
+        self.policy = policy
+        self.identity = Identity(old, merged, named)
+        self.plan = Plan()
+        self.silent = 0
+        self.links = []  # (merged path, resulting path) of names that the layer linked
+        self.result_of = {}  # merged path -> resulting path, if it is another one
+        self.loose = set()  # directories in which a conflict was decided
+        self.root()
+        for path, out in self.links:
+            self.link(path, out)
+        self.accept_names_of_links()
+        self.loosen_times()
+
+    # What is told and written
+
+    @property
+    def is_ours(self):
+        return self.policy == "ours"
+
+    @property
+    def is_both(self):
+        return self.policy == "both"
+
+    def conflict(self, path, *classes, also=()):
+        self.loose.add(parent_of(path))
+        if not self.silent:
+            self.plan.conflicts.append(Conflict(set(classes), {path, *also}))
+
+    def leave_open(self, reason):
+        if self.plan.open is None:
+            self.plan.open = reason
+
+    def put(self, out, node, times, key):
+        self.plan.tree[out] = Expected(node, frozenset(times), key)
+
+    def put_theirs(self, path, out):
+        """N's, with all below but what the layer moved elsewhere."""
+        node = self.new.get(path)
+        self.put(out, node, [node.mtime], ("new", node.inode))
+        for name in self.new.names_in(path):
+            if f"{path}/{name}" in self.identity.consumed:
+                self.loose.add(out)
+            else:
+                self.put_theirs(f"{path}/{name}", f"{out}/{name}")
+
+    def put_ours(self, path, out, changes_only=False):
+        """The merged tree's. A file that the layer moved to here still follows N."""
+        self.silent += 1
+        node = self.merged.get(path)
+        if out != path:
+            node = fields.beside(node)
+        self.put(out, node, [node.mtime], ("layer", node.inode))
+        for name in self.merged.names_in(path):
+            below = f"{path}/{name}"
+            if changes_only and not any(self.identity.changes_below(below)):
+                self.loose.add(out)
+            elif below in self.identity.moved or below in self.identity.renamed:
+                self.visit_renamed(below, None, f"{out}/{name}")
+            elif below in self.identity.anchors:
+                self.links.append((below, f"{out}/{name}"))
+            else:
+                old = self.identity.old_at(below)
+                only = changes_only and old is not None and old.is_directory
+                self.put_ours(below, f"{out}/{name}", only)
+        self.silent -= 1
+
+    def name_beside(self, out):
+        """NAME.ours, which neither side has."""
+        directory, wanted = parent_of(out), name_of(out) + ".ours"
+        taken = set(self.merged.names_in(directory)) | set(self.new.names_in(directory))
+        if len(wanted.encode(errors="surrogateescape")) > 255:
+            self.leave_open("a name that is cut")
+        number, name = 0, wanted
+        while name in taken:
+            number += 1
+            name = f"{wanted}.{number}"
+        return f"{directory}/{name}"
+
+    def decide(self, path, at, out, changes_only=False):
+        """One whole name goes by the policy: N's, ours, or ours beside."""
+        if any(place.startswith(path + "/") for place in
+               [*self.identity.moved, *self.identity.renamed]) and not self.is_ours:
+            self.leave_open("something was moved into what is not taken")
+        if self.is_ours:
+            self.put_ours(path, out, changes_only)
+            return
+        if self.new.get(at) is not None:
+            self.put_theirs(at, out)
+        if self.is_both:
+            taken = self.new.get(at) is not None
+            self.put_ours(path, self.name_beside(out) if taken else out, changes_only)
+
+    # The walk
+
+    def root(self):
+        old, ours, theirs = self.old.get(""), self.merged.get(""), self.new.get("")
+        self.merge_directory("", "", "", old, ours, theirs)
+
+    def visit_names(self, path, base, out):
+        names = set(self.merged.names_in(path)) | set(self.new.names_in(base))
+        for name in sorted(names):
+            at = None if base is None else f"{base}/{name}"
+            self.visit(f"{path}/{name}", at, f"{out}/{name}")
+
+    def holder(self, at):
+        """(O's, N's) at a name, without what the layer moved elsewhere."""
+        old, theirs = self.old.get(at), self.new.get(at)
+        if at not in self.identity.consumed:
+            return old, theirs
+        follows = theirs is not None and theirs.type == old.type
+        return None, None if follows else theirs
+
+    def visit(self, path, at, out):
+        ours = self.merged.get(path)
+        old, theirs = self.holder(at)
+        if ours is None:
+            self.visit_without_ours(path, at, out, old, theirs)
+        elif path in self.identity.moved or path in self.identity.renamed:
+            self.visit_renamed(path, at, out)
+        elif path in self.identity.anchors:
+            self.links.append((path, out))
+        elif ours.is_directory:
+            self.visit_directory(path, at, out, old, ours, theirs)
+        else:
+            ours = self.identity.ours(path)
+            self.visit_file(path, at, out, old, ours, theirs)
+
+    def visit_without_ours(self, path, at, out, old, theirs):
+        if theirs is None:
+            return
+        if old is None:
+            self.put_theirs(at, out)
+        elif not self.is_like_old(at):
+            self.conflict(path, DELETE_EDIT, also=[at])
+            if not self.is_ours:
+                self.put_theirs(at, out)
+
+    def is_like_old(self, at):
+        """Whether N has at and below a name what O has, but for what the layer moved away."""
+        old, theirs = self.old.get(at), self.new.get(at)
+        if at in self.identity.consumed:
+            return True
+        if old is None or theirs is None:
+            return old is theirs
+        names = set(self.old.names_in(at)) | set(self.new.names_in(at))
+        return equal(old, theirs) and all(self.is_like_old(f"{at}/{name}") for name in names)
+
+    def is_same_tree(self, path, at):
+        ours, theirs = self.merged.get(path), self.new.get(at)
+        names = set(self.merged.names_in(path)) | set(self.new.names_in(at))
+        return (ours is not None and theirs is not None and equal(ours, theirs)
+                and all(self.is_same_tree(f"{path}/{name}", f"{at}/{name}") for name in names))
+
+    def visit_directory(self, path, at, out, old, ours, theirs):
+        if theirs is None:
+            self.visit_directory_alone(path, at, out, old, ours)
+        elif theirs.is_directory:
+            if (old is None or not old.is_directory) and not equal(ours, theirs):
+                self.conflict(path, ADD_ADD, METADATA, TYPE)
+                self.leave_open("both added a directory, with unequal metadata")
+            self.merge_directory(path, at, out, old, ours, theirs)
+        elif old is None:
+            self.conflict(path, ADD_ADD, TYPE)
+            self.decide(path, at, out)
+        elif old.is_directory:
+            self.visit_below_no_directory(path, at, out, old, ours, theirs)
+        elif equal(old, theirs):
+            self.put_ours_here(path, at, out, ours)
+        else:
+            self.conflict(path, TYPE)
+            self.decide(path, at, out)
+
+    def visit_directory_alone(self, path, at, out, old, ours):
+        """N has nothing there."""
+        if old is None:
+            self.put_ours_here(path, at, out, ours)
+        elif any(self.identity.changes_below(path)):
+            self.conflict(path, EDIT_DELETE, also=[at])
+            self.decide(path, at, out, changes_only=old.is_directory)
+
+    def visit_below_no_directory(self, path, at, out, old, ours, theirs):
+        """N made a file or a link of the directory."""
+        changes = list(self.identity.changes_below(path))
+        if not changes:
+            self.put_theirs(at, out)
+            return
+        if changes[0] == path:
+            self.conflict(path, TYPE, EDIT_DELETE)
+        elif theirs.type == "symlink":
+            for change in changes:
+                self.conflict(change, EDIT_DELETE)
+        else:
+            self.conflict(path, EDIT_DELETE, TYPE)
+        if self.is_both:
+            self.leave_open("ours below a name that N made no directory")
+        self.decide(path, at, out, changes_only=True)
+
+    def put_ours_here(self, path, at, out, ours):
+        """A directory that only the layer has; what it moved there follows N."""
+        self.put(out, ours, [ours.mtime], ("layer", ours.inode))
+        base = self.identity.base[path]
+        self.visit_names(path, base if self.new.is_directory(base) else None, out)
+
+    def merge_directory(self, path, at, out, old, ours, theirs):
+        base = old if old is not None and old.is_directory else theirs
+        merge = fields.merge_inodes(base, ours, theirs, self.is_ours)
+        if merge.metadata_conflict:
+            self.conflict(path, METADATA, also=[at])
+            if self.is_both:
+                self.leave_open("metadata of a directory, both")
+        times = [self.directory_time(path, at, base, ours, theirs)]
+        if base is theirs:
+            times += [ours.mtime, theirs.mtime]
+        self.put(out, merge.node, times, ("new", theirs.inode))
+        self.visit_names(path, at, out)
+
+    def directory_time(self, path, at, old, ours, theirs):
+        def numbers(tree, place):
+            return {name: tree.get(f"{place}/{name}").inode for name in tree.names_in(place)}
+
+        def types(tree):
+            return {name: tree.get(f"{at}/{name}").type for name in tree.names_in(at)}
+
+        ours_changed = numbers(self.merged, path) != numbers(self.old, at)
+        theirs_changed = types(self.new) != types(self.old)
+        if ours_changed and theirs_changed:
+            return max(ours.mtime, theirs.mtime)
+        if ours_changed or theirs_changed:
+            return ours.mtime if ours_changed else theirs.mtime
+        return fields.merge_times(old.mtime, ours.mtime, theirs.mtime)
+
+    def visit_file(self, path, at, out, old, ours, theirs):
+        """Anything but a directory in the merged tree."""
+        if theirs is None:
+            if old is None:
+                self.put_layer_file(path, out)
+            elif not equal(old, ours):
+                self.conflict(path, EDIT_DELETE, also=[at])
+                self.decide(path, at, out)
+        elif old is None or old.type != ours.type:
+            self.visit_new_kind(path, at, out, old, ours, theirs)
+        elif theirs.type != ours.type:
+            if equal(old, ours):
+                self.put_theirs(at, out)
+            else:
+                self.conflict(path, TYPE)
+                self.decide(path, at, out)
+        else:
+            self.merge_file(path, out, old, ours, theirs)
+
+    def visit_new_kind(self, path, at, out, old, ours, theirs):
+        """The layer added the name, or changed its type; N has something there."""
+        if not ours.is_directory and equal(ours, theirs):
+            self.put_merged_file(path, out, ours, theirs, [ours.mtime, theirs.mtime])
+        elif old is not None and self.is_like_old(at):
+            self.put_layer_file(path, out)
+        else:
+            self.conflict(path, *([TYPE] if old is not None else
+                                  [ADD_ADD] if not theirs.is_directory else [ADD_ADD, TYPE]))
+            self.decide(path, at, out)
+
+    def merge_file(self, path, out, old, ours, theirs):
+        merge = fields.merge_inodes(old, ours, theirs, self.is_ours)
+        if merge.content_conflict or merge.metadata_conflict:
+            self.conflict(path, EDIT_EDIT if merge.content_conflict else METADATA)
+            if self.is_both:
+                copy = self.name_beside(out)
+                node = fields.beside(ours)
+                self.put(copy, node, [node.mtime], ("beside", ours.inode))
+                if len(self.merged.paths_of[ours.inode]) > 1:
+                    self.leave_open("a group of links, both")
+        self.put_merged_file(path, out, merge.node, theirs, merge.times)
+
+    def put_layer_file(self, path, out):
+        node = self.merged.get(path)
+        self.put(out, node, [node.mtime], ("layer", node.inode))
+
+    def put_merged_file(self, path, out, node, theirs, times):
+        """N's inode is left alone where nothing changed; else the file is the layer's."""
+        untouched = equal(node, theirs) and theirs.mtime in times
+        number = self.merged.get(path).inode
+        self.result_of[path] = out
+        self.put(out, node, times, ("new", theirs.inode) if untouched else ("layer", number))
+
+    # Renames and links
+
+    def visit_renamed(self, path, at, out):
+        moved = path in self.identity.moved
+        source = (self.identity.moved if moved else self.identity.renamed)[path]
+        ours, old = self.merged.get(path), self.old.get(source)
+        theirs = self.new.get(source)
+        lost = theirs is None or theirs.type != old.type
+        holder = self.holder(at)[1]
+        blocked = holder is not None and not (self.holder(at)[0] and self.is_like_old(at))
+        if lost and blocked and self.is_same_tree(path, at):
+            self.put_theirs(at, out)
+        elif lost:
+            self.conflict(path, RENAME_DELETE, *([RENAME_ADD] if blocked else []),
+                          also=[source])
+            self.decide(path, at if blocked else None, out)
+        elif blocked:
+            self.conflict(path, RENAME_ADD, also=[source])
+            self.decide_blocked(path, at, out, source)
+        else:
+            self.follow(path, out, source, old, ours, theirs)
+
+    def decide_blocked(self, path, at, out, source):
+        ours, old, theirs = self.merged.get(path), self.old.get(source), self.new.get(source)
+        if self.is_ours:
+            self.follow(path, out, source, old, ours, theirs)
+            return
+        self.put_theirs(at, out)
+        if self.is_both:
+            self.follow(path, self.name_beside(out), source, old, ours, theirs)
+            return
+        place = self.identity.location.get(parent_of(source))
+        if place is None or not equal(old, ours) or any(self.changes_inside(path)):
+            self.leave_open("a rename that is given up, with changes")
+        else:
+            self.put_theirs(source, f"{place}/{name_of(source)}")
+            self.loose.add(place)
+
+    def changes_inside(self, path):
+        for name in self.merged.names_in(path):
+            yield from self.identity.changes_below(f"{path}/{name}")
+
+    def follow(self, path, out, source, old, ours, theirs):
+        if ours.is_directory:
+            self.merge_directory(path, source, out, old, ours, theirs)
+        else:
+            self.merge_file(path, out, old, ours, theirs)
+
+    def link(self, path, out):
+        """A name that the layer gave to a file that O had under another one."""
+        anchor = self.identity.anchors[path]
+        ours = self.merged.get(path)
+        source = self.identity.renamed.get(anchor, self.identity.at(anchor))
+        theirs_anchor = self.new.get(source)
+        at = self.identity.at(path)
+        old, theirs = self.holder(at)
+        result = self.plan.tree.get(self.result_of.get(anchor, anchor))
+        if theirs is not None and equal(ours, theirs):
+            # Both have this file there; with one of ours it is one file.
+            if theirs_anchor is None:
+                self.put_merged_file(path, out, theirs, theirs, [ours.mtime, theirs.mtime])
+            elif result is not None and equal(result.node, theirs):
+                self.plan.tree[out] = result
+            else:
+                self.leave_open("a link that N has as another file")
+        elif theirs_anchor is None or theirs_anchor.type != ours.type:
+            self.conflict(path, EDIT_DELETE, RENAME_DELETE, also=[anchor, source])
+            if theirs is not None:
+                self.leave_open("a lost link over a name of N")
+            if self.policy in ("ours", "both"):
+                self.put_layer_file(path, out)
+        elif theirs is not None and not (old is not None and self.is_like_old(at)):
+            self.conflict(path, *([ADD_ADD] if old is None else [EDIT_EDIT, TYPE]))
+            self.leave_open("a link over a name of N")
+        elif result is None:
+            self.leave_open("a link to what is not taken")
+        else:
+            self.plan.tree[out] = result
+
+    # Afterwards
+
+    def accept_names_of_links(self):
+        """One conflict may name a file by any of its names."""
+        for conflict in self.plan.conflicts:
+            for path in list(conflict.paths):
+                ours = self.merged.get(path)
+                if ours is not None and not ours.is_directory:
+                    conflict.paths.update(self.merged.paths_of[ours.inode])
+
+    def loosen_times(self):
+        for path in self.loose:
+            expected = self.plan.tree.get(path)
+            if expected is None or not expected.node.is_directory:
+                continue
+            sides = [self.old.get(path), self.merged.get(path), self.new.get(path),
+                     self.old.get(self.identity.base.get(path)),
+                     self.new.get(self.identity.base.get(path))]
+            expected.times |= frozenset(side.mtime for side in sides if side is not None)
+
+
+def rebase(old, merged, new, policy, named=None):
+    return Model(old, merged, new, policy, named).plan

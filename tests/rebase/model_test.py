@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The model of a rebase, row by row of the rules, on trees written by hand."""
+
+import unittest
+
+from model import rebase
+from trees import Node, Tree
+
+POLICIES = ("fail", "ours", "theirs", "both")
+
+
+def file(text, inode, **other):
+    return Node("file", inode, content=text.encode(), size=len(text), generation=inode, **other)
+
+
+def link(target, inode, **other):
+    return Node("symlink", inode, content=target.encode(), size=len(target), generation=inode,
+                **other)
+
+
+def tree(**nodes):
+    """tree(etc_x=file(...)) is /etc/x; directories are made on the way unless given."""
+    found = {"": Node("directory", 2)}
+    for words, node in nodes.items():
+        parts = words.split("_")
+        for depth in range(1, len(parts)):
+            path = "/" + "/".join(parts[:depth])
+            number = 1000 + sum(ord(letter) for letter in path)
+            found.setdefault(path, Node("directory", number, permissions=0o755, generation=number))
+        found["/" + "/".join(parts)] = node
+    return Tree(found)
+
+
+def directory(number, **other):
+    return Node("directory", number, permissions=0o755, generation=number, **other)
+
+
+class RowsOfTheTable(unittest.TestCase):
+    def plan(self, old, merged, new, policy="fail", named=None):
+        return rebase(old, merged, new, policy, named)
+
+    def conflicts(self, old, merged, new, named=None):
+        """The same whatever the policy; a name of several is the first of them."""
+        lists = [[("|".join(sorted(one.classes)), min(one.paths))
+                  for one in self.plan(old, merged, new, policy, named).conflicts]
+                 for policy in POLICIES]
+        for one in lists[1:]:
+            self.assertEqual(lists[0], one)
+        return lists[0]
+
+    def contents(self, old, merged, new, policy="fail", named=None):
+        plan = self.plan(old, merged, new, policy, named)
+        self.assertIsNone(plan.open)
+        return {path: one.node.content.decode() for path, one in plan.tree.items()
+                if not one.node.is_directory}
+
+    def test_l_changed_and_n_left_it_is_ours(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree(f=file("1", 31))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/f": "2"})
+
+    def test_l_left_it_and_n_changed_is_theirs(self):
+        sides = tree(f=file("1", 11)), tree(f=file("1", 11)), tree(f=file("3", 31), g=file("", 32))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/f": "3", "/g": ""})
+
+    def test_both_the_same_result(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 12)), tree(f=file("2", 31))
+        self.assertEqual(self.conflicts(*sides), [])
+
+    def test_a_name_is_compared_by_path_whatever_the_inode(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 12)), tree(f=file("3", 31))
+        self.assertEqual(self.conflicts(*sides), [("edit/edit", "/f")])
+
+    def test_edit_edit_goes_by_the_policy(self):
+        sides = (tree(f=file("1", 11)), tree(f=file("2", 11, permissions=0o4755)),
+                 tree(f=file("3", 31)))
+        self.assertEqual(self.conflicts(*sides), [("edit/edit", "/f")])
+        self.assertEqual(self.contents(*sides, "ours"), {"/f": "2"})
+        self.assertEqual(self.contents(*sides, "theirs"), {"/f": "3"})
+        self.assertEqual(self.contents(*sides, "both"), {"/f": "3", "/f.ours": "2"})
+        copy = self.plan(*sides, "both").tree["/f.ours"].node
+        self.assertEqual(copy.permissions, 0o755)
+
+    def test_edit_delete(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree()
+        self.assertEqual(self.conflicts(*sides), [("edit/delete", "/f")])
+        self.assertEqual(self.contents(*sides, "theirs"), {})
+        self.assertEqual(self.contents(*sides, "both"), {"/f": "2"})
+
+    def test_delete_edit(self):
+        sides = tree(f=file("1", 11)), tree(), tree(f=file("2", 31))
+        self.assertEqual(self.conflicts(*sides), [("delete/edit", "/f")])
+        self.assertEqual(self.contents(*sides, "ours"), {})
+        self.assertEqual(self.contents(*sides, "both"), {"/f": "2"})
+
+    def test_add_add(self):
+        sides = tree(), tree(f=file("1", 11)), tree(f=file("2", 31))
+        self.assertEqual(self.conflicts(*sides), [("add/add", "/f")])
+        self.assertEqual(self.contents(*sides, "both"), {"/f": "2", "/f.ours": "1"})
+
+    def test_l_deleted_and_n_has_it_no_more(self):
+        sides = tree(f=file("1", 11)), tree(), tree()
+        self.assertEqual(self.conflicts(*sides), [])
+
+    def test_metadata_against_content_is_merged(self):
+        sides = (tree(f=file("1", 11)), tree(f=file("1", 11, permissions=0o600)),
+                 tree(f=file("2", 31, owner=7)))
+        self.assertEqual(self.conflicts(*sides), [])
+        node = self.plan(*sides).tree["/f"].node
+        self.assertEqual((node.content, node.permissions, node.owner), (b"2", 0o600, 7))
+
+    def test_one_field_both_ways(self):
+        one, other = (((1, b"a"), b"1"), ), (((1, b"a"), b"2"), ((1, b"b"), b"3"))
+        sides = tree(f=file("1", 11)), tree(f=file("1", 11, xattrs=one)), \
+            tree(f=file("1", 31, xattrs=other))
+        self.assertEqual(self.conflicts(*sides), [("metadata", "/f")])
+        merged = dict(self.plan(*sides, "ours").tree["/f"].node.xattrs)
+        self.assertEqual(merged, {(1, b"a"): b"1", (1, b"b"): b"3"})
+
+    def test_l_changed_the_type(self):
+        old, merged = tree(f=file("1", 11)), tree(f=link("t", 12))
+        self.assertEqual(self.conflicts(old, merged, tree(f=file("1", 31))), [])
+        self.assertEqual(self.conflicts(old, merged, tree(f=file("2", 31))), [("type", "/f")])
+
+    def test_n_made_a_link_of_the_directory(self):
+        sides = (tree(bin_a=file("1", 11), bin_b=file("1", 12)),
+                 tree(bin_a=file("2", 11), bin_c=file("3", 13)),
+                 tree(bin=link("usr/bin", 31), usr_bin_a=file("1", 32)))
+        self.assertEqual(self.conflicts(*sides), [("edit/delete", "/bin/a"),
+                                                  ("edit/delete", "/bin/c")])
+        self.assertEqual(self.contents(*sides, "theirs"), {"/bin": "usr/bin", "/usr/bin/a": "1"})
+
+    def test_n_deleted_the_directory_that_l_adds_to(self):
+        sides = (tree(d_e_a=file("1", 11), d_b=file("1", 12)),
+                 tree(d_e_a=file("1", 11), d_b=file("1", 12), d_e_c=file("3", 13)), tree())
+        self.assertEqual(self.conflicts(*sides), [("edit/delete", "/d")])
+        self.assertEqual(self.contents(*sides, "ours"), {"/d/e/c": "3"})
+        self.assertEqual(self.contents(*sides, "theirs"), {})
+
+    def test_names_deleted_in_a_directory_that_stays(self):
+        sides = (tree(d_a=file("1", 11), d_b=file("1", 12), d_c=file("1", 13)),
+                 tree(d_c=file("1", 13)),
+                 tree(d_a=file("1", 31), d_b=file("2", 32), d_n=file("4", 33)))
+        self.assertEqual(self.conflicts(*sides), [("delete/edit", "/d/b")])
+        self.assertEqual(self.contents(*sides, "ours"), {"/d/n": "4"})
+
+    def test_directory_removed_by_l(self):
+        old = tree(d_e_a=file("1", 11))
+        self.assertEqual(self.conflicts(old, tree(), tree(d_e_a=file("1", 31))), [])
+        sides = old, tree(), tree(d_e_a=file("2", 31))
+        self.assertEqual(self.conflicts(*sides), [("delete/edit", "/d")])
+        self.assertEqual(self.contents(*sides, "theirs"), {"/d/e/a": "2"})
+
+    def test_directory_renamed_by_l_is_followed(self):
+        sides = (tree(d=directory(50), d_a=file("1", 11)), tree(e=directory(50), e_a=file("1", 11)),
+                 tree(d=directory(60), d_a=file("2", 31), d_b=file("3", 32)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/e/a": "2", "/e/b": "3"})
+
+    def test_directory_renamed_and_a_link_left(self):
+        sides = (tree(d=directory(50), d_a=file("1", 11)),
+                 tree(e=directory(50), e_a=file("1", 11), d=link("e", 70)),
+                 tree(d=directory(60), d_b=file("3", 32)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/e/b": "3", "/d": "e"})
+
+    def test_file_renamed_by_l_follows(self):
+        sides = tree(f=file("1", 11)), tree(g=file("1", 11)), tree(f=file("2", 31))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/g": "2"})
+        both = tree(f=file("1", 11)), tree(g=file("3", 11)), tree(f=file("2", 31))
+        self.assertEqual(self.conflicts(*both), [("edit/edit", "/g")])
+
+    def test_old_name_used_again(self):
+        sides = (tree(f=file("1", 11)), tree(g=file("1", 11), f=file("1", 12)),
+                 tree(f=file("2", 31)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/f": "2", "/g": "1"})
+
+    def test_rename_delete(self):
+        sides = tree(f=file("1", 11)), tree(g=file("1", 11)), tree()
+        self.assertEqual(self.conflicts(*sides), [("rename/delete", "/f")])
+        self.assertEqual(self.contents(*sides, "ours"), {"/g": "1"})
+
+    def test_rename_add(self):
+        sides = tree(f=file("1", 11)), tree(g=file("1", 11)), \
+            tree(f=file("1", 31), g=file("2", 32))
+        self.assertEqual(self.conflicts(*sides), [("rename/add", "/f")])
+        self.assertEqual(self.contents(*sides, "theirs"), {"/f": "1", "/g": "2"})
+        self.assertEqual(self.contents(*sides, "both"), {"/g": "2", "/g.ours": "1"})
+
+    def test_swapped_directories(self):
+        sides = (tree(d=directory(50), d_a=file("1", 11), e=directory(51), e_b=file("1", 12)),
+                 tree(e=directory(50), e_a=file("1", 11), d=directory(51), d_b=file("1", 12)),
+                 tree(d=directory(60), d_a=file("2", 31), e=directory(61), e_b=file("3", 32)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/e/a": "2", "/d/b": "3"})
+
+    def test_parent_moved_into_child(self):
+        sides = (tree(d=directory(50), d_e=directory(51), d_e_a=file("1", 11)),
+                 tree(e=directory(51), e_d=directory(50), e_a=file("1", 11)),
+                 tree(d=directory(60), d_n=file("2", 31), d_e=directory(61), d_e_a=file("3", 32)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/e/a": "3", "/e/d/n": "2"})
+
+    def test_links_split_by_a_name_that_l_does_not_name(self):
+        old, new = (tree(a=file("1", inode), b=file("1", inode), c=file("1", inode))
+                    for inode in (11, 31))
+        merged = tree(a=file("2", 11), b=file("2", 11), c=file("2", 11))
+        self.assertEqual(self.contents(old, merged, new, named={"/a", "/b"}),
+                         {"/a": "2", "/b": "2", "/c": "1"})
+        keys = {path: one.key for path, one in
+                self.plan(old, merged, new, named={"/a", "/b"}).tree.items()}
+        self.assertEqual(keys["/a"], keys["/b"])
+        self.assertNotEqual(keys["/a"], keys["/c"])
+
+    def test_links_changed_in_place(self):
+        old, new = (tree(a=file("1", inode), b=file("1", inode)) for inode in (11, 31))
+        keys = [one.key for path, one in
+                self.plan(old, tree(a=file("2", 11), b=file("2", 11)), new).tree.items() if path]
+        self.assertEqual(len(set(keys)), 1)
+
+    def test_links_joined(self):
+        old, merged = (tree(a=file(text, 11), b=file(text, 11)) for text in "12")
+        plan = self.plan(old, merged, tree(a=file("1", 31), b=file("1", 32)))
+        self.assertEqual(plan.tree["/a"].key, plan.tree["/b"].key)
+
+    def test_l_linked_a_name_and_n_deleted_the_first(self):
+        sides = tree(a=file("1", 11)), tree(a=file("1", 11), b=file("1", 11)), tree()
+        self.assertEqual(self.conflicts(*sides), [("edit/delete|rename/delete", "/a")])
+        self.assertEqual(self.contents(*sides, "ours"), {"/b": "1"})
+
+    def test_a_link_follows_what_n_changed(self):
+        sides = tree(a=file("1", 11)), tree(a=file("1", 11), b=file("1", 11)), tree(a=file("2", 31))
+        self.assertEqual(self.contents(*sides), {"/a": "2", "/b": "2"})
+
+    def test_times_go_with_the_content(self):
+        def time(old, merged, new, texts="111"):
+            sides = [tree(f=file(text, number, mtime=(seconds, 0))) for text, number, seconds in
+                     zip(texts, (11, 11, 31), (old, merged, new))]
+            return self.plan(*sides).tree["/f"].times
+        self.assertEqual(time(1, 1, 5), {(5, 0)})
+        self.assertEqual(time(1, 6, 1), {(6, 0)})
+        self.assertEqual(time(1, 6, 7), {(7, 0)})
+        self.assertEqual(time(1, 3, 7, "121"), {(3, 0)})
+
+    def test_a_number_given_out_again_is_no_rename(self):
+        first = Node("file", 11, content=b"1", size=1)
+        second = Node("file", 11, content=b"2", size=1)
+        self.assertEqual(self.conflicts(tree(f=first), tree(g=second), tree(f=file("1", 31))), [])
+        self.assertEqual(self.conflicts(tree(f=first), tree(g=second), tree(f=file("3", 31))),
+                         [("delete/edit", "/f")])
+
+
+if __name__ == "__main__":
+    unittest.main()
