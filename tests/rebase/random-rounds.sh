@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# random-rounds.sh [--seed S] [--rounds N]
+#
+# Random layers, laid over random rebuilds of their lower, against a model by paths.
+# Each round makes OLD, NEW and a layer: through the kernel's mount of the served
+# disk, or by debugfs. Then `unionfs-img rebase` goes over it by each policy, and
+# model.py, which shares no code with it, says what it must tell and make.
+# A round that differs prints its seed, the differences and the changes.
+#
+# Environment, besides what tests/lib/common.sh reads:
+#   REBASE_ROUNDS  how many, where no argument says it (default 12)
+#   UNIONFS_IMG    the program (default $BUILD_DIR/tools/unionfs-img)
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+
+UNIONFS_IMG=${UNIONFS_IMG:-$BUILD_DIR/tools/unionfs-img}
+rounds_program=$(realpath -- "$(dirname "$0")/random_rounds.py")
+seed=1 rounds=${REBASE_ROUNDS:-12}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seed) seed=$2 ;;
+    --rounds) rounds=$2 ;;
+    *) fail "unknown argument $1" ;;
+    esac
+    shift 2
+done
+
+require mke2fs e2fsck debugfs nbdkit python3
+require_kernel_mount
+make_work
+
+# change_layer DIRECTORY WAY - serves the disk to the kernel or to debugfs.
+change_layer() {
+    local place=$1 way=$2 target=$WORK/mount
+    serve merged "$place/old.img" "$place/upper.img" size=24M
+    if [ "$way" = kernel ]; then
+        mount_merged merged "$target"
+    else
+        attach merged
+        target=$WORK/merged.fuse/nbd
+    fi
+    python3 "$rounds_program" change "$seed" "$place" "$target"
+    if [ "$way" = kernel ]; then unmount_merged merged; else detach merged; fi
+    stop_server merged
+}
+
+# Names that fill a block are shown short.
+shorten() { sed "s/x\{20,\}/x~/g${1:+; s/^/  $1: /}"; }
+
+failed=0
+for ((round = 0; round < rounds; round++, seed++)); do
+    place=$WORK/round
+    mkdir "$place"
+    way=$(python3 "$rounds_program" make "$seed" "$place")
+    change_layer "$place" "$way"
+    if ! python3 "$rounds_program" judge "$seed" "$place" "$UNIONFS_IMG" | shorten; then
+        failed=$((failed + 1))
+        shorten N <"$place/new.txt"
+        shorten L <"$place/layer.txt"
+    fi
+    rm -rf -- "$place"
+done
+[ "$failed" = 0 ] || fail "$failed of $rounds rounds differ from the model"

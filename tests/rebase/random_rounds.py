@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The parts of one random round of a rebase; random-rounds.sh puts them together.
+
+random_rounds.py make SEED WORK             old.img and new.img; prints kernel or client
+random_rounds.py change SEED WORK TARGET    the layer: TARGET is a mount point or an image
+random_rounds.py judge SEED WORK TOOL       rebases by each policy, and compares with the model
+
+The changes are told in WORK/base.txt, new.txt and layer.txt.
+"""
+
+import base64
+import collections
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+
+import actions
+from client_writes import ClientWrites
+from model import rebase
+from trees import METADATA_FIELDS, named_paths, read_tree
+
+POLICIES = ("fail", "ours", "theirs", "both")
+SHOWN_DIFFERENCES = 30
+FLAG_NODUMP = 0x40
+
+
+class Round:
+    def __init__(self, seed, work):
+        self.seed = seed
+        self.work = work
+        chance = random.Random(f"{seed} shape")
+        self.way = chance.choice(["kernel", "kernel", "kernel", "client"])
+        self.shapes = [(chance.choice([1024, 4096]), chance.choice([128, 256])) for _ in range(2)]
+        self.has_generations = chance.random() < 0.5
+        self.shared = chance.choice([0, 0, 1, 3])
+        self.new_count = chance.choice([0, 3, 8, 20])
+        self.layer_count = chance.choice([1, 4, 10, 20])
+        self.touches_all = chance.random() < 0.5
+
+    def chance(self, part):
+        return random.Random(f"{self.seed} {part}")
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def log(self, name):
+        return open(self.path(name), "w", encoding="utf-8", errors="surrogateescape")
+
+    def describe(self):
+        shapes = " -> ".join(f"{block}/{inode}" for block, inode in self.shapes)
+        return (f"{self.way}, blocks and inodes {shapes}, "
+                f"{'with' if self.has_generations else 'no'} generations, {self.shared} shared, "
+                f"{self.new_count} in N, {self.layer_count} in L")
+
+    # Making
+
+    def make(self):
+        base, new = self.path("base"), self.path("new")
+        os.mkdir(base, 0o755)
+        actions.make_base(base, self.chance("base"))
+        subprocess.run(["cp", "-a", base, new], check=True)
+        with self.log("new.txt") as log:
+            self.change_shared(new, log)
+            change = actions.Actions(new, self.chance("new"), log)
+            change.run(actions.OF_REBUILD, self.new_count)
+        chance = self.chance("times")
+        actions.set_times(new, chance, 16 * 10**8,
+                          lambda seconds: self.touches_all or seconds > 17 * 10**8)
+        self.make_image(base, "old.img", self.shapes[0], 1)
+        self.make_image(new, "new.img", self.shapes[1], 1001)
+        for tree in (base, new):
+            shutil.rmtree(tree)
+
+    def change_shared(self, top, log):
+        """The same changes in N and L, as long as both trees are the same."""
+        change = actions.Actions(top, self.chance("shared"), log)
+        change.run(actions.OF_BOTH, self.shared)
+
+    def make_image(self, tree, name, shape, first_generation):
+        block_size, inode_size = shape
+        image = self.path(name)
+        size = "8M" if block_size == 1024 else "16M"
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext2", "-b", str(block_size), "-I",
+                        str(inode_size), "-N", "1024", "-d", tree, image, size],
+                       stdout=subprocess.DEVNULL, check=True)
+        commands = []
+        chance = self.chance("flags")
+        flagged = {f"file{chance.randint(1, 4)}", f"file{chance.randint(1, 4)}"}
+        found = read_tree(image)
+        for number, paths in sorted(found.paths_of.items()):
+            if found.get(paths[0]).type == "file" and paths[0].rpartition("/")[2] in flagged:
+                commands.append(f"sif <{number}> flags {FLAG_NODUMP}")
+            if self.has_generations:
+                commands.append(f"sif <{number}> generation {first_generation + number}")
+        subprocess.run(["debugfs", "-w", "-f", "-", image], text=True, check=True,
+                       input="\n".join(commands) + "\n", stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+
+    def change(self, target):
+        with self.log("layer.txt") as log:
+            chance = self.chance("layer")
+            if self.way == "client":
+                ClientWrites(target, self.work, chance, log).run(self.layer_count)
+                return
+            self.change_shared(target, log)
+            change = actions.Actions(target, chance, log)
+            if chance.random() < 0.15:
+                change.merge_usr()
+            change.run(actions.OF_LAYER, self.layer_count)
+
+    # Judging
+
+    def judge(self, tool):
+        old, new, upper = self.path("old.img"), self.path("new.img"), self.path("upper.img")
+        self.run_tool(tool, "convert", "-b", old, upper, self.path("merged.img"))
+        trees = [read_tree(self.path(name)) for name in ("old.img", "merged.img", "new.img")]
+        named = named_paths(upper)
+        before = digest(upper)
+        complaints, counts = [], collections.Counter()
+        for policy in POLICIES:
+            plan = rebase(*trees, policy, named)
+            found = self.judge_policy(tool, policy, plan, trees[2], counts)
+            complaints += [f"{policy}: {line}" for line in found]
+        if digest(upper) != before:
+            complaints.append("the old upper is another one")
+        print(f"seed {self.seed}: {self.describe()}: " +
+              ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
+        for line in complaints[:SHOWN_DIFFERENCES]:
+            print(f"  {line}")
+        return not complaints
+
+    def run_tool(self, *command):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command}: {done.stderr.decode(errors='replace')}")
+
+    def judge_policy(self, tool, policy, plan, new, counts):
+        out, old, target = self.path("out.img"), self.path("old.img"), self.path("new.img")
+        if os.path.exists(out):
+            os.unlink(out)
+        done = subprocess.run(
+            [tool, "rebase", "-b", old, "--onto", target, f"--conflicts={policy}",
+             "--output=json", "-o", out, self.path("upper.img")],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        wanted = 3 if policy == "fail" and plan.conflicts else 0
+        if done.returncode != wanted:
+            message = done.stderr.decode(errors="replace").strip()
+            yield f"exit status {done.returncode}, not {wanted}: {message}"
+        try:
+            report = json.loads(done.stdout)
+        except ValueError as error:
+            yield f"no JSON: {error}"
+            return
+        if policy == "fail":
+            counts.update("|".join(sorted(one.classes)) for one in plan.conflicts)
+        yield from compare_conflicts(plan, report["conflicts"], policy)
+        if done.returncode:
+            if os.path.exists(out):
+                yield "a new upper in spite of conflicts"
+            return
+        counts["trees" if plan.open is None else "open"] += 1
+        yield from self.judge_result(tool, target, out, plan, new)
+
+    def judge_result(self, tool, target, out, plan, new):
+        result = self.path("result.img")
+        self.run_tool(tool, "convert", "-b", target, out, result)
+        check = subprocess.run(["e2fsck", "-fn", result], stdout=subprocess.PIPE, check=False)
+        if check.returncode:
+            yield f"e2fsck: {check.stdout.decode(errors='replace')}"
+        if plan.open is None:
+            yield from compare_trees(plan, read_tree(result), new, self.shapes[1][1] > 128)
+
+
+def digest(path):
+    with open(path, "rb") as data:
+        return hashlib.sha256(data.read()).digest()
+
+
+def path_of(entry, key="path"):
+    """The bytes count where the text is not the same."""
+    if entry.get(key + "_base64") is not None:
+        return os.fsdecode(base64.b64decode(entry[key + "_base64"]))
+    return entry[key]
+
+
+def compare_conflicts(plan, found, policy):
+    """Each conflict of the model is told, and none besides."""
+    told = [(entry["class"], path_of(entry).rstrip("/"), entry["resolution"]) for entry in found]
+    used = set()
+    for wanted in plan.conflicts:
+        hits = [one for one in told if one[0] in wanted.classes and one[1] in wanted.paths]
+        used.update(hits)
+        if not hits:
+            yield f"not told: {sorted(wanted.classes)} {sorted(wanted.paths)}"
+    for one in told:
+        if one not in used:
+            yield f"told, but no conflict: {one[0]} {one[1]}"
+        resolution = None if policy == "fail" else policy
+        if one[2] != resolution:
+            yield f"resolution {one[2]}, not {resolution}: {one[0]} {one[1]}"
+
+
+def compare_trees(plan, found, new, has_nanoseconds):
+    for path in sorted(set(plan.tree) | set(found.nodes)):
+        wanted, node = plan.tree.get(path), found.get(path)
+        if wanted is None:
+            yield f"{path}: is there ({node.type}, {node.size} bytes)"
+        elif node is None:
+            yield f"{path}: is missing ({wanted.node.type}, {wanted.node.size} bytes)"
+        else:
+            yield from compare_nodes(path, wanted, node, new, has_nanoseconds)
+    by_key, by_inode = {}, {}
+    for path, wanted in plan.tree.items():
+        if not wanted.node.is_directory:
+            by_key.setdefault(wanted.key, set()).add(path)
+    for number, paths in found.paths_of.items():
+        if not found.get(paths[0]).is_directory:
+            by_inode[number] = frozenset(paths)
+    groups = {frozenset(paths) for paths in by_key.values()}
+    for paths in groups - set(by_inode.values()):
+        yield f"no file has just these names: {sorted(paths)}"
+
+
+def compare_nodes(path, wanted, node, new, has_nanoseconds):
+    for field in ("type", "content", "size", "xattrs", *METADATA_FIELDS):
+        if field == "size" and node.is_directory:
+            continue
+        one, other = getattr(wanted.node, field), getattr(node, field)
+        if one != other:
+            yield f"{path}: {field} is {other!r}, not {one!r}"
+    times = wanted.times if has_nanoseconds else {(time[0], 0) for time in wanted.times}
+    if node.mtime not in times:
+        yield f"{path}: mtime is {node.mtime}, not {sorted(times)}"
+    below = new.get(path)
+    if wanted.key[0] == "new" and not node.is_directory and wanted.key[1] != node.inode \
+            and below is not None and wanted.key[1] == below.inode:
+        yield f"{path}: inode {node.inode}, and not {wanted.key[1]} as in N"
+
+
+def main():
+    command, seed, work, *rest = sys.argv[1:]
+    this = Round(int(seed), work)
+    if command == "make":
+        this.make()
+        print(this.way)
+    elif command == "change":
+        this.change(*rest)
+    elif command == "judge":
+        sys.exit(0 if this.judge(*rest) else 1)
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
