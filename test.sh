@@ -155,9 +155,11 @@ if [ -n "$sanitize" ] && { [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; 
     preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
     preload+=" $BUILD_ROOT/build-asan/tests/libsanitizer-first.so"
     # What documents say and what a virtual machine does was seen above.  Of the kinds of
-    # images that random operations are tried with, three of seven.
+    # images that random operations are tried with, three of seven; of the rounds of a
+    # rebase, four of twelve.
     [ "${#suites[@]}" != 0 ] || chosen=(--suite unit --suite e2e)
     KINDS=${KINDS:-1024/128/dir_index 2048/128/^dir_index 4096/256/^filetype} \
+        REBASE_ROUNDS=${REBASE_ROUNDS:-4} \
         SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
 
     say "with ThreadSanitizer: sessions used by many threads"

@@ -331,7 +331,8 @@ OF_BOTH = [("edit", 6), ("rewrite", 4), ("cut", 1), ("replace", 3), ("change_mod
 OF_LAYER = OF_BOTH + [("change_flags", 2), ("rename_directory", 3), ("rename_edited", 2),
                       ("keep_backup", 2), ("leave_link", 1), ("swap", 2), ("swap_files", 1),
                       ("parent_into_child", 2), ("link", 2), ("edit_linked", 2)]
-OF_REBUILD = OF_BOTH + [("edit", 8), ("replace", 6), ("add_file", 4), ("delete", 4)]
+OF_REBUILD = OF_BOTH + [("edit", 8), ("replace", 6), ("add_file", 4), ("delete", 4),
+                        ("link", 2)]
 
 
 def make_base(top, chance):
