@@ -143,6 +143,17 @@ class Actions:
             self.tell("set", name, path)
             os.setxattr(path, name, self.chance.randbytes(self.chance.choice([1, 30, 100])))
 
+    def change_acl(self):
+        """An ACL that also says what the permission bits say."""
+        path = self.a_file()
+        if path:
+            user, mode = self.chance.choice([7, 8]), os.lstat(path).st_mode
+            self.tell("setfacl", path, str(user))
+            entries = [(0x01, mode >> 6 & 7, -1), (0x02, 4, user), (0x04, mode >> 3 & 7, -1),
+                       (0x10, mode >> 3 & 7, -1), (0x20, mode & 7, -1)]
+            os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(
+                struct.pack("<HHi", *entry) for entry in entries))
+
     def change_flags(self):
         path = self.a_file()
         if path:
@@ -324,10 +335,10 @@ class Actions:
 
 
 OF_BOTH = [("edit", 6), ("rewrite", 4), ("cut", 1), ("replace", 3), ("change_mode", 4),
-           ("change_owner", 3), ("change_xattr", 4), ("touch", 2), ("add_file", 6),
-           ("add_other", 2), ("add_directory", 2), ("delete", 6), ("delete_directory", 1),
-           ("delete_many", 1), ("change_type", 2), ("directory_to_file", 1), ("rename", 3),
-           ("rename_directory", 1), ("link", 1), ("edit_linked", 2)]
+           ("change_owner", 3), ("change_xattr", 4), ("change_acl", 1), ("touch", 2), ("add_file", 6), ("add_other", 2), ("add_directory", 2), ("delete", 6),
+           ("delete_directory", 1), ("delete_many", 1), ("change_type", 2),
+           ("directory_to_file", 1), ("rename", 3), ("rename_directory", 1), ("link", 1),
+           ("edit_linked", 2)]
 OF_LAYER = OF_BOTH + [("change_flags", 2), ("rename_directory", 3), ("rename_edited", 2),
                       ("keep_backup", 2), ("leave_link", 1), ("swap", 2), ("swap_files", 1),
                       ("parent_into_child", 2), ("link", 2), ("edit_linked", 2)]

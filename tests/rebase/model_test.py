@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The model of a rebase, row by row of the rules, on trees written by hand."""
 
+import dataclasses
 import unittest
 
 from model import rebase
+from random_rounds import compare_conflicts, compare_trees
 from trees import Node, Tree
 
 POLICIES = ("fail", "ours", "theirs", "both")
@@ -252,6 +254,52 @@ class RowsOfTheTable(unittest.TestCase):
         self.assertEqual(self.conflicts(tree(f=first), tree(g=second), tree(f=file("1", 31))), [])
         self.assertEqual(self.conflicts(tree(f=first), tree(g=second), tree(f=file("3", 31))),
                          [("delete/edit", "/f")])
+
+
+class TheComparison(unittest.TestCase):
+    """What random_rounds.py says of a result that is not as planned."""
+
+    def setUp(self):
+        self.new = tree(a=file("1", 31, mtime=(5, 7)), b=file("1", 31, mtime=(5, 7)),
+                        c=file("2", 32))
+        self.plan = rebase(self.new, self.new, self.new, "fail")
+
+    def complaints(self, has_nanoseconds=True, **nodes):
+        found = Tree({**self.new.nodes, **{"/" + name: node for name, node in nodes.items()}})
+        return list(compare_trees(self.plan, found, self.new, has_nanoseconds))
+
+    def test_nothing_where_all_is_as_planned(self):
+        self.assertEqual(self.complaints(), [])
+
+    def test_a_path_too_many_and_one_too_few(self):
+        self.assertEqual(len(self.complaints(d=file("", 33))), 1)
+        del self.new.nodes["/c"]
+        self.assertIn("/c: is missing (file, 1 bytes)", self.complaints())
+
+    def test_each_field(self):
+        now = self.new.get("/c")
+        for field, value in [("content", b"3"), ("size", 2), ("permissions", 0o600), ("owner", 1),
+                             ("group", 1), ("flags", 0x40), ("mtime", (1, 0)), ("inode", 40),
+                             ("xattrs", (((1, b"a"), b""), ))]:
+            changed = dataclasses.replace(now, **{field: value})
+            self.assertEqual(len(self.complaints(c=changed)), 1, field)
+
+    def test_links_apart(self):
+        apart = dataclasses.replace(self.new.get("/b"), inode=33)
+        self.assertIn("no file has just these names: ['/a', '/b']", self.complaints(b=apart))
+
+    def test_nanoseconds_that_do_not_fit(self):
+        rounded = dataclasses.replace(self.new.get("/a"), mtime=(5, 0))
+        self.assertEqual(self.complaints(False, a=rounded, b=rounded), [])
+        self.assertNotEqual(self.complaints(True, a=rounded, b=rounded), [])
+
+    def test_conflicts(self):
+        plan = rebase(tree(f=file("1", 11)), tree(), tree(f=file("2", 31)), "ours")
+        told = {"class": "delete/edit", "path": "/f", "resolution": "ours"}
+        self.assertEqual(list(compare_conflicts(plan, [told], "ours")), [])
+        self.assertEqual(len(list(compare_conflicts(plan, [], "ours"))), 1)
+        for key, value in [("class", "edit/edit"), ("path", "/g"), ("resolution", None)]:
+            self.assertNotEqual(list(compare_conflicts(plan, [{**told, key: value}], "ours")), [])
 
 
 if __name__ == "__main__":

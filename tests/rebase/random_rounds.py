@@ -237,7 +237,7 @@ def compare_nodes(path, wanted, node, new, has_nanoseconds):
     if node.mtime not in times:
         yield f"{path}: mtime is {node.mtime}, not {sorted(times)}"
     below = new.get(path)
-    if wanted.key[0] == "new" and not node.is_directory and wanted.key[1] != node.inode \
+    if wanted.key[0] == "new" and wanted.key[1] != node.inode \
             and below is not None and wanted.key[1] == below.inode:
         yield f"{path}: inode {node.inode}, and not {wanted.key[1]} as in N"
 
