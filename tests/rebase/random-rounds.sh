@@ -32,10 +32,10 @@ require mke2fs e2fsck debugfs nbdkit python3
 require_kernel_mount
 make_work
 
-# change_layer DIRECTORY WAY - serves the disk to the kernel or to debugfs.
+# change_layer DIRECTORY WAY CHECKPOINT - serves the disk to the kernel or to debugfs.
 change_layer() {
     local place=$1 way=$2 target=$WORK/mount
-    serve merged "$place/old.img" "$place/upper.img" size=24M
+    serve merged "$place/old.img" "$place/upper.img" size=24M "checkpoint=$3"
     if [ "$way" = kernel ]; then
         mount_merged merged "$target"
     else
@@ -54,8 +54,8 @@ failed=0
 for ((round = 0; round < rounds; round++, seed++)); do
     place=$WORK/round
     mkdir "$place"
-    way=$(python3 "$rounds_program" make "$seed" "$place")
-    change_layer "$place" "$way"
+    read -r way checkpoint < <(python3 "$rounds_program" make "$seed" "$place")
+    change_layer "$place" "$way" "$checkpoint"
     if ! python3 "$rounds_program" judge "$seed" "$place" "$UNIONFS_IMG" | shorten; then
         failed=$((failed + 1))
         shorten N <"$place/new.txt"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The parts of one random round of a rebase; random-rounds.sh puts them together.
 
-random_rounds.py make SEED WORK             old.img and new.img; prints kernel or client
+random_rounds.py make SEED WORK             old.img and new.img; prints the way and the checkpoint
 random_rounds.py change SEED WORK TARGET    the layer: TARGET is a mount point or an image
 random_rounds.py judge SEED WORK TOOL       rebases by each policy, and compares with the model
 
@@ -40,6 +40,8 @@ class Round:
         self.shared = chance.choice([0, 0, 1, 3])
         self.new_count = chance.choice([0, 3, 8, 20])
         self.layer_count = chance.choice([1, 4, 10, 20])
+        # Of a session the rebase must make a layer first.
+        self.checkpoint = chance.choice(["auto", "auto", "auto", "never"])
         self.touches_all = chance.random() < 0.5
 
     def chance(self, part):
@@ -53,7 +55,7 @@ class Round:
 
     def describe(self):
         shapes = " -> ".join(f"{block}/{inode}" for block, inode in self.shapes)
-        return (f"{self.way}, blocks and inodes {shapes}, "
+        return (f"{self.way}, checkpoint {self.checkpoint}, blocks and inodes {shapes}, "
                 f"{'with' if self.has_generations else 'no'} generations, {self.shared} shared, "
                 f"{self.new_count} in N, {self.layer_count} in L")
 
@@ -119,7 +121,7 @@ class Round:
         old, new, upper = self.path("old.img"), self.path("new.img"), self.path("upper.img")
         self.run_tool(tool, "convert", "-b", old, upper, self.path("merged.img"))
         trees = [read_tree(self.path(name)) for name in ("old.img", "merged.img", "new.img")]
-        named = named_paths(upper)
+        named = named_paths(upper) if self.checkpoint == "auto" else None
         before = digest(upper)
         complaints, counts = [], collections.Counter()
         for policy in POLICIES:
@@ -247,7 +249,7 @@ def main():
     this = Round(int(seed), work)
     if command == "make":
         this.make()
-        print(this.way)
+        print(this.way, this.checkpoint)
     elif command == "change":
         this.change(*rest)
     elif command == "judge":
