@@ -3,9 +3,10 @@
 
 import dataclasses
 
-from trees import METADATA_FIELDS, same_content
+from trees import same_content
 
 SETID = 0o6000
+ACCESS_ACL = (2, b"")
 CAPABILITY = (6, b"capability")
 
 
@@ -33,26 +34,38 @@ def merge_times(old, ours, theirs):
     return ours if theirs == old else max(ours, theirs)
 
 
+def merge_permissions(old, ours, theirs, choose_ours):
+    """The permission bits and the access ACL, whose mask they are: one field."""
+    return merge_value(*[(node.permissions, dict(node.xattrs).get(ACCESS_ACL))
+                         for node in (old, ours, theirs)], choose_ours)
+
+
 def merge_xattrs(old, ours, theirs, choose_ours):
+    """All but the access ACL."""
     sides = [dict(node.xattrs) for node in (old, ours, theirs)]
     merged, conflict = {}, False
-    for key in set().union(*sides):
+    for key in set().union(*sides) - {ACCESS_ACL}:
         value, both = merge_value(*[side.get(key) for side in sides], choose_ours)
         conflict |= both
         if value is not None:
             merged[key] = value
-    return tuple(sorted(merged.items())), conflict
+    return merged, conflict
 
 
 def merge_inodes(old, ours, theirs, choose_ours):
     """All three are of one type."""
-    fields, metadata_conflict = {}, False
-    for field in METADATA_FIELDS:
+    fields = {}
+    (fields["permissions"], acl), metadata_conflict = merge_permissions(old, ours, theirs,
+                                                                        choose_ours)
+    for field in ("owner", "group", "flags"):
         fields[field], both = merge_value(getattr(old, field), getattr(ours, field),
                                           getattr(theirs, field), choose_ours)
         metadata_conflict |= both
-    fields["xattrs"], both = merge_xattrs(old, ours, theirs, choose_ours)
+    xattrs, both = merge_xattrs(old, ours, theirs, choose_ours)
     metadata_conflict |= both
+    if acl is not None:
+        xattrs[ACCESS_ACL] = acl
+    fields["xattrs"] = tuple(sorted(xattrs.items()))
     content_conflict = False
     if same_content(ours, theirs):
         source, mtime = theirs, merge_times(old.mtime, ours.mtime, theirs.mtime)

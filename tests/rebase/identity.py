@@ -22,14 +22,14 @@ class Identity:
         self.merged = merged
         self.named = named
         self.claims = {}  # old path of a directory -> merged path, where it is proven
-        self.base = {"": ""}
-        self.location = {"": ""}  # base -> merged path of a directory
+        self.base = {}
+        self.location = {}  # base -> merged path of a directory
         self.moved = {}  # merged path -> old path: directories
+        self.consumed = set()  # old paths that are somewhere else now
         self.renamed = {}  # merged path -> old path: anything else
         self.anchors = {}  # merged path of a link that the layer made -> path of the file
-        self.consumed = set()  # old paths that are somewhere else now
         self.find_claims()
-        self.find_bases("")
+        self.find_all_bases()
         self.find_files()
 
     def path_below(self, directory, name):
@@ -58,6 +58,23 @@ class Identity:
                 for old_path in self.old.paths_of.get(now.inode, []):
                     if self.is_proven(old_path, path):
                         self.claims[old_path] = path
+
+    def find_all_bases(self):
+        """Again without the claims whose old names lead to directories made anew."""
+        while True:
+            self.base, self.location = {"": ""}, {"": ""}
+            self.moved, self.consumed = {}, set()
+            self.find_bases("")
+            used = [old for old in self.consumed if self.is_made_anew(old)]
+            if not used:
+                return
+            for old in used:
+                del self.claims[old]
+
+    def is_made_anew(self, old_path):
+        place = self.location.get(parent_of(old_path))
+        path = None if place is None else f"{place}/{name_of(old_path)}"
+        return self.merged.is_directory(path) and path not in self.moved
 
     def find_bases(self, directory):
         for name in self.merged.names_in(directory):

@@ -13,7 +13,9 @@ Where the rules leave something open, this is what a user would expect:
   - Two files that changed names with each other are two edits, as both names were
     there before. A file renamed over another one of O is an edit of that one, and
     the deletion of its own name. Directories that change places are renames.
-  - A new directory of the old name of a moved one is an added one.
+  - Where a directory was moved and another made of its old name, the old name is
+    compared by path, and the moved one is new; what lies in it may follow by itself.
+  - A rename that comes to nothing leaves the old name where it is, with the changes.
   - A conflict decides only what both sides changed; other fields are merged.
   - In `rename/delete`, ours is all that the merged tree has there.
   - A conflict within a directory that is decided as a whole is not named.
@@ -75,6 +77,8 @@ class Model:
             self.link(path, out)
         self.accept_names_of_links()
         self.loosen_times()
+        if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
+            self.leave_open("a name without its directory")
 
     # What is told and written
 
@@ -96,6 +100,8 @@ class Model:
             self.plan.open = reason
 
     def put(self, out, node, times, key):
+        if out in self.plan.tree:
+            self.leave_open("a name that two want")
         self.plan.tree[out] = Expected(node, frozenset(times), key)
 
     def put_theirs(self, path, out):
@@ -143,9 +149,6 @@ class Model:
 
     def decide(self, path, at, out, changes_only=False):
         """One whole name goes by the policy: N's, ours, or ours beside."""
-        if any(place.startswith(path + "/") for place in
-               [*self.identity.moved, *self.identity.renamed]) and not self.is_ours:
-            self.leave_open("something was moved into what is not taken")
         if self.is_ours:
             self.put_ours(path, out, changes_only)
             return
@@ -154,6 +157,36 @@ class Model:
         if self.is_both:
             taken = self.new.get(at) is not None
             self.put_ours(path, self.name_beside(out) if taken else out, changes_only)
+        else:
+            self.silent += 1
+            self.give_back_below(path)
+            self.silent -= 1
+
+    def give_back_below(self, path):
+        """What the layer moved into something that is not taken stays where it was."""
+        for name in self.merged.names_in(path):
+            below = f"{path}/{name}"
+            if self.source_of(below) is None:
+                self.give_back_below(below)
+            elif not self.is_lost(below):
+                self.give_back(below)
+
+    def give_back(self, path):
+        source = self.source_of(path)
+        place = self.identity.location.get(parent_of(source))
+        if place is None or f"{place}/{name_of(source)}" in self.merged.nodes:
+            self.leave_open("a rename that is given up, and its old name")
+            return
+        self.loose.add(place)
+        self.follow(path, f"{place}/{name_of(source)}")
+
+    def source_of(self, path):
+        """The old name of what the layer renamed."""
+        return self.identity.moved.get(path, self.identity.renamed.get(path))
+
+    def is_lost(self, path):
+        theirs = self.new.get(self.source_of(path))
+        return theirs is None or theirs.type != self.merged.get(path).type
 
     # The walk
 
@@ -350,46 +383,32 @@ class Model:
     # Renames and links
 
     def visit_renamed(self, path, at, out):
-        moved = path in self.identity.moved
-        source = (self.identity.moved if moved else self.identity.renamed)[path]
-        ours, old = self.merged.get(path), self.old.get(source)
-        theirs = self.new.get(source)
-        lost = theirs is None or theirs.type != old.type
-        holder = self.holder(at)[1]
-        blocked = holder is not None and not (self.holder(at)[0] and self.is_like_old(at))
-        if lost and blocked and self.is_same_tree(path, at):
-            self.put_theirs(at, out)
-        elif lost:
+        source = self.source_of(path)
+        old, theirs = self.holder(at)
+        blocked = theirs is not None and not (old is not None and self.is_like_old(at))
+        if self.is_lost(path):
+            if blocked and self.is_same_tree(path, at):
+                self.put_theirs(at, out)
+                return
             self.conflict(path, RENAME_DELETE, *([RENAME_ADD] if blocked else []),
                           also=[source])
             self.decide(path, at if blocked else None, out)
         elif blocked:
             self.conflict(path, RENAME_ADD, also=[source])
-            self.decide_blocked(path, at, out, source)
+            if self.is_ours:
+                self.follow(path, out)
+                return
+            self.put_theirs(at, out)
+            if self.is_both:
+                self.follow(path, self.name_beside(out))
+            else:
+                self.give_back(path)
         else:
-            self.follow(path, out, source, old, ours, theirs)
+            self.follow(path, out)
 
-    def decide_blocked(self, path, at, out, source):
-        ours, old, theirs = self.merged.get(path), self.old.get(source), self.new.get(source)
-        if self.is_ours:
-            self.follow(path, out, source, old, ours, theirs)
-            return
-        self.put_theirs(at, out)
-        if self.is_both:
-            self.follow(path, self.name_beside(out), source, old, ours, theirs)
-            return
-        place = self.identity.location.get(parent_of(source))
-        if place is None or not equal(old, ours) or any(self.changes_inside(path)):
-            self.leave_open("a rename that is given up, with changes")
-        else:
-            self.put_theirs(source, f"{place}/{name_of(source)}")
-            self.loose.add(place)
-
-    def changes_inside(self, path):
-        for name in self.merged.names_in(path):
-            yield from self.identity.changes_below(f"{path}/{name}")
-
-    def follow(self, path, out, source, old, ours, theirs):
+    def follow(self, path, out):
+        source, ours = self.source_of(path), self.merged.get(path)
+        old, theirs = self.old.get(source), self.new.get(source)
         if ours.is_directory:
             self.merge_directory(path, source, out, old, ours, theirs)
         else:
