@@ -171,7 +171,8 @@ class Round:
     def judge_result(self, tool, target, out, plan, new):
         result = self.path("result.img")
         self.run_tool(tool, "convert", "-b", target, out, result)
-        check = subprocess.run(["e2fsck", "-fn", result], stdout=subprocess.PIPE, check=False)
+        check = subprocess.run(["e2fsck", "-fn", result], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, check=False)
         if check.returncode:
             yield f"e2fsck: {check.stdout.decode(errors='replace')}"
         if plan.open is None:
