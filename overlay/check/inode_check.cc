@@ -14,6 +14,7 @@ struct Shared {
   LowerSide& lower;
   Violations& violations;
   OwnFiles& files;
+  uint32_t block_size_bytes;
 
   // Of a block that the lower uses for something else.
   void check_other_role(InodeNumber inode, BlockNumber block) const {
@@ -34,6 +35,8 @@ class OwnBlocks final : public PairedVisitor {
         inode_(record.number()),
         data_kind_(record.is_symlink() ? TranslatedKind::kSymlink : TranslatedKind::kDirectory),
         is_plain_data_(!record.is_directory() && !record.is_symlink()),
+        end_(record.is_directory() ? divide_round_up(record.size_bytes(), shared.block_size_bytes)
+                                   : UINT64_MAX),
         block_count_(block_count) {}
 
   Result<PairedStep> enter(const PairedBlock& place) override {
@@ -46,7 +49,11 @@ class OwnBlocks final : public PairedVisitor {
     ++block_count_;
     UNIONFS_TRY(check_marks(place.block, place.below));
     const BlockRole role = place.role;
-    if (role.level > 0 || !is_plain_data_) {
+    if (role.level == 0 && role.first.value() >= end_) {
+      // Nobody looks for names there, so whatever it has passes through as it is.
+      shared_.violations.add("inode {}: block {} is block {} of a directory of {}", inode_,
+                             place.block, role.first, end_);
+    } else if (role.level > 0 || !is_plain_data_) {
       files.translated[place.block] = {place.block, inode_,
                                        static_cast<uint32_t>(role.first.value()),
                                        role.level > 0 ? TranslatedKind::kIndirect : data_kind_,
@@ -73,6 +80,7 @@ class OwnBlocks final : public PairedVisitor {
   const InodeNumber inode_;
   const TranslatedKind data_kind_;  // of its data blocks
   const bool is_plain_data_;        // which are not translated
+  const uint64_t end_;              // how many blocks i_size has; without end but in directories
   uint64_t& block_count_;
 };
 
@@ -146,7 +154,7 @@ class InodeCheck {
 
   // What is counted before an error stays counted.
   Result<void> check_blocks(const InodeRecord& record, uint64_t& block_count) {
-    const Shared shared{numbers_, lower_, violations_, files_};
+    const Shared shared{numbers_, lower_, violations_, files_, layout_.block_size_bytes};
     OwnBlocks blocks(shared, record, block_count);
     UNIONFS_ASSIGN(const SlotPointers below, slots_below(record));
     UNIONFS_TRY(walk_paired(from_.upper, record, from_.lower, below, blocks));
@@ -186,7 +194,8 @@ class InodeCheck {
       if (used_below) {
         UNIONFS_ASSIGN(const bool was_xattr, is_xattr_block(from_.lower, block));
         if (!was_xattr) {
-          Shared{numbers_, lower_, violations_, files_}.check_other_role(record.number(), block);
+          Shared{numbers_, lower_, violations_, files_, layout_.block_size_bytes}.check_other_role(
+              record.number(), block);
         }
       }
       UNIONFS_TRY(read_attributes(from_.upper, record));

@@ -142,6 +142,27 @@ TEST_CASE("Check: a damaged resize inode is no violation of the upper", "[check]
                      {"lower.img: resize inode", "the lower is damaged"}) == ErrorKind::kInvalid);
 }
 
+// A repair that took such a block for names would make one that nobody can read.
+TEST_CASE("Check: a block behind the end of a directory stays a violation", "[check]") {
+  Images images;
+  const uint64_t place = inode_offset(images.layout(), images.geometry.groups(), kRootDirectory);
+  {
+    const Volume volume = value_of(Volume::open(*images.upper, SuperblockUse::kUpper));
+    InodeRecord root = value_of(read_inode(volume, kRootDirectory));
+    root.raw().i_block[9] = static_cast<uint32_t>(images.layout().block_count - 1);
+    images.upper->poke(place, root.bytes());
+  }
+  const CheckReport report = value_of(images.check(CheckPurpose::kRepair));
+  CHECK(report.is_repair_tried);  // of the bits and counts that the block lacks
+  CHECK_FALSE(report.repair_failure);
+  REQUIRE(report.left.size() == 1);
+  CHECK_THAT(report.left[0].message, Catch::Contains("inode 2: block ") &&
+                                         Catch::Contains("is block 9 of a directory of 1"));
+  const auto disk = open_disk(images.lower, *images.upper);
+  std::vector<std::byte> block(kBlock);
+  expect_success(disk->read(small_merged_size(kBlock) - kBlock, block));
+}
+
 TEST_CASE("Check: a session that no server would show is not repaired away", "[check]") {
   Images images;
   {
