@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/check/lower_side.h"
 
+#include "fsparse/directory.h"
+
 namespace unionfs {
 
 Error damaged_lower(Error error) {
@@ -43,6 +45,19 @@ Result<const LowerNames::Names*> LowerSide::names(InodeNumber directory) {
   }
   UNIONFS_ASSIGN(const InodeRecord record, inode(directory));
   return record.is_directory() ? of_lower(names_.of(directory)) : none;
+}
+
+Result<void> LowerSide::check_index(InodeNumber directory, std::string_view name) const {
+  UNIONFS_ASSIGN(const InodeRecord record, inode(directory));
+  const auto found = find_name_by_index(volume_, record, name);
+  if (!found && found.error().kind == ErrorKind::kSystem) {
+    return Failure(found.error());
+  }
+  if (found && !*found) {
+    return of_lower<void>(corrupt("{}: directory inode {}: its index does not lead to the name {}",
+                                  volume_.name(), directory, quoted_name(name)));
+  }
+  return {};
 }
 
 }  // namespace unionfs

@@ -4,6 +4,8 @@
 #ifndef UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
 #define UNIONFS_OVERLAY_CHECK_LOWER_SIDE_H
 
+#include <string_view>
+
 #include "fsparse/block_map.h"
 #include "overlay/changes/lower_names.h"
 #include "overlay/geometry/number_sets.h"
@@ -48,6 +50,9 @@ class LowerSide {
   // The names of the directory of that number; nullptr if there is none in use.
   // They stay where they are while this object lives.
   Result<const LowerNames::Names*> names(InodeNumber directory);
+  // Fails if the index of a directory that has this name leads past it: no server finds the
+  // name then, nor does a kernel.  Of a directory without a sound index there is nothing to say.
+  Result<void> check_index(InodeNumber directory, std::string_view name) const;
   // Of a directory that has names.
   Result<InodeNumber> parent_of(InodeNumber directory) const {
     return of_lower(names_.parent_of(directory));

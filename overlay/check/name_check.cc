@@ -170,6 +170,7 @@ class NameCheck {
                       is_own ? "own" : "whited out");
       return {};
     }
+    UNIONFS_TRY(lower_.check_index(directory.number(), entry.name));
     UNIONFS_ASSIGN(const InodeRecord record, lower_.inode(target));
     links_[directory.number()].in_merged += record.is_directory() ? 1 : 0;
     return {};

@@ -142,6 +142,26 @@ TEST_CASE("Check: a damaged resize inode is no violation of the upper", "[check]
                      {"lower.img: resize inode", "the lower is damaged"}) == ErrorKind::kInvalid);
 }
 
+TEST_CASE("Check: a name that the lower's index leads past is damage of the lower", "[check]") {
+  const ScratchDirectory content;
+  for (int i = 0; i < 100; ++i) {
+    write_file(content.path() / fmt::format("{}-{}", i, std::string(150, 'x')), "");
+  }
+  MakeOptions options;
+  options.block_size_bytes = kBlock;
+  options.content = content.path();
+  const RealImage real(4096, options);
+  real.repair({"-D"});  // which makes the index
+  Images images(real, 16 * kMebibyte);
+  REQUIRE(value_of(images.check(CheckPurpose::kLook)).found.empty());
+  auto superblock = images.lower.file->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
+  superblock.s_hash_seed[0] = superblock.s_hash_seed[0] ^ 1U;
+  images.lower.file->put(ext2::kSuperblockOffsetBytes, superblock);
+  CHECK(expect_error(images.check(CheckPurpose::kLook),
+                     {"lower.img: directory inode 2: its index does not lead to the name",
+                      "the lower is damaged"}) == ErrorKind::kInvalid);
+}
+
 // A repair that took such a block for names would make one that nobody can read.
 TEST_CASE("Check: a block behind the end of a directory stays a violation", "[check]") {
   Images images;
