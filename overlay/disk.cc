@@ -264,8 +264,9 @@ Result<void> Disk::check_proven() const {
     return {};
   }
   return unsupported(
-      "power was lost during this session, or it was over another lower, and the image has not "
-      "been checked or mounted since");
+      "{}: power was lost during this session, or it was over another lower, and the merged image "
+      "has not been checked or mounted since",
+      upper_file_.name());
 }
 
 // A layer made over another lower would fit neither, so nothing is left to chance here.

@@ -19,10 +19,12 @@ Result<void> check_can_be_own(const Layout& layout, const InodeRecord& record) {
     return {};
   }
   if (inode.value() >= ext2::kGoodOldFirstInode) {
-    return unsupported("reserved inode {} was changed, and a layer has no place for it", inode);
+    return unsupported("{}: reserved inode {} was changed, and a layer has no place for it",
+                       kMergedImage, inode);
   }
   if (record.type() != 0 && !record.is_regular()) {
-    return unsupported("reserved inode {} became something else than a file", inode);
+    return unsupported("{}: reserved inode {} became something else than a file", kMergedImage,
+                       inode);
   }
   return {};
 }
@@ -87,7 +89,7 @@ class Settlement {
     UNIONFS_TRY(own_xattr_block(from_, own.record, own_.sets, own_.claims, xattr_uses_));
     if (inode.value() == ext2::kResizeInode && own.pointers != SlotPointers{}) {
       // e2fsck wants it empty in an image without the feature, as a layer is.
-      return unsupported("blocks of the resize inode were changed");
+      return unsupported("{}: resize inode: its blocks were changed", kMergedImage);
     }
     if (own.has_doubtful_holes) {
       doubtful_.push_back(inode);

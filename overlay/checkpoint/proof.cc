@@ -36,7 +36,7 @@ class Prover {
     ext2::Superblock expected = normalized(session_.superblock().raw());
     ext2::Superblock found = normalized(synthesized_.superblock().raw());
     if (std::memcmp(&expected, &found, sizeof(found)) != 0) {
-      return corrupt("the new layer would give another superblock");
+      return corrupt("{}: the new layer would give another superblock", name());
     }
     return {};
   }
@@ -70,6 +70,8 @@ class Prover {
   }
 
  private:
+  const std::string& name() const { return session_.name(); }
+
   // Block by block only where it is not the same.
   Result<void> prove_run(BlockRange run) {
     const size_t length = run.count() * block_size_;
@@ -105,8 +107,9 @@ class Prover {
     return differs(block, "a file's block");
   }
 
-  static Failure differs(BlockNumber block, const char* what) {
-    return corrupt("the new layer would give other bytes of block {} ({})", block, what);
+  Failure differs(BlockNumber block, const char* what) const {
+    return corrupt("{}: the new layer would give other bytes of block {} ({})", name(), block,
+                   what);
   }
 
   // Without counters and what a layer keeps elsewhere.
@@ -135,7 +138,7 @@ class Prover {
       forget_access_time(expected);
       forget_access_time(found);
       if (!std::equal(expected.begin(), expected.end(), found.begin())) {
-        return corrupt("the new layer would give another inode {}", inode);
+        return corrupt("{}: the new layer would give another inode {}", name(), inode);
       }
     }
     return {};
@@ -150,8 +153,8 @@ class Prover {
     });
     UNIONFS_ASSIGN(const bool is_index, is_index_block(entry, has_names));
     if (expected != found || is_index) {
-      return corrupt("the new layer would give other names in block {} of directory inode {}",
-                     entry.block, entry.inode);
+      return corrupt("{}: the new layer would give other names in block {} of directory inode {}",
+                     name(), entry.block, entry.inode);
     }
     return {};
   }
@@ -189,7 +192,7 @@ class Prover {
   Result<std::vector<LiveEntry>> live_entries(ConstByteSpan bytes,
                                               const TranslatedBlock& entry) const {
     std::vector<LiveEntry> entries;
-    const DirectoryPlace place{"merged image", entry.inode, entry.block};
+    const DirectoryPlace place{name(), entry.inode, entry.block};
     UNIONFS_TRY(for_each_entry(bytes, DirectoryRules::of(session_), place,
                                [&](const EntryView& view) -> Result<EntryStep> {
                                  if (view.kind == EntryKind::kReal) {

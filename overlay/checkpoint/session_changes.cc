@@ -21,19 +21,22 @@ std::vector<std::byte> without_access_time(ConstByteSpan slot) {
 Result<void> check_superblock(const LayerSources& from) {
   if (from.merged.layout() != from.layout()) {
     return unsupported(
-        "the image was reformatted: its geometry or a feature that goes with it "
-        "is not the one that was served");
+        "{}: superblock: the image was reformatted: its geometry or a feature that goes with it "
+        "is not the one that was served",
+        kMergedImage);
   }
   for (uint32_t number = 0; number < from.layout().group_count(); ++number) {
     const Group& wanted = from.geometry.groups()[number];
     const Group& found = from.merged.groups()[number];
     if (found.block_bitmap != wanted.block_bitmap || found.inode_bitmap != wanted.inode_bitmap ||
         found.inode_table != wanted.inode_table) {
-      return unsupported("the image was reformatted: group {} has its metadata elsewhere", number);
+      return unsupported("{}: group {}: the image was reformatted: its metadata is elsewhere",
+                         kMergedImage, number);
     }
   }
   if (from.merged.superblock().raw().s_last_orphan != 0) {
-    return unsupported("the image has a list of orphan inodes");
+    return unsupported("{}: superblock: there is a list of orphan inodes, from inode {} on",
+                       kMergedImage, from.merged.superblock().raw().s_last_orphan);
   }
   return {};
 }

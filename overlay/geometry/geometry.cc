@@ -93,8 +93,8 @@ Result<void> Geometry::place_groups(const Volume& lower) {
     const BlockRange blocks = merged_.blocks_of(group_number);
     const uint64_t metadata = metadata_block_count(merged_, group_number);
     if (metadata > blocks.count()) {
-      return unsupported("group {} of {} blocks has no room for its {} blocks of metadata", number,
-                         blocks.count(), metadata);
+      return unsupported("{}: group {} of {} blocks has no room for its {} blocks of metadata",
+                         lower.name(), number, blocks.count(), metadata);
     }
     Group group;
     group.block_bitmap = blocks.begin + head_block_count(merged_, group_number);
