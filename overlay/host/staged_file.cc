@@ -28,16 +28,28 @@ Result<void> StagedFile::read_elsewhere(uint64_t offset, ByteSpan buffer) const 
   for (; range != elsewhere_.end() && range->offset < end; ++range) {
     const uint64_t from = std::max(range->offset, offset);
     const uint64_t to = std::min(range->offset + range->length, end);
-    UNIONFS_TRY(base_.read(range->source + (from - range->offset),
-                           buffer.subspan(from - offset, to - from)));
+    const ByteSpan part = buffer.subspan(from - offset, to - from);
+    if (range->source) {
+      UNIONFS_TRY(base_.read(*range->source + (from - range->offset), part));
+    } else {
+      std::fill(part.begin(), part.end(), std::byte{0});
+    }
   }
   return {};
 }
 
-void StagedFile::show(uint64_t offset, uint64_t length, uint64_t source) {
+void StagedFile::add_elsewhere(const Elsewhere& range) {
   assert(pages_.empty());
-  assert(elsewhere_.empty() || elsewhere_.back().offset + elsewhere_.back().length <= offset);
-  elsewhere_.push_back({offset, length, source});
+  assert(elsewhere_.empty() || elsewhere_.back().offset + elsewhere_.back().length <= range.offset);
+  elsewhere_.push_back(range);
+}
+
+void StagedFile::show(uint64_t offset, uint64_t length, uint64_t source) {
+  add_elsewhere({offset, length, source});
+}
+
+void StagedFile::show_zeros(uint64_t offset, uint64_t length) {
+  add_elsewhere({offset, length, std::nullopt});
 }
 
 Result<void> StagedFile::read(uint64_t offset, ByteSpan buffer) const {

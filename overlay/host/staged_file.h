@@ -7,6 +7,7 @@
 #define UNIONFS_OVERLAY_HOST_STAGED_FILE_H
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ namespace unionfs {
 // from the file, which must outlive it.  Never writes to the file.
 //
 // Safe for concurrent reading by multiple threads while no thread calls write(),
-// show() or resize().
+// show(), show_zeros() or resize().
 class StagedFile final : public ReadableFile, public ByteSink {
  public:
   // Granule of replacement.  Offsets and lengths of write() need not follow it.
@@ -39,6 +40,8 @@ class StagedFile final : public ReadableFile, public ByteSink {
   // without reading them.  Ranges come in ascending order, do not overlap, and
   // come before anything is written.
   void show(uint64_t offset, uint64_t length, uint64_t source);
+  // Replaces them by zeros.  The same order of ranges holds for both.
+  void show_zeros(uint64_t offset, uint64_t length);
   // Past the end of the file the stage reads as zeros.
   void resize(uint64_t size_bytes) { size_bytes_ = size_bytes; }
 
@@ -46,11 +49,12 @@ class StagedFile final : public ReadableFile, public ByteSink {
   struct Elsewhere {
     uint64_t offset = 0;
     uint64_t length = 0;
-    uint64_t source = 0;  // offset in the base
+    std::optional<uint64_t> source;  // offset in the base; nothing: zeros
   };
 
   Result<void> read_base(uint64_t offset, ByteSpan buffer) const;
   Result<void> read_elsewhere(uint64_t offset, ByteSpan buffer) const;
+  void add_elsewhere(const Elsewhere& range);
 
   const ReadableFile& base_;
   uint64_t size_bytes_;

@@ -194,10 +194,19 @@ Result<void> finish_journal(WritableFile& upper, const StateArea& area) {
 
 Result<void> stage_journal(StagedFile& stage, const ReadableFile& upper, const StateArea& area) {
   UNIONFS_ASSIGN(const JournalReader journal, JournalReader::open(upper, area));
-  // The ranges to punch mean nothing to the new layer, so they may stay.
+  // A journal of ours punches nothing that means something to the new layer.  Whatever a
+  // journal punches, though, is shown as it will be read when it is home.
+  auto punch = journal.punches().begin();
+  const auto show_punches_before = [&](uint64_t offset) {
+    for (; punch != journal.punches().end() && punch->offset < offset; ++punch) {
+      stage.show_zeros(punch->offset, punch->length);
+    }
+  };
   for (const JournaledRun& run : journal.runs()) {
+    show_punches_before(run.home.offset);
     stage.show(run.home.offset, run.home.length, run.source);
   }
+  show_punches_before(UINT64_MAX);
   stage.resize(journal.file_size_bytes());
   return write_header(stage, journal.header(), area.generation + 1);
 }

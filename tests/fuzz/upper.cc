@@ -18,8 +18,7 @@ bool has_sound_journal(const EditedPair& pair) {
       pair.upper_edits.begin(), pair.upper_edits.end(), [](const EditedRange& edit) {
         return edit.range.length > 0 &&
                (edit.kind == PlaceKind::kSuperblock || edit.kind == PlaceKind::kMark ||
-                edit.kind == PlaceKind::kHeader || edit.kind == PlaceKind::kJournalHead ||
-                edit.kind == PlaceKind::kJournalRun || edit.kind == PlaceKind::kJournalData);
+                edit.kind == PlaceKind::kHeader || edit.kind == PlaceKind::kJournalHead);
       });
 }
 

@@ -2,6 +2,7 @@
 //
 // The journal of a checkpoint: numbers that no writer makes, holes, and whether
 // bringing it home can lack space.
+#include <algorithm>
 #include <functional>
 
 #include "overlay/upper/journal.h"
@@ -194,6 +195,30 @@ TEST_CASE("Journal: numbers that no writer makes are refused", "[journal]") {
                        {"upper.img: state area: the journal"}) == ErrorKind::kCorrupt);
     CHECK_FALSE(replay_journal(*journaled.upper, journaled.area));
   }
+}
+
+// No program of ours punches what its new layer has; such a journal shows one thing all the same.
+TEST_CASE("Journal: what it punches reads as zeros before it is home, too", "[journal]") {
+  Journaled journaled;
+  const uint64_t place = journaled.place - 2 * uint64_t{kBlock};
+  journaled.upper->poke(place, pattern(2, kBlock));
+  change_range(journaled, journaled.punch_place(1), [&](format::JournalRun& punch) {
+    punch.offset = place;
+    punch.length = uint64_t{kBlock};
+  });
+  journaled.sign();
+  std::vector<std::byte> before(journaled.bytes.size() + 2 * kBlock);
+  std::vector<std::byte> after(before.size());
+  {
+    const UpperState state = value_of(read_upper_state(*journaled.upper));
+    REQUIRE(state.has_journal());
+    expect_success(state.file->read(place, before));
+  }
+  expect_success(replay_journal(*journaled.upper, journaled.area));
+  expect_success(journaled.upper->peek(place, after));
+  CHECK(std::all_of(after.begin(), after.begin() + kBlock,
+                    [](std::byte byte) { return byte == std::byte{0}; }));
+  CHECK(before == after);
 }
 
 TEST_CASE("Journal: a long hole is not read", "[journal]") {
