@@ -77,7 +77,7 @@ ShownBlocks look(const EditedPair& pair, Disk& disk) {
 void check(const EditedPair& pair, const ShownBlocks& shown) {
   const auto report = check_upper(*pair.lower_file, *pair.upper, CheckPurpose::kLook, no_log());
   if (went_well(report) && report->left.empty() && !shown.is_whole()) {
-    broken("a check finds nothing, and blocks cannot be read");
+    broken("a check finds nothing, and blocks cannot be read: " + shown.first_error);
   }
 }
 
@@ -92,8 +92,12 @@ void repair(const EditedPair& pair) {
     return;
   }
   const auto disk = open_to_look(*pair.lower, *copy);
-  if (disk == nullptr || !look_at_all(*disk).is_whole()) {
-    broken("a repair leaves nothing to repair, and an upper that cannot be read");
+  if (disk == nullptr) {
+    broken("a repair leaves nothing to repair, and an upper that cannot be opened");
+  }
+  const ShownBlocks shown = look_at_all(*disk);
+  if (!shown.is_whole()) {
+    broken("a repair leaves nothing to repair, and blocks cannot be read: " + shown.first_error);
   }
   const auto again = check_upper(*pair.lower_file, *copy, CheckPurpose::kLook, no_log());
   if (!again || !again->left.empty()) {
@@ -139,6 +143,8 @@ void checkpoint(const EditedPair& pair, const ShownBlocks& session) {
   if (!is_made && shown != session) {
     broken("a checkpoint was refused, and the session is another one");
   }
+  // A block that could not be read before may be as it was: a checkpoint looks at what the
+  // session changed, and damage elsewhere in the layer is the check's to find.
   for (size_t block = 0; block < shown.is_readable.size(); ++block) {
     if (session.is_readable[block] && !shown.is_readable[block]) {
       broken(fmt::format("after a checkpoint block {} cannot be read any more", block));

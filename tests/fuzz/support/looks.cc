@@ -67,9 +67,13 @@ ShownBlocks look_at_all(const Disk& disk) {
   shown.bytes.resize(disk.geometry().size_bytes());
   for (uint64_t offset = 0; offset < shown.bytes.size(); offset += size) {
     const ByteSpan block = ByteSpan(shown.bytes).subspan(offset, size);
-    shown.is_readable.push_back(went_well(disk.read(offset, block)));
-    if (!shown.is_readable.back()) {
+    const Result<void> read = disk.read(offset, block);
+    shown.is_readable.push_back(went_well(read));
+    if (!read) {
       std::fill(block.begin(), block.end(), std::byte{0});
+      if (shown.first_error.empty()) {
+        shown.first_error = read.error().message;
+      }
     }
   }
   expect_same_in_pieces(disk, shown);

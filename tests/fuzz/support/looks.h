@@ -4,6 +4,7 @@
 #ifndef UNIONFS_TESTS_FUZZ_SUPPORT_LOOKS_H
 #define UNIONFS_TESTS_FUZZ_SUPPORT_LOOKS_H
 
+#include <string>
 #include <vector>
 
 #include "overlay/disk.h"
@@ -16,9 +17,12 @@ namespace unionfs::fuzzing {
 struct ShownBlocks {
   std::vector<std::byte> bytes;   // zeros where a block cannot be read
   std::vector<bool> is_readable;  // of each block
+  std::string first_error;        // what is said of the first that cannot
 
   bool is_whole() const;
-  bool operator==(const ShownBlocks&) const = default;
+  bool operator==(const ShownBlocks& other) const {
+    return bytes == other.bytes && is_readable == other.is_readable;
+  }
 };
 
 // Reads every block by itself, and then all of them in large requests: these give the same,
