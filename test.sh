@@ -22,7 +22,7 @@ Runs the tests.  The last line is "N passed, N failed, N skipped".  The status i
 Environment:
   BUILD_ROOT     where the build directories build-test, build-asan, build-tsan and
                  build-fuzz go (default: here)
-  FUZZ_SECONDS   how long each fuzz target runs (default: 24; with --long: 7200)
+  FUZZ_SECONDS   how long each fuzz target runs (default: about 24; with --long: 7200)
 END
 }
 
@@ -121,7 +121,7 @@ END
         FUZZ_SECONDS=${FUZZ_SECONDS:-7200} FUZZ_KEEP=$BUILD_ROOT/build-fuzz/found \
             run_tests fuzz --suite fuzz --timeout-multiplier 0
     else
-        FUZZ_SECONDS=${FUZZ_SECONDS:-24} run_tests fuzz --suite fuzz --timeout-multiplier 0
+        run_tests fuzz --suite fuzz --timeout-multiplier 0
     fi
 }
 
