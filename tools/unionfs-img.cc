@@ -61,6 +61,7 @@ int run_command_line(int argc, char** argv) {
   add_map(app, chosen);
   add_check(app, chosen);
   add_checkpoint(app, chosen);
+  add_rebase(app, chosen);
   add_convert(app, chosen);
   try {
     app.parse(argc, argv);

@@ -16,6 +16,7 @@ constexpr int kExitSuccess = 0;
 constexpr int kExitFailure = 1;
 constexpr int kExitDamaged = 2;    // check only
 constexpr int kExitDifferent = 3;  // diff --exit-code only
+constexpr int kExitConflicts = 3;  // rebase only
 
 // A command with its arguments, ready to run; gives the exit status.
 using Command = std::function<Result<int>()>;
@@ -28,6 +29,7 @@ void add_diff(CLI::App& app, Command& chosen);
 void add_map(CLI::App& app, Command& chosen);
 void add_check(CLI::App& app, Command& chosen);
 void add_checkpoint(CLI::App& app, Command& chosen);
+void add_rebase(CLI::App& app, Command& chosen);
 void add_convert(CLI::App& app, Command& chosen);
 
 }  // namespace unionfs::img

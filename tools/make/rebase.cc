@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// unionfs-img rebase: the layer is made anew over another lower.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "overlay/changes/foreign_tree.h"
+#include "overlay/host/process.h"
+#include "overlay/upper/lower_identity.h"
+#include "tools/command_line/arguments.h"
+#include "tools/command_line/commands.h"
+#include "tools/make/rebase_report.h"
+
+namespace unionfs::img {
+namespace {
+
+constexpr const char* kPurpose = "rebase";  // of hidden names
+
+struct RebaseArguments : CommonArguments {
+  std::string onto;
+  std::string output;  // empty: in the place of the upper
+  std::string size;
+  bool is_dry_run = false;
+  bool without_backup = false;
+  bool verifies_all = false;
+  RebasePolicy policy;
+};
+
+struct LowerOfRebase {
+  std::unique_ptr<PosixFile> file;
+  std::unique_ptr<LowerImage> image;
+};
+
+Result<LowerOfRebase> open_rebased_lower(const std::string& path) {
+  LowerOfRebase lower;
+  UNIONFS_ASSIGN(lower.file, PosixFile::open(path, FileLock::kShared));
+  UNIONFS_ASSIGN(lower.image, LowerImage::open(*lower.file));
+  return lower;
+}
+
+// One run of the command.
+class RebaseRun {
+ public:
+  explicit RebaseRun(const RebaseArguments& arguments) : arguments_(arguments) {}
+
+  Result<int> run();
+
+ private:
+  Result<int> carry_over();
+  bool replaces() const { return arguments_.output.empty(); }
+  Result<void> check_arguments() const;
+  Result<void> open_images();
+  Result<std::unique_ptr<PosixFile>> open_upper() const;
+  Result<void> check_can_replace_upper() const;
+  Result<std::unique_ptr<PosixFile>> create_target() const;
+  Result<void> put_in_place(PosixFile& target);
+  Result<int> report(const RebaseOutcome& outcome) const;
+
+  const RebaseArguments& arguments_;
+  std::optional<uint64_t> size_bytes_;
+  LowerOfRebase old_;
+  LowerOfRebase new_;
+  std::string path_;  // of the upper's file itself
+  std::unique_ptr<PosixFile> upper_;
+  std::unique_ptr<Disk> disk_;
+  std::string kept_as_;
+};
+
+// What a message about the wrong lower ends with is of no use here.
+Result<int> RebaseRun::run() {
+  Result<int> status = carry_over();
+  if (!status && upper_ != nullptr) {
+    Error error = std::move(status).error();
+    const std::string end = how_to_rebase(arguments_.lower, upper_->name());
+    if (error.message.ends_with(end)) {
+      error.message.resize(error.message.size() - end.size());
+    }
+    return Failure(std::move(error));
+  }
+  return status;
+}
+
+Result<int> RebaseRun::carry_over() {
+  UNIONFS_TRY(check_arguments());
+  if (!arguments_.size.empty()) {
+    UNIONFS_ASSIGN(size_bytes_, parse_size(arguments_.size));
+  }
+  UNIONFS_TRY(open_images());
+  UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
+  UNIONFS_ASSIGN(disk_, Disk::load(*old_.image, *upper_, boot_id, note));
+  UNIONFS_TRY(disk_->attach(Access::kReadOnly));
+  if (replaces()) {
+    UNIONFS_TRY(check_can_replace_upper());
+  }
+  UNIONFS_ASSIGN(const auto target, create_target());
+  RebaseOptions options;
+  options.policy = arguments_.policy;
+  options.size_bytes = size_bytes_;
+  options.is_dry_run = arguments_.is_dry_run;
+  options.verifies_all = arguments_.verifies_all;
+  options.always_makes = !replaces();
+  const LogSink progress = ::isatty(STDERR_FILENO) == 1 ? LogSink(note) : LogSink();
+  const std::atomic<bool> never{false};
+  UNIONFS_ASSIGN(const RebaseOutcome outcome,
+                 rebase(*disk_, *new_.image, *target, options, boot_id, note, progress, never));
+  if (outcome.is_done) {
+    UNIONFS_TRY(put_in_place(*target));
+  }
+  return report(outcome);
+}
+
+Result<void> RebaseRun::check_arguments() const {
+  for (const PathDecision& decision : arguments_.policy.patterns) {
+    if (decision.pattern.empty()) {
+      return invalid("--{}: an empty pattern matches nothing", name_of(decision.resolution));
+    }
+  }
+  for (const std::string& tree : arguments_.policy.ours_trees) {
+    if (!tree.starts_with('/')) {
+      return invalid("--ours-tree: {} is no path of the image, which begins with /",
+                     quoted_name(tree));
+    }
+  }
+  if (replaces()) {
+    return {};
+  }
+  UNIONFS_TRY(check_absent(arguments_.output));
+  return check_can_appear(arguments_.output);
+}
+
+Result<void> RebaseRun::open_images() {
+  UNIONFS_ASSIGN(old_, open_rebased_lower(arguments_.lower));
+  UNIONFS_ASSIGN(new_, open_rebased_lower(arguments_.onto));
+  UNIONFS_ASSIGN(path_, real_path_of(arguments_.upper));
+  UNIONFS_ASSIGN(upper_, open_upper());
+  UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(*upper_));
+  if (is_foreign) {
+    return invalid(
+        "{}: was made elsewhere and is not imported yet, so there is no layer to carry "
+        "over; import it first: unionfs-img checkpoint -b {} {}",
+        arguments_.upper, shell_word(arguments_.lower), shell_word(arguments_.upper));
+  }
+  return {};
+}
+
+// Nobody may write to it meanwhile, and no server may have it when it is replaced.
+Result<std::unique_ptr<PosixFile>> RebaseRun::open_upper() const {
+  auto opened = PosixFile::open(path_, FileLock::kExclusive);
+  if (opened || opened.error().error_number != EBUSY) {
+    return opened;
+  }
+  const auto again = PosixFile::open(path_, FileLock::kNone);
+  if (again && ((*again)->is_same_file(*old_.file) || (*again)->is_same_file(*new_.file))) {
+    return invalid("{}: is given as a lower and as the upper", arguments_.upper);
+  }
+  Error error = std::move(opened).error();
+  error.message += "; a layer can be carried over when nobody serves it";
+  return Failure(std::move(error));
+}
+
+// What would stop it at the end.
+Result<void> RebaseRun::check_can_replace_upper() const {
+  UNIONFS_TRY(upper_->check_can_write());
+  UNIONFS_TRY(check_can_replace(path_));
+  const std::string kept = path_ + kBeforeRebase.suffix;
+  // A run that was killed behind its link has left that.
+  const bool is_linked = upper_->is_named(kept);
+  if (upper_->name_count() > (is_linked ? 2 : 1)) {
+    return invalid(
+        "{}: has another name, too, which would go on leading to the old upper; remove "
+        "that, or write the new one elsewhere with -o",
+        arguments_.upper);
+  }
+  if (arguments_.without_backup || is_linked) {
+    return {};
+  }
+  return check_absent(kept);
+}
+
+Result<std::unique_ptr<PosixFile>> RebaseRun::create_target() const {
+  if (arguments_.is_dry_run) {
+    return PosixFile::create_in_memory();
+  }
+  if (!replaces()) {
+    UNIONFS_TRY(remove_leftovers(arguments_.output, kPurpose));
+    UNIONFS_ASSIGN(auto target, PosixFile::create_for(arguments_.output, kPurpose));
+    UNIONFS_TRY(target->set_mode(target->mode() & target->mode_for_data_of(*upper_) &
+                                 target->mode_for_data_of(*new_.file)));
+    return target;
+  }
+  UNIONFS_TRY(remove_leftovers(path_, kPurpose));
+  UNIONFS_ASSIGN(auto target, PosixFile::create_for(path_, kPurpose));
+  UNIONFS_TRY(target->take_looks_of(*upper_));
+  return target;
+}
+
+Result<void> RebaseRun::put_in_place(PosixFile& target) {
+  if (!replaces()) {
+    return target.publish();
+  }
+  if (arguments_.without_backup) {
+    return target.publish_instead_of(*upper_);
+  }
+  UNIONFS_ASSIGN(const KeepWay way, find_keep_way(path_, kBeforeRebase));
+  if (way != KeepWay::kLink) {
+    return unsupported(
+        "{}: cannot be kept beside the new upper, because its file system has no "
+        "hard links; give --no-backup, or -o",
+        arguments_.upper);
+  }
+  UNIONFS_ASSIGN(kept_as_, target.publish_over(*upper_, way, kBeforeRebase));
+  return {};
+}
+
+Result<int> RebaseRun::report(const RebaseOutcome& outcome) const {
+  RebaseSummary summary{
+      .old_lower = {arguments_.lower, &old_.image->volume(), outcome.old_merged_bytes},
+      .new_lower = {arguments_.onto, &new_.image->volume(), outcome.new_merged_bytes},
+      .upper = arguments_.upper,
+      .output = replaces() ? std::optional<std::string>() : arguments_.output,
+      .kept_as = kept_as_,
+      .session_blocks = disk_->session_block_count(),
+      .is_dry_run = arguments_.is_dry_run,
+      .outcome = outcome};
+  if (arguments_.as_json) {
+    print_json(rebase_json(summary));
+  } else {
+    print_rebase(summary);
+  }
+  return outcome.report.has_undecided() ? kExitConflicts
+         : outcome.report.has_limits()  ? kExitFailure
+                                        : kExitSuccess;
+}
+
+// Patterns of both kinds, in the order in which they were given.
+void add_patterns(CLI::App& command, RebasePolicy& policy, const char* name, Resolution resolution,
+                  const char* description) {
+  command
+      .add_option_function<std::string>(
+          name,
+          [&policy, resolution](const std::string& pattern) {
+            policy.patterns.push_back({pattern, resolution});
+          },
+          description)
+      ->type_name("GLOB")
+      ->trigger_on_parse();
+}
+
+void add_policy(CLI::App& command, RebasePolicy& policy) {
+  command
+      .add_option_function<std::string>(
+          "--conflicts",
+          [&policy](const std::string& value) {
+            policy.conflicts = value == "ours"     ? Resolution::kOurs
+                               : value == "theirs" ? Resolution::kTheirs
+                               : value == "both"   ? Resolution::kBoth
+                                                   : Resolution::kNone;
+          },
+          "Who decides what no pattern does")
+      ->check(CLI::IsMember({"fail", "ours", "theirs", "both"}))
+      ->type_name("fail|ours|theirs|both");
+  add_patterns(
+      command, policy, "--ours", Resolution::kOurs,
+      "Decide conflicts of such paths for the layer; the first pattern that matches counts");
+  add_patterns(command, policy, "--theirs", Resolution::kTheirs,
+               "Decide conflicts of such paths for the new lower");
+  command
+      .add_option_function<std::string>(
+          "--ours-tree", [&policy](const std::string& path) { policy.ours_trees.push_back(path); },
+          "All below this path becomes as it was, also where the new lower has more")
+      ->type_name("PATH")
+      ->trigger_on_parse();
+  command
+      .add_option_function<std::string>(
+          "--ids",
+          [&policy](const std::string& value) {
+            policy.ids = value == "names" ? IdPolicy::kNames : IdPolicy::kNumbers;
+          },
+          "What owners keep where a number has got another name")
+      ->check(CLI::IsMember({"numbers", "names"}))
+      ->type_name("numbers|names");
+}
+
+}  // namespace
+
+void add_rebase(CLI::App& app, Command& chosen) {
+  CLI::App* command = app.add_subcommand("rebase", "Carry the layer over to another lower");
+  const auto arguments = std::make_shared<RebaseArguments>();
+  command->add_option("--onto", arguments->onto, "The new lower")->required()->type_name("NEW");
+  add_policy(*command, arguments->policy);
+  command->add_flag("--dry-run", arguments->is_dry_run, "Only say what would be done");
+  CLI::Option* output =
+      command->add_option("-o", arguments->output, "Write the new upper to this file; UPPER stays")
+          ->type_name("FILE");
+  command
+      ->add_flag("--no-backup", arguments->without_backup,
+                 "Do not keep the old upper as UPPER.before-rebase")
+      ->excludes(output);
+  command
+      ->add_option("-s,--size", arguments->size,
+                   "Size of the new merged image, with K, M, G or T; default: as it was")
+      ->type_name("SIZE");
+  command->add_flag("--verify", arguments->verifies_all,
+                    "Compare all of the new lower with the new merged image as well");
+  add_common(*command, *arguments, LowerArgument::kRequired);
+  command->callback(
+      [arguments, &chosen] { chosen = [arguments] { return RebaseRun(*arguments).run(); }; });
+}
+
+}  // namespace unionfs::img

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What unionfs-img rebase tells of a rebase: for people, and as JSON.
+// docs/rebase.schema.json has the shape of the JSON.
+#ifndef UNIONFS_TOOLS_MAKE_REBASE_REPORT_H
+#define UNIONFS_TOOLS_MAKE_REBASE_REPORT_H
+
+#include <optional>
+#include <string>
+
+#include "overlay/rebase/rebase.h"
+#include "tools/command_line/text.h"
+
+namespace unionfs::img {
+
+// One of the two lowers.
+struct RebasedLower {
+  std::string path;  // as it was given
+  const Volume* volume = nullptr;
+  uint64_t merged_bytes = 0;
+};
+
+// Refers to all of it.
+struct RebaseSummary {
+  RebasedLower old_lower;
+  RebasedLower new_lower;
+  std::string upper;                  // as it was given
+  std::optional<std::string> output;  // -o
+  std::string kept_as;                // of the old upper; empty: it is not kept, or not replaced
+  uint64_t session_blocks = 0;        // of the old upper
+  bool is_dry_run = false;
+  const RebaseOutcome& outcome;
+};
+
+Json rebase_json(const RebaseSummary& summary);
+void print_rebase(const RebaseSummary& summary);
+
+}  // namespace unionfs::img
+
+#endif  // UNIONFS_TOOLS_MAKE_REBASE_REPORT_H
