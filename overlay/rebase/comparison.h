@@ -47,8 +47,11 @@ struct ResultDirectory {
   std::optional<PlannedFileId> id;    // once something in it changes
   bool is_dropped = false;            // it is not made, nor anything below
   bool is_behind_link = false;        // theirs has a symlink in its place, or above
-  std::string link_text;              // where that leads
+  std::string link_text;              // where that leads; stays when it is made again
   bool are_times_decided = false;
+
+  // Each change of ours below is a conflict of its own.
+  bool is_linked() const { return !link_text.empty(); }
 };
 
 // A name of ours with the file that it leads to.

@@ -79,7 +79,7 @@ Result<void> RebaseComparison::settle_directory(ResultDirectory& directory, Resu
 Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
                                                     ResultDirectory& parent,
                                                     const std::string& name, RebaseRow& row) {
-  if (parent.is_behind_link) {
+  if (parent.is_linked()) {
     const Raised raised{ConflictClass::kEditDelete,
                         directory.path,
                         "",
@@ -158,21 +158,20 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     return take_tree(directory.path, true);
   }
   std::string result_name = name;
-  if (stranger || parent.is_behind_link) {
-    const Raised raised{
-        parent.is_behind_link ? ConflictClass::kEditDelete : ConflictClass::kRenameAdd,
-        directory.path,
-        change.below_path,
-        {change.below, directory.ours, stranger},
-        {},
-        parent.link_text};
+  if (stranger || parent.is_linked()) {
+    const Raised raised{parent.is_linked() ? ConflictClass::kEditDelete : ConflictClass::kRenameAdd,
+                        directory.path,
+                        change.below_path,
+                        {change.below, directory.ours, stranger},
+                        {},
+                        parent.link_text};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
       drop(row);
       return {};
     }
-    if (parent.is_behind_link) {
+    if (parent.is_linked()) {
       UNIONFS_TRY(make_again(parent));
     } else if (resolution == Resolution::kBoth) {
       UNIONFS_ASSIGN(result_name, beside_name(parent, name));
@@ -202,7 +201,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
     directory.base_path = *parent.base_path + "/" + name;
     UNIONFS_ASSIGN(directory.base, base_.find(*directory.base_path));
   }
-  if (parent.is_behind_link) {
+  if (parent.is_linked()) {
     directory.is_behind_link = true;
     directory.link_text = parent.link_text;
     return {};

@@ -15,7 +15,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
     drop(row);
     return {};
   }
-  if (parent->is_behind_link) {
+  if (parent->is_linked()) {
     const std::optional<InodeNumber> base =
         row.change.below_path.empty() ? std::nullopt : std::optional(row.change.below);
     const Raised raised{ConflictClass::kEditDelete,
@@ -161,6 +161,17 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto before, base_at(parent, name));
+  if (before) {
+    UNIONFS_ASSIGN(const FileState* old_state, base_.state(*before));
+    UNIONFS_ASSIGN(const FileState* new_state, ours_.state(row.change.inode));
+    if (old_state->type() == new_state->type()) {
+      // In a directory that was made anew in the place of one that moved.
+      row.change.below = *before;
+      row.change.below_path = *parent.base_path + "/" + name;
+      row.change.kind = ChangeKind::kModified;
+      return settle_changed_file(row, parent, name);
+    }
+  }
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
   UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
   if (!holder && before) {

@@ -118,9 +118,14 @@ row("parent-into-child", "mkdir -p p/c; echo b >p/x; echo b >p/c/y", "mv p/c c; 
 row("file-moved", "echo b >f", "mv f g", "", result={"g": "b"})
 row("file-moved-and-changed", "echo b >f", "mv f g", "echo t >f", result={"g": "t"},
     notes=[("followed", "g")])
-row("file-moved-changed-by-both", "echo b >f", "mv f g; echo o >g", "echo t >f",
-    [("edit/edit", "g")], with_ours={"g": "o"}, with_theirs={"g": "t"},
-    with_both={"g": "t", "g.ours": "o"})
+row("file-moved-changed-by-both", "yes b | head -c 9000 >f",
+    "mv f g; printf o | dd of=g conv=notrunc status=none",
+    "printf t | dd of=f conv=notrunc status=none", [("edit/edit", "g")],
+    with_ours={"begin g": "o", "count .": 1}, with_theirs={"begin g": "t", "count .": 1},
+    with_both={"begin g": "t", "begin g.ours": "o", "count .": 2})
+row("file-moved-and-all-of-it-rewritten", "echo b >f", "mv f g; echo o >g", "echo t >f",
+    [("delete/edit", "f")], with_ours={"g": "o"}, with_theirs={"f": "t", "g": "o"},
+    with_both={"f": "t", "g": "o"})
 row("file-moved-and-gone", "echo b >f", "mv f g", "rm f", [("rename/delete", "g")],
     with_ours={"g": "b"}, with_theirs={}, with_both={"g": "b"})
 row("file-moved-to-a-new-name-of-theirs", "echo b >f", "mv f g", "echo t >g",
@@ -190,6 +195,9 @@ def fact(directory, what):
         return state.st_nlink
     if kind == "count":
         return len(os.listdir(path))
+    if kind == "begin":
+        with open(path, encoding="latin-1") as file:
+            return file.read(1)
     if kind == "large":
         with open(path, "rb") as file:
             return file.read().find(b"o")
@@ -201,7 +209,7 @@ def check_tree(wanted, directory):
     wrong = []
     found = facts_of(directory)
     shown = {path: value for path, value in wanted.items() if " " not in path}
-    partial = any(path.startswith(("count", "large")) for path in wanted)
+    partial = any(path.startswith(("count ", "large ")) for path in wanted)
     for path in sorted(set(shown) | (set() if partial else set(found))):
         if path not in found or path not in shown or found[path] != shown[path]:
             wrong.append(f"{path}: {found.get(path, 'nothing')!r}, "

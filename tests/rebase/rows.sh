@@ -8,7 +8,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../lib/common.sh"
 require_kernel_mount
-require mke2fs e2fsck python3 setfattr
+require mke2fs e2fsck python3 setfattr mknod
 ROWS=$(realpath -- "$(dirname "$0")")/rows.py
 IMG=$BUILD_DIR/tools/unionfs-img
 [ $# = 4 ] || fail "usage: rows.sh OLD-BLOCK OLD-INODE NEW-BLOCK NEW-INODE"
