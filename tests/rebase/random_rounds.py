@@ -170,6 +170,8 @@ class Round:
 
     def judge_result(self, tool, target, out, plan, new):
         result = self.path("result.img")
+        if os.path.exists(result):
+            os.unlink(result)
         self.run_tool(tool, "convert", "-b", target, out, result)
         check = subprocess.run(["e2fsck", "-fn", result], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, check=False)
