@@ -14,6 +14,19 @@ uint64_t reserved_bytes(const Volume& volume) {
   return uint64_t{volume.superblock().raw().s_r_blocks_count} * volume.layout().block_size_bytes;
 }
 
+// The same, or those of `base` where nobody has changed them: an image that grew or was made
+// anew keeps the share of its blocks that is reserved, but for what rounding takes.
+uint64_t reserved_bytes(const Volume& volume, const Volume& base) {
+  const uint64_t blocks = volume.layout().block_count;
+  const uint64_t base_blocks = base.layout().block_count;
+  const uint64_t found = volume.superblock().raw().s_r_blocks_count;
+  const uint64_t expected =
+      uint64_t{base.superblock().raw().s_r_blocks_count} * blocks / base_blocks;
+  const uint64_t rounding = 2 * divide_round_up(blocks, base_blocks);
+  const bool is_same = found <= expected + rounding && expected <= found + rounding;
+  return is_same ? reserved_bytes(base) : reserved_bytes(volume);
+}
+
 Result<std::vector<std::byte>> boot_block(const Volume& volume) {
   std::vector<std::byte> bytes(ext2::kSuperblockOffsetBytes);
   UNIONFS_TRY(volume.image().read(0, bytes));
@@ -60,9 +73,9 @@ Result<void> RebaseComparison::settle_superblock() {
               theirs.s_def_resgid.value())) {
     planned.reserved_group_id = ours.s_def_resgid.value();
   }
-  // A merged image has its lower's reserved blocks until somebody changes them.
-  if (is_ours("reserved blocks", reserved_bytes(base_.volume()), reserved_bytes(ours_.volume()),
-              reserved_bytes(theirs_.volume()))) {
+  if (is_ours("reserved blocks", reserved_bytes(base_.volume()),
+              reserved_bytes(ours_.volume(), base_.volume()),
+              reserved_bytes(theirs_.volume(), base_.volume()))) {
     planned.reserved_blocks_count = static_cast<uint32_t>(
         reserved_bytes(ours_.volume()) / theirs_.volume().layout().block_size_bytes);
   }
