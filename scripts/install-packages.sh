@@ -13,7 +13,7 @@ BUILD_PACKAGES=(g++ meson ninja-build pkgconf perl
     nbdkit nbdkit-plugin-dev libfmt-dev libexpected-dev libxxhash-dev liburing-dev
     libext2fs-dev nlohmann-json3-dev libcli11-dev)
 DEMO_PACKAGES=(e2fsprogs kmod mount fuse3 nbdkit nbd-client libnbd-bin python3-libnbd)
-TEST_PACKAGES=(catch2 libcli11-dev libnbd-dev python3
+TEST_PACKAGES=(catch2 libcli11-dev libnbd-dev python3 python3-jsonschema
     e2fsprogs genext2fs attr mount fuse3 kmod shellcheck
     nbdkit libnbd-bin python3-libnbd
     qemu-system-x86 nbd-client busybox-static cpio
