@@ -1,14 +1,97 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tests/unit/changes/plan_bench.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "fsparse/directory.h"
-#include "overlay/merged/merged_image.h"
 #include "overlay/upper/layer_create.h"
 
 namespace unionfs::testing {
 namespace {
 
 constexpr uint32_t kNow = 1'700'000'000;
+
+std::string text_of(uint64_t seed, size_t length) {
+  const std::vector<std::byte> bytes = pattern(seed, length);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+constexpr size_t kLarge = 900'000;  // with indirect blocks of two levels where blocks are small
+
+const RealImage& make_below(uint32_t block_size_bytes, uint32_t inode_size_bytes) {
+  static std::map<std::pair<uint32_t, uint32_t>, std::unique_ptr<RealImage>> images;
+  auto& image = images[{block_size_bytes, inode_size_bytes}];
+  if (image) {
+    return *image;
+  }
+  const ScratchDirectory tree;
+  for (const char* name : {"a/inner/deep", "b/other", "old/kept"}) {
+    std::filesystem::create_directories(tree.path() / name);
+  }
+  write_file(tree.path() / "large", text_of(1, kLarge));
+  write_file(tree.path() / "small", "small\n");
+  write_file(tree.path() / "second", "second\n");
+  write_file(tree.path() / "a/in_a", "in a\n");
+  write_file(tree.path() / "a/inner/file", text_of(2, 9000));
+  write_file(tree.path() / "b/in_b", "in b\n");
+  write_file(tree.path() / "old/gone", text_of(3, 30000));
+  write_file(tree.path() / "old/kept/file", "kept\n");
+  std::filesystem::create_symlink("small", tree.path() / "link");
+  std::filesystem::create_symlink(std::string(200, 's'), tree.path() / "long_link");
+  MakeOptions options;
+  options.block_size_bytes = block_size_bytes;
+  options.inode_size_bytes = inode_size_bytes;
+  options.features = "filetype,sparse_super,resize_inode,ext_attr,dir_index,large_file";
+  options.more = {"-N", "512"};
+  options.content = tree.path();
+  image = std::make_unique<RealImage>(8 * kMebibyte / block_size_bytes, options);
+  image->change({"ln small twice", "ln small b/thrice", "sif small links_count 3",
+                 "mknod device c 1 3", "mknod pipe p", "ea_set small user.colour red",
+                 "ea_set a user.colour blue", "sif a generation 7", "sif b generation 8"});
+  image->repair({});
+  image->check_clean();
+  return *image;
+}
+
+const RealImage& make_source(uint32_t block_size_bytes, uint32_t inode_size_bytes) {
+  static std::map<std::pair<uint32_t, uint32_t>, std::unique_ptr<RealImage>> images;
+  auto& image = images[{block_size_bytes, inode_size_bytes}];
+  if (image) {
+    return *image;
+  }
+  const ScratchDirectory tree;
+  std::filesystem::create_directories(tree.path() / "directory");
+  std::string changed = text_of(1, kLarge);
+  changed[kLarge / 2] ^= 1;
+  write_file(tree.path() / "changed", changed);
+  write_file(tree.path() / "cut", text_of(1, 30'500));
+  write_file(tree.path() / "grown", text_of(1, kLarge) + text_of(9, 70'000));
+  write_file(tree.path() / "new", text_of(4, 20'000));
+  std::filesystem::create_symlink("another", tree.path() / "link");
+  std::filesystem::create_symlink(std::string(300, 't'), tree.path() / "long_link");
+  {
+    // Data, a hole of 400,000 bytes, data, and a hole at the end.
+    const std::string all = text_of(1, kLarge);
+    write_file(tree.path() / "holes", "");
+    const int descriptor = ::open((tree.path() / "holes").c_str(), O_WRONLY);
+    REQUIRE(::pwrite(descriptor, all.data(), 102'400, 0) == 102'400);
+    REQUIRE(::pwrite(descriptor, all.data() + 512'000, 102'400, 512'000) == 102'400);
+    REQUIRE(::ftruncate(descriptor, kLarge) == 0);
+    ::close(descriptor);
+  }
+  MakeOptions options;
+  options.block_size_bytes = block_size_bytes;
+  options.inode_size_bytes = inode_size_bytes;
+  options.features = "filetype,sparse_super,ext_attr,large_file";
+  options.content = tree.path();
+  image = std::make_unique<RealImage>(8 * kMebibyte / block_size_bytes, options);
+  image->change({"mknod device c 8 17", "mknod block b 3 1", "mknod pipe p",
+                 "ea_set new user.colour green", "ea_set new trusted.more " + std::string(400, 'm'),
+                 "ea_set directory user.place here"});
+  image->repair({});
+  return *image;
+}
 
 // The directory of a path, and its last name.
 std::pair<std::string, std::string> split(const std::string& path) {
@@ -32,6 +115,15 @@ Result<MadeFiles> make_on(Disk& disk, const Plan& plan) {
 }
 
 }  // namespace
+
+PlanImages images_of(uint32_t block_size, uint32_t source_block_size, uint32_t inode_size,
+                     uint32_t source_inode_size) {
+  return {make_below(block_size, inode_size), make_source(source_block_size, source_inode_size)};
+}
+
+const RealImage& source_image() {
+  return make_source(1024, 128);
+}
 
 InodeNumber inode_at(const Volume& volume, const std::string& path) {
   InodeNumber inode = kRootDirectory;
@@ -152,6 +244,8 @@ MadeLayer make_layer(const PlanImages& images, const Plan& plan) {
   check_layer_clean(*made.upper);
   made.layer = value_of(LayerOverLower::load(*images.lower.image, *made.upper, {}));
   made.merged = value_of(MergedImage::open("new layer", made.layer->view()));
+  const ProofFigures proof = value_of(check_planned(plan, *made.layer, made.volume()));
+  CHECK(proof.names == plan.names.size());
   return made;
 }
 

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "overlay/changes/check_planned.h"
 #include "overlay/changes/make_planned.h"
+#include "overlay/merged/merged_image.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 namespace unionfs::testing {
@@ -27,6 +29,16 @@ struct PlanImages {
   Lower lower;
   Lower other;
 };
+
+// Of these block and inode sizes.  In the image: /large, /small with the names /twice and
+// /b/thrice, /second, /link, /long_link, /device, /pipe, and the directories /a with inner/deep,
+// /b with other, and /old with kept.  In the source: /changed, /cut, /grown and /holes, which
+// are /large with other bytes or another size, and some of each type.
+PlanImages images_of(uint32_t block_size = 1024, uint32_t source_block_size = 1024,
+                     uint32_t inode_size = 128, uint32_t source_inode_size = 128);
+
+// The source alone, of 1024-byte blocks and 128-byte inodes.
+const RealImage& source_image();
 
 // Writes a plan down, path by path.
 class PlanWriter {
@@ -71,7 +83,8 @@ struct MadeLayer {
 // Only the making; the merged image is `extra_bytes` larger.
 Result<MadeFiles> try_plan(const PlanImages& images, MemoryFile& upper, const Plan& plan,
                            uint64_t extra_bytes = 0);
-// Makes it, and takes the checkpoint; e2fsck is content with what the layer shows.
+// Makes it, and takes the checkpoint.  e2fsck is content with what the layer shows, and so is
+// check_planned().
 MadeLayer make_layer(const PlanImages& images, const Plan& plan);
 
 }  // namespace unionfs::testing
