@@ -85,6 +85,7 @@ class RebaseComparison {
   Result<void> settle_deletions();
   Result<void> settle_groups();
   Result<void> settle_directory_times();
+  Result<bool> has_other_names(InodeNumber base, InodeNumber theirs);
   Result<void> check_dependent_moves() const;
   Result<void> settle_superblock();
 
@@ -125,6 +126,9 @@ class RebaseComparison {
   Result<std::optional<InodeNumber>> stranger_at(ResultDirectory& parent, const std::string& name,
                                                  std::optional<InodeNumber>& base);
   std::optional<std::string> ours_path_of(const std::string& base_path) const;
+  // The directory of the result that has, or had, the old lower's name; nullptr where ours has
+  // none.
+  Result<ResultDirectory*> directory_of_old(const std::string& base_path);
   Result<void> remove_old_name(const std::string& base_path);
   Result<std::string> beside_name(ResultDirectory& parent, const std::string& name);
 

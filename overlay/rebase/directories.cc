@@ -167,9 +167,16 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
                         parent.link_text};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
-      directory.is_dropped = true;
+      // It stays where it was, and what ours changed in it comes there.
       drop(row);
-      return {};
+      UNIONFS_ASSIGN(const ResultDirectory* stays_in, directory_of_old(change.below_path));
+      directory.is_dropped = stays_in == nullptr || stays_in->is_dropped;
+      if (directory.is_dropped) {
+        return {};
+      }
+      directory.theirs = theirs;
+      directory.path = stays_in->path + "/" + split_path(change.below_path).second;
+      return merge_directory(directory, row, true);
     }
     if (parent.is_linked()) {
       UNIONFS_TRY(make_again(parent));
@@ -290,7 +297,7 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
   const bool has_times = std::find(row.change.metadata.begin(), row.change.metadata.end(),
                                    "times") != row.change.metadata.end();
   if (merged.is_as_theirs && !has_times) {
-    if (row.change.kind == ChangeKind::kRenamed) {
+    if (row.change.kind == ChangeKind::kRenamed && !row.is_dropped) {
       report_.applied.push_back(directory.path);
     } else {
       report_.dropped.push_back(directory.path.empty() ? "/" : directory.path);
@@ -385,6 +392,11 @@ std::optional<std::string> RebaseComparison::ours_path_of(const std::string& bas
   const auto [parent, name] = split_path(base_path);
   const std::optional<std::string> above = ours_path_of(parent);
   return above ? std::optional(*above + "/" + name) : std::nullopt;
+}
+
+Result<ResultDirectory*> RebaseComparison::directory_of_old(const std::string& base_path) {
+  const std::optional<std::string> above = ours_path_of(split_path(base_path).first);
+  return above ? directory_at(*above) : Result<ResultDirectory*>(nullptr);
 }
 
 // Of something that was moved: theirs has it there still.

@@ -305,8 +305,14 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
       return merge_file(row, parent, beside, {change.below, change.inode, theirs}, true);
     }
     if (resolution != Resolution::kOurs) {
+      // It stays where it was, with what ours changed in it.
       drop(row);
-      return {};
+      UNIONFS_ASSIGN(ResultDirectory * stays_in, directory_of_old(change.below_path));
+      if (stays_in == nullptr || stays_in->is_dropped || stays_in->theirs == std::nullopt) {
+        return {};
+      }
+      return merge_file(row, *stays_in, split_path(change.below_path).second,
+                        {change.below, change.inode, theirs}, false);
     }
   }
   UNIONFS_TRY(merge_file(row, parent, name, {change.below, change.inode, theirs}, true));

@@ -179,6 +179,24 @@ Result<void> RebaseComparison::check_dependent_moves() const {
   return {};
 }
 
+// Whether theirs has a name more, a name less, or something of another type under one.
+Result<bool> RebaseComparison::has_other_names(InodeNumber base, InodeNumber theirs) {
+  UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(base));
+  UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(theirs));
+  if (!std::equal(before->begin(), before->end(), now->begin(), now->end(),
+                  [](const auto& a, const auto& b) { return a.first == b.first; })) {
+    return true;
+  }
+  for (auto old = before->begin(), current = now->begin(); old != before->end(); ++old, ++current) {
+    UNIONFS_ASSIGN(const InodeRecord one, read_inode(base_.volume(), old->second));
+    UNIONFS_ASSIGN(const InodeRecord other, read_inode(theirs_.volume(), current->second));
+    if (one.type() != other.type()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<void> RebaseComparison::settle_directory_times() {
   for (auto& [path, directory] : directories_) {
     if (!directory.id || !directory.theirs || !directory.base || directory.are_times_decided) {
@@ -190,11 +208,8 @@ Result<void> RebaseComparison::settle_directory_times() {
     }
     UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
     UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
-    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(*directory.base));
-    UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(*directory.theirs));
-    const bool has_theirs_changed =
-        !std::equal(before->begin(), before->end(), now->begin(), now->end(),
-                    [](const auto& a, const auto& b) { return a.first == b.first; });
+    UNIONFS_ASSIGN(const bool has_theirs_changed,
+                   has_other_names(*directory.base, *directory.theirs));
     FileState& state = builder_.file(*directory.id).state;
     state.modified =
         has_theirs_changed ? std::max(ours->modified, theirs->modified) : ours->modified;

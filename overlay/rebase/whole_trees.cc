@@ -116,6 +116,14 @@ Result<void> RebaseComparison::separate_copies() {
     moved.kind = ChangeKind::kAdded;
     moved.below_path.clear();
     moved_.erase(from);
+    for (auto& [path, row] : rows_) {
+      const bool is_change =
+          row.change.kind == ChangeKind::kModified || row.change.kind == ChangeKind::kMetadata;
+      if (is_change && is_at_or_below(path, to)) {
+        row.change.kind = ChangeKind::kAdded;
+        row.change.below_path.clear();
+      }
+    }
     UNIONFS_TRY(take_tree(to, false));
     // What lies below the old name is compared by path.
     UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));

@@ -314,7 +314,8 @@ class Model:
 
     def directory_time(self, path, at, old, ours, theirs):
         def numbers(tree, place):
-            return {name: tree.get(f"{place}/{name}").inode for name in tree.names_in(place)}
+            nodes = {name: tree.get(f"{place}/{name}") for name in tree.names_in(place)}
+            return {name: (node.inode, node.type) for name, node in nodes.items()}
 
         def types(tree):
             return {name: tree.get(f"{at}/{name}").type for name in tree.names_in(at)}
