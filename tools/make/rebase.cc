@@ -51,6 +51,7 @@ class RebaseRun {
   Result<void> check_arguments() const;
   Result<void> open_images();
   Result<std::unique_ptr<PosixFile>> open_upper() const;
+  void tell_of_unproven() const;
   Result<void> check_can_replace_upper() const;
   Result<std::unique_ptr<PosixFile>> create_target() const;
   Result<void> put_in_place(PosixFile& target);
@@ -89,6 +90,7 @@ Result<int> RebaseRun::carry_over() {
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
   UNIONFS_ASSIGN(disk_, Disk::load(*old_.image, *upper_, boot_id, note));
   UNIONFS_TRY(disk_->attach(Access::kReadOnly));
+  tell_of_unproven();
   if (replaces()) {
     UNIONFS_TRY(check_can_replace_upper());
   }
@@ -156,6 +158,17 @@ Result<std::unique_ptr<PosixFile>> RebaseRun::open_upper() const {
   Error error = std::move(opened).error();
   error.message += "; a layer can be carried over when nobody serves it";
   return Failure(std::move(error));
+}
+
+// As checkpoint does: whoever asks for it gets it all the same.
+void RebaseRun::tell_of_unproven() const {
+  if (disk_->session_block_count() > 0 &&
+      (disk_->state_area().flags & upper_format::kFlagUnproven) != 0) {
+    note(fmt::format(
+        "{}: power was lost during its open session, or it was over another lower; it is "
+        "carried over all the same (unionfs-img checkpoint --fsck has it checked first)",
+        arguments_.upper));
+  }
 }
 
 // What would stop it at the end.
