@@ -39,7 +39,8 @@ struct RebaseRow {
 
 // A directory of ours, and where it is in the result.
 struct ResultDirectory {
-  std::string path;
+  std::string path;       // in the result
+  std::string ours_path;  // in ours
   InodeNumber ours;
   std::optional<std::string> base_path;  // of the old lower's directory that it is compared with
   std::optional<InodeNumber> base;
@@ -86,6 +87,7 @@ class RebaseComparison {
   Result<void> settle_groups();
   Result<void> settle_directory_times();
   Result<bool> has_other_names(InodeNumber base, InodeNumber theirs);
+  Result<bool> has_ours_changed_names(const ResultDirectory& directory);
   Result<void> check_dependent_moves() const;
   Result<void> settle_superblock();
 

@@ -27,12 +27,18 @@ Result<void> RebaseComparison::settle_deletions() {
 Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRow& row) {
   row.is_done = true;
   UNIONFS_ASSIGN(const std::optional<InodeNumber> theirs, theirs_.find(path));
-  if (!theirs) {
-    drop(row);  // theirs has it no more, either
-    return {};
-  }
   const auto [parent_path, name] = split_path(path);
   const std::optional<std::string> ours_parent = ours_path_of(parent_path);
+  if (!theirs) {
+    drop(row);  // theirs has it no more, either
+    UNIONFS_ASSIGN(const auto above, theirs_.find(parent_path));
+    UNIONFS_ASSIGN(const bool is_directory,
+                   above ? theirs_.is_directory(*above) : Result<bool>(false));
+    if (ours_parent && is_directory) {
+      UNIONFS_TRY(directory_at(*ours_parent));  // its times are those of both
+    }
+    return {};
+  }
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(ours_parent.value_or(std::string())));
   if (!ours_parent || parent->is_dropped || !parent->theirs) {
     drop(row);

@@ -50,6 +50,7 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
   }
   ResultDirectory& directory = directories_[path];
   directory.path = path;
+  directory.ours_path = path;
   directory.ours = *inode;
   UNIONFS_TRY(settle_directory(directory, *parent, name, change));
   return &directory;

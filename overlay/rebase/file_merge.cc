@@ -262,6 +262,7 @@ Result<MergedFileFields> FileMerge::merge(const ThreeFiles& files, Resolution re
   }
   merged.is_content_ours =
       !are_alike && !ours_kept && (theirs_kept || resolution != Resolution::kTheirs);
+  merged.is_content_as_ours = are_alike || merged.is_content_ours;
   if (!are_alike) {
     merged.is_as_ours = merged.is_content_ours;
     merged.is_as_theirs = !merged.is_content_ours;

@@ -23,10 +23,11 @@ struct ThreeFiles {
 };
 
 struct MergedFileFields {
-  FileState state;               // by the resolution
-  bool is_content_ours = false;  // type, bytes, target, device
-  bool is_as_ours = true;        // all but times
-  bool is_as_theirs = true;      // all but times
+  FileState state;                  // by the resolution
+  bool is_content_ours = false;     // type, bytes, target, device are taken from ours
+  bool is_content_as_ours = false;  // or are the same
+  bool is_as_ours = true;           // all but times
+  bool is_as_theirs = true;         // all but times
   bool are_times_theirs = true;
   bool is_content_conflict = false;
   std::vector<std::string> fields;  // in conflict, but the content

@@ -49,6 +49,7 @@ Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& paren
   outcome.name = name;
   outcome.merged.state = *state;
   outcome.merged.is_content_ours = true;
+  outcome.merged.is_content_as_ours = true;
   outcome.merged.is_as_theirs = false;
   outcome.is_whole = true;
   groups_[row.change.inode].push_back(std::move(outcome));
@@ -140,6 +141,11 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
   const InodeNumber base = row.change.below;
   UNIONFS_ASSIGN(const auto theirs, holder_at(parent, name));
   const ThreeFiles files{base, row.change.inode, theirs};
+  if (!parent.theirs) {
+    // The directory is ours, and that was decided.
+    return row.change.link_of.empty() ? place_ours(row, parent, name)
+                                      : settle_new_link(row, parent, name);
+  }
   if (theirs) {
     UNIONFS_ASSIGN(const FileState* before, base_.state(base));
     UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));

@@ -11,9 +11,8 @@ namespace {
 bool is_equal_result(const FileOutcome& a, const FileOutcome& b) {
   const FileState& one = a.merged.state;
   const FileState& other = b.merged.state;
-  const bool is_same_content = a.merged.is_content_ours == b.merged.is_content_ours &&
-                               (a.merged.is_content_ours || a.theirs == b.theirs ||
-                                a.merged.is_as_ours == b.merged.is_as_ours);
+  const bool is_same_content = a.merged.is_content_as_ours == b.merged.is_content_as_ours &&
+                               (a.merged.is_content_as_ours || a.theirs == b.theirs);
   return one.mode == other.mode && one.user_id == other.user_id && one.group_id == other.group_id &&
          one.user_flags == other.user_flags && one.attributes == other.attributes &&
          is_same_content;

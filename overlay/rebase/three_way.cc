@@ -197,23 +197,47 @@ Result<bool> RebaseComparison::has_other_names(InodeNumber base, InodeNumber the
   return false;
 }
 
+// Whether ours has a name more, a name less, or something else under one.
+Result<bool> RebaseComparison::has_ours_changed_names(const ResultDirectory& directory) {
+  UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(*directory.base));
+  UNIONFS_ASSIGN(const LowerNames::Names* now, ours_.names_of(directory.ours));
+  if (*before != *now) {
+    return true;
+  }
+  for (const auto& [name, inode] : *now) {
+    const auto row = rows_.find(directory.ours_path + "/" + name);
+    if (row == rows_.end()) {
+      continue;
+    }
+    UNIONFS_ASSIGN(const InodeRecord one, read_inode(base_.volume(), inode));
+    UNIONFS_ASSIGN(const InodeRecord other, read_inode(ours_.volume(), inode));
+    if (one.type() != other.type()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<void> RebaseComparison::settle_directory_times() {
   for (auto& [path, directory] : directories_) {
-    if (!directory.id || !directory.theirs || !directory.base || directory.are_times_decided) {
+    if (directory.is_dropped || !directory.theirs || !directory.base ||
+        directory.are_times_decided) {
       continue;
     }
-    const auto first = builder_.plan().names.lower_bound({*directory.id, ""});
-    if (first == builder_.plan().names.end() || first->first.directory != *directory.id) {
+    UNIONFS_ASSIGN(const bool has_ours, has_ours_changed_names(directory));
+    if (!has_ours) {
       continue;
     }
+    UNIONFS_ASSIGN(const bool has_theirs, has_other_names(*directory.base, *directory.theirs));
     UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
     UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
-    UNIONFS_ASSIGN(const bool has_theirs_changed,
-                   has_other_names(*directory.base, *directory.theirs));
-    FileState& state = builder_.file(*directory.id).state;
-    state.modified =
-        has_theirs_changed ? std::max(ours->modified, theirs->modified) : ours->modified;
-    state.changed = std::max(ours->changed, theirs->changed);
+    const FileTime modified =
+        has_theirs ? std::max(ours->modified, theirs->modified) : ours->modified;
+    if (modified != theirs->modified) {
+      UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));
+      builder_.file(id).state.modified = modified;
+      builder_.file(id).state.changed = std::max(ours->changed, theirs->changed);
+    }
   }
   return {};
 }

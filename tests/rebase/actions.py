@@ -277,15 +277,6 @@ class Actions:
             if self.chance.random() < 0.5:
                 self.fill(path)
 
-    def keep_directory(self):
-        path = self.a_directory()
-        if path and not os.path.lexists(path + ".bak"):
-            self.tell("mv and cp -r back", path)
-            os.rename(path, path + ".bak")
-            shutil.copytree(path + ".bak", path, symlinks=True,
-                            ignore=lambda place, names: [name for name in names if not is_plain(
-                                os.path.join(place, name))])
-
     def leave_link(self):
         path, target = self.a_directory(), self.a_new_path()
         if path and target and not target.startswith(path + "/"):
@@ -350,7 +341,7 @@ OF_BOTH = [("edit", 6), ("rewrite", 4), ("cut", 1), ("replace", 3), ("change_mod
            ("directory_to_file", 1), ("rename", 3), ("rename_directory", 1), ("link", 1),
            ("edit_linked", 2)]
 OF_LAYER = OF_BOTH + [("change_flags", 2), ("rename_directory", 3), ("rename_edited", 2),
-                      ("keep_backup", 2), ("keep_directory", 1), ("leave_link", 1), ("swap", 2),
+                      ("keep_backup", 2), ("leave_link", 1), ("swap", 2),
                       ("swap_files", 1), ("parent_into_child", 2), ("link", 2),
                       ("edit_linked", 2)]
 OF_REBUILD = OF_BOTH + [("edit", 8), ("replace", 6), ("add_file", 4), ("delete", 4),
