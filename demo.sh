@@ -285,4 +285,11 @@ run "$unionfs_img" check --lower "$lower" upper.img
 say "The lower is what it was, and the upper is small"
 run sha256sum --check lower.sha256
 run ls -lhs "$lower" upper.img
-printf '\n%s\n' "The second number is how long a file is, the first what it takes on disk."
+printf '%s\n' "The second number is how long a file is, the first what it takes on disk."
+
+say "The lower is built anew, here with one file more: the changes come along"
+run cp --sparse=always "$lower" rebuilt.img
+run debugfs -w -R "write $source/LICENSE new-in-the-lower" rebuilt.img
+run "$unionfs_img" rebase --lower "$lower" --onto rebuilt.img upper.img
+run "$unionfs_img" diff --lower rebuilt.img upper.img
+run "$unionfs_img" check --lower rebuilt.img upper.img
