@@ -86,6 +86,8 @@ class RebaseComparison {
   Result<void> settle_deletions();
   Result<void> settle_groups();
   Result<void> settle_directory_times();
+  // Says where the files are that are changed in place, so that nobody has to search for it.
+  void add_staying_names();
   Result<bool> has_other_names(InodeNumber base, InodeNumber theirs);
   Result<bool> has_ours_changed_names(const ResultDirectory& directory);
   Result<void> check_dependent_moves() const;
@@ -176,6 +178,8 @@ class RebaseComparison {
   SideTree& theirs_;
   FileMerge files_;
   PlanBuilder builder_;
+  // Of files that are changed in place.
+  std::vector<std::pair<PlannedNameKey, PlannedName>> staying_names_;
   RebaseReport report_;
 
   std::map<std::string, RebaseRow> rows_;               // by path in ours; "" is the root

@@ -146,6 +146,8 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
     } else if (const PlannedName* planned = builder_.name(outcome->directory, outcome->name);
                planned != nullptr && !planned->file) {
       builder_.set_name(outcome->directory, outcome->name, id, path);
+    } else {
+      staying_names_.push_back({{outcome->directory, outcome->name}, {id, path}});
     }
     const MergedFileFields& fields = outcome->merged;
     if (outcome->is_followed && !fields.is_as_ours) {

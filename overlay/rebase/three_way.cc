@@ -49,6 +49,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(settle_deletions());
   UNIONFS_TRY(settle_groups());
   UNIONFS_TRY(settle_directory_times());
+  add_staying_names();
   UNIONFS_TRY(settle_superblock());
   std::stable_sort(report_.conflicts.begin(), report_.conflicts.end(),
                    [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
@@ -216,6 +217,14 @@ Result<bool> RebaseComparison::has_ours_changed_names(const ResultDirectory& dir
     }
   }
   return false;
+}
+
+void RebaseComparison::add_staying_names() {
+  for (const auto& [key, name] : staying_names_) {
+    if (builder_.name(key.directory, key.name) == nullptr) {
+      builder_.set_name(key.directory, key.name, name.file, name.path);
+    }
+  }
 }
 
 Result<void> RebaseComparison::settle_directory_times() {
