@@ -157,6 +157,9 @@ field() {
 carried_over() {
     fresh
     unchanged 0 'nothing was changed' -b old.img --onto new.img --dry-run disks/upper.img
+    mv out told
+    "$IMG" diff -b old.img --against new.img disks/upper.img >out
+    cmp told out || fail "diff --against tells something else: $(cat out)"
     setfattr -n user.note -v text disks/upper.img 2>/dev/null || true
     getfattr -d disks/upper.img >attributes 2>/dev/null || true
     rebase 0 -b old.img --onto new.img --verify --output=json disks/upper.img

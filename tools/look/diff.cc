@@ -8,6 +8,7 @@
 #include "tools/command_line/open_disk.h"
 #include "tools/command_line/spool.h"
 #include "tools/look/change_output.h"
+#include "tools/make/rebase_report.h"
 
 namespace unionfs::img {
 namespace {
@@ -17,6 +18,7 @@ struct DiffArguments : CommonArguments {
   bool tells_difference = false;  // by the exit status
   bool is_stat = false;
   bool is_records = false;
+  std::string against;  // another lower
   std::vector<std::string> paths;
 };
 
@@ -59,6 +61,9 @@ Result<ToldChanges> tell_changes(const DiffArguments& arguments, const ChosenPat
 }
 
 Result<int> diff(const DiffArguments& arguments) {
+  if (!arguments.against.empty()) {
+    return tell_of_rebase(arguments, arguments.against);
+  }
   UNIONFS_ASSIGN(const ChosenPaths chosen, ChosenPaths::parse(arguments.paths));
   UNIONFS_ASSIGN(const ToldChanges told, look_at_disk<ToldChanges>(arguments, [&](OpenDisk& open) {
                    return tell_changes(arguments, chosen, open.disk());
@@ -80,7 +85,13 @@ void add_diff(CLI::App& app, Command& chosen) {
   CLI::Option* records =
       command->add_flag("-0,--null", arguments->is_records,
                         "Letter and path of each change, ended by a NUL, for programs");
+  CLI::Option* against =
+      command
+          ->add_option("--against", arguments->against,
+                       "Tell what a rebase onto this lower would do; nothing is changed")
+          ->type_name("NEW");
   add_common(*command, *arguments, LowerArgument::kRequired);
+  against->excludes(stat)->excludes(records);
   records->excludes(stat)->excludes(command->get_option("--output"));
   command->add_option("PATH", arguments->paths, "Only what changed at or below these paths")
       ->type_name("");

@@ -21,6 +21,7 @@ struct RebaseArguments : CommonArguments {
   std::string output;  // empty: in the place of the upper
   std::string size;
   bool is_dry_run = false;
+  bool only_tells = false;  // for diff: whether the upper could be replaced is no matter
   bool without_backup = false;
   bool verifies_all = false;
   RebasePolicy policy;
@@ -91,7 +92,7 @@ Result<int> RebaseRun::carry_over() {
   UNIONFS_ASSIGN(disk_, Disk::load(*old_.image, *upper_, boot_id, note));
   UNIONFS_TRY(disk_->attach(Access::kReadOnly));
   tell_of_unproven();
-  if (replaces()) {
+  if (replaces() && !arguments_.only_tells) {
     UNIONFS_TRY(check_can_replace_upper());
   }
   UNIONFS_ASSIGN(const auto target, create_target());
@@ -295,6 +296,15 @@ void add_policy(CLI::App& command, RebasePolicy& policy) {
 }
 
 }  // namespace
+
+Result<int> tell_of_rebase(const CommonArguments& images, const std::string& onto) {
+  RebaseArguments arguments;
+  static_cast<CommonArguments&>(arguments) = images;
+  arguments.onto = onto;
+  arguments.is_dry_run = true;
+  arguments.only_tells = true;
+  return RebaseRun(arguments).run();
+}
 
 void add_rebase(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("rebase", "Carry the layer over to another lower");

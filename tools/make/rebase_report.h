@@ -9,6 +9,7 @@
 #include <string>
 
 #include "overlay/rebase/rebase.h"
+#include "tools/command_line/arguments.h"
 #include "tools/command_line/text.h"
 
 namespace unionfs::img {
@@ -31,6 +32,10 @@ struct RebaseSummary {
   bool is_dry_run = false;
   const RebaseOutcome& outcome;
 };
+
+// What diff --against does: tells what a rebase onto that lower would do, and changes nothing.
+// The exit status is that of the rebase.
+Result<int> tell_of_rebase(const CommonArguments& images, const std::string& onto);
 
 Json rebase_json(const RebaseSummary& summary);
 void print_rebase(const RebaseSummary& summary);
