@@ -35,6 +35,12 @@ struct RebaseRow {
   bool is_forced = false;  // ours, whatever theirs has: decided with something larger
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
+  bool is_open = false;     // so because nobody has decided
+
+  bool has_only_times() const {
+    return change.kind == ChangeKind::kMetadata && change.metadata.size() == 1 &&
+           change.metadata.front() == "times" && !change.is_content_changed;
+  }
 };
 
 // A directory of ours, and where it is in the result.
@@ -163,7 +169,7 @@ class RebaseComparison {
   Result<void> settle_deletion(const std::string& path, RebaseRow& row);
 
   // ---- whole trees
-  Result<void> take_tree(const std::string& path, bool is_forced);
+  Result<void> take_tree(const std::string& path, bool is_forced, bool replaces);
   Result<void> take_name(const std::string& path, bool is_forced);
   void forget_rows(const std::string& path, bool is_tree);
   Result<void> settle_unit(const RebaseUnit& unit);

@@ -51,7 +51,8 @@ Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRo
     is_kept_inside = is_kept_inside || rows_.at(moved->second).is_dropped;
   }
   UNIONFS_ASSIGN(const bool is_as_base,
-                 files_.is_tree_as_base(path, row.change.below, *theirs, moved_));
+                 row.is_forced ? Result<bool>(true)
+                               : files_.is_tree_as_base(path, row.change.below, *theirs, moved_));
   if ((!is_as_base || is_kept_inside) && !row.is_forced) {
     const Raised raised{
         ConflictClass::kDeleteEdit, path, "", {row.change.below, std::nullopt, *theirs}};

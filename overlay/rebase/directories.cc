@@ -156,7 +156,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     }
     report_.applied.push_back(directory.path);
     UNIONFS_TRY(make_directory(directory, parent, name));
-    return take_tree(directory.path, true);
+    return take_tree(directory.ours_path, true, false);
   }
   std::string result_name = name;
   if (stranger || parent.is_linked()) {
@@ -170,6 +170,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       // It stays where it was, and what ours changed in it comes there.
       drop(row);
+      row.is_open = resolution == Resolution::kNone;
       UNIONFS_ASSIGN(const ResultDirectory* stays_in, directory_of_old(change.below_path));
       directory.is_dropped = stays_in == nullptr || stays_in->is_dropped;
       if (directory.is_dropped) {
@@ -340,7 +341,7 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   }
   UNIONFS_TRY(settle_row(moved->second));
   const RebaseRow& row = rows_.at(moved->second);
-  if (row.is_dropped) {
+  if (row.is_dropped && !row.is_open) {
     return holder;
   }
   UNIONFS_ASSIGN(const FileState* base, base_.state(row.change.below));

@@ -313,6 +313,7 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
     if (resolution != Resolution::kOurs) {
       // It stays where it was, with what ours changed in it.
       drop(row);
+      row.is_open = resolution == Resolution::kNone;
       UNIONFS_ASSIGN(ResultDirectory * stays_in, directory_of_old(change.below_path));
       if (stays_in == nullptr || stays_in->is_dropped || stays_in->theirs == std::nullopt) {
         return {};

@@ -35,7 +35,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(settle_units());
   for (const std::string& tree : policy_.ours_trees) {
     forget_rows(tree == "/" ? "" : tree, true);
-    UNIONFS_TRY(take_tree(tree == "/" ? "" : tree, true));
+    UNIONFS_TRY(take_tree(tree == "/" ? "" : tree, true, true));
   }
   for (const auto& [path, row] : rows_) {
     queue_.push_back(path);
@@ -159,11 +159,20 @@ Result<void> RebaseComparison::settle_row(const std::string& path) {
   if (found == rows_.end() || found->second.is_done) {
     return {};
   }
-  if (found->second.change.file_type == ext2::kFileTypeDirectory) {
+  RebaseRow& row = found->second;
+  if (row.has_only_times()) {
+    UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
+    if (!theirs) {
+      row.is_done = true;  // times make no conflict
+      drop(row);
+      return {};
+    }
+  }
+  if (row.change.file_type == ext2::kFileTypeDirectory) {
     UNIONFS_TRY(directory_at(path));
     return {};
   }
-  return settle_file(found->second);
+  return settle_file(row);
 }
 
 // Renames that wait for one another were all taken to happen.

@@ -34,8 +34,9 @@ void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
   std::erase_if(deletions_, [&](const auto& entry) { return is_in(entry.first); });
 }
 
-// Rows that make a path, and all below, what ours has.
-Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced) {
+// Rows that make a path, and all below, what ours has.  Without `replaces` theirs has nothing
+// there that would have to go.
+Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced, bool replaces) {
   std::vector<std::string> left{path};
   while (!left.empty()) {
     const std::string at = std::move(left.back());
@@ -43,6 +44,9 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
     UNIONFS_TRY(take_name(at, is_forced));
     std::set<std::string> names;
     for (SideTree* side : {&ours_, &theirs_}) {
+      if (side == &theirs_ && !replaces) {
+        break;
+      }
       UNIONFS_ASSIGN(const auto inode, side->find(at));
       UNIONFS_ASSIGN(const bool is_directory,
                      inode ? side->is_directory(*inode) : Result<bool>(false));
@@ -124,7 +128,7 @@ Result<void> RebaseComparison::separate_copies() {
         row.change.below_path.clear();
       }
     }
-    UNIONFS_TRY(take_tree(to, false));
+    UNIONFS_TRY(take_tree(to, false, false));
     // What lies below the old name is compared by path.
     UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
     for (const auto& [name, inode] : *before) {
@@ -262,7 +266,7 @@ Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
     forget_rows(path, unit.is_tree);
     if (resolution == Resolution::kOurs) {
       if (unit.is_tree) {
-        UNIONFS_TRY(take_tree(path, true));
+        UNIONFS_TRY(take_tree(path, true, true));
       } else {
         UNIONFS_TRY(take_name(path, true));
       }
