@@ -22,6 +22,7 @@ class Identity:
         self.merged = merged
         self.named = named
         self.claims = {}  # old path of a directory -> merged path, where it is proven
+        self.made_anew = set()  # old paths of moved directories that are others now
         self.base = {}
         self.location = {}  # base -> merged path of a directory
         self.moved = {}  # merged path -> old path: directories
@@ -68,6 +69,7 @@ class Identity:
             used = [old for old in self.consumed if self.is_made_anew(old)]
             if not used:
                 return
+            self.made_anew.update(used)
             for old in used:
                 del self.claims[old]
 

@@ -14,7 +14,7 @@ Where the rules leave something open, this is what a user would expect:
     there before. A file renamed over another one of O is an edit of that one, and
     the deletion of its own name. Directories that change places are renames.
   - Where a directory was moved and another made of its old name, the old name is
-    compared by path, and the moved one is new; what lies in it may follow by itself.
+    compared by path, and the moved one is new. What lies in it may follow, or be new.
   - A rename that comes to nothing leaves the old name where it is, with the changes.
   - A conflict decides only what both sides changed; other fields are merged.
   - In `rename/delete`, ours is all that the merged tree has there.
@@ -23,8 +23,8 @@ Where the rules leave something open, this is what a user would expect:
     one that N deleted or made a file, the directory is.
   - Other types of conflict than the first are accepted where two rows fit. Files of
     several names may be named by any of these.
-  - A change of names counts for a directory's time, also by replacing a file. Where
-    a conflict decides a name in it, any side's time is right.
+  - A file that was replaced may count for its directory's time, as names do. Where a
+    conflict decides a name in it, any side's time is right.
 
 `Plan.open` says why the rules do not decide the tree; then only conflicts count.
 """
@@ -73,6 +73,8 @@ class Model:
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
         self.root()
+        if self.identity.made_anew:
+            self.leave_open("what lies in a directory that was moved and made anew")
         for path, out in self.links:
             self.link(path, out)
         self.accept_names_of_links()
@@ -306,27 +308,35 @@ class Model:
             self.conflict(path, METADATA, also=[at])
             if self.is_both:
                 self.leave_open("metadata of a directory, both")
-        times = [self.directory_time(path, at, base, ours, theirs)]
+        times = self.directory_times(path, at, base, ours, theirs)
         if base is theirs:
-            times += [ours.mtime, theirs.mtime]
+            times |= {ours.mtime, theirs.mtime}
         self.put(out, merge.node, times, ("new", theirs.inode))
         self.visit_names(path, at, out)
 
-    def directory_time(self, path, at, old, ours, theirs):
+    def directory_times(self, path, at, old, ours, theirs):
+        """Whether a name that leads to something else counts as changed is left open."""
+        def names(tree, place):
+            return tree.names_in(place)
+
+        def nodes(tree, place):
+            return [(name, tree.get(f"{place}/{name}").type) for name in names(tree, place)]
+
         def numbers(tree, place):
-            nodes = {name: tree.get(f"{place}/{name}") for name in tree.names_in(place)}
-            return {name: (node.inode, node.type) for name, node in nodes.items()}
+            return [(name, tree.get(f"{place}/{name}").inode) for name in names(tree, place)]
 
-        def types(tree):
-            return {name: tree.get(f"{at}/{name}").type for name in tree.names_in(at)}
-
-        ours_changed = numbers(self.merged, path) != numbers(self.old, at)
-        theirs_changed = types(self.new) != types(self.old)
-        if ours_changed and theirs_changed:
-            return max(ours.mtime, theirs.mtime)
-        if ours_changed or theirs_changed:
-            return ours.mtime if ours_changed else theirs.mtime
-        return fields.merge_times(old.mtime, ours.mtime, theirs.mtime)
+        times = set()
+        for of_ours in (names, nodes, numbers):
+            for of_theirs in (names, nodes):
+                ours_changed = of_ours(self.merged, path) != of_ours(self.old, at)
+                theirs_changed = of_theirs(self.new, at) != of_theirs(self.old, at)
+                if ours_changed and theirs_changed:
+                    times.add(max(ours.mtime, theirs.mtime))
+                elif ours_changed or theirs_changed:
+                    times.add(ours.mtime if ours_changed else theirs.mtime)
+                else:
+                    times.add(fields.merge_times(old.mtime, ours.mtime, theirs.mtime))
+        return times
 
     def visit_file(self, path, at, out, old, ours, theirs):
         """Anything but a directory in the merged tree."""
