@@ -6,6 +6,7 @@
 # Every row of the table of docs/rebase.md, with every policy, over two lowers of these block
 # and inode sizes. The layer is made by the kernel's own ext2.
 set -euo pipefail
+# shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 require_kernel_mount
 require mke2fs e2fsck python3 setfattr mknod

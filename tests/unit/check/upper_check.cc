@@ -154,9 +154,11 @@ TEST_CASE("Check: a name that the lower's index leads past is damage of the lowe
   real.repair({"-D"});  // which makes the index
   Images images(real, 16 * kMebibyte);
   REQUIRE(value_of(images.check(CheckPurpose::kLook)).found.empty());
-  auto superblock = images.lower.file->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
-  superblock.s_hash_seed[0] = superblock.s_hash_seed[0] ^ 1U;
-  images.lower.file->put(ext2::kSuperblockOffsetBytes, superblock);
+  const auto root = value_of(read_inode(images.lower.volume, kRootDirectory));
+  const uint64_t index =
+      images.lower.layout().offset_of(*images.lower.volume.file_block(root.pointer(0)));
+  constexpr uint64_t kSecondHash = 0x28;  // of the entry that leads to the second leaf
+  images.lower.file->put(index + kSecondHash, Le32(2));
   CHECK(expect_error(images.check(CheckPurpose::kLook),
                      {"lower.img: directory inode 2: its index does not lead to the name",
                       "the lower is damaged"}) == ErrorKind::kInvalid);
