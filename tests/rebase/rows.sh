@@ -44,7 +44,10 @@ rebase
 python3 "$ROWS" check fail report.json
 sha256sum --quiet -c before
 
-for policy in ours theirs both; do
+# With a sanitizer one policy shows what is to be seen.
+policies=(ours theirs both)
+[ -z "${SANITIZE_PRELOAD:-}" ] || policies=(both)
+for policy in "${policies[@]}"; do
     step "--conflicts=$policy"
     rm -f result.img flat.img
     rebase --conflicts="$policy" -o result.img --verify
