@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // unionfs-img rebase: the layer is made anew over another lower.
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "overlay/changes/foreign_tree.h"
+#include "overlay/host/posix_file.h"
 #include "overlay/host/process.h"
+#include "overlay/merged/lower_image.h"
 #include "overlay/upper/lower_identity.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
