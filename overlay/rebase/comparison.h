@@ -64,6 +64,7 @@ struct ResultDirectory {
 // A name of ours with the file that it leads to.
 struct FileOutcome {
   std::string path;  // of ours
+  std::string result_path;
   PlannedFileId directory = kPlannedRoot;
   std::string name;
   bool has_place = true;  // false: theirs has the name already, and it stays
@@ -123,7 +124,8 @@ class RebaseComparison {
   Result<void> settle_kept_directory(ResultDirectory& directory, ResultDirectory& parent,
                                      const std::string& name, RebaseRow* row);
   Result<void> merge_directory(ResultDirectory& directory, RebaseRow& row, bool has_base);
-  Result<void> make_again(ResultDirectory& directory);
+  // With kBoth what theirs has in the place stays, and the directory lies beside it.
+  Result<void> make_again(ResultDirectory& directory, Resolution resolution);
   Result<void> make_directory(ResultDirectory& directory, ResultDirectory& parent,
                               const std::string& name);
   Result<PlannedFileId> id_of(ResultDirectory& directory);

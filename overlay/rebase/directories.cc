@@ -93,7 +93,7 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
       drop(row);
       return {};
     }
-    UNIONFS_TRY(make_again(parent));
+    UNIONFS_TRY(make_again(parent, resolution));
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
@@ -181,7 +181,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
       return merge_directory(directory, row, true);
     }
     if (parent.is_linked()) {
-      UNIONFS_TRY(make_again(parent));
+      UNIONFS_TRY(make_again(parent, resolution));
     } else if (resolution == Resolution::kBoth) {
       UNIONFS_ASSIGN(result_name, beside_name(parent, name));
       report_.conflicts.back().resulting_path = parent.path + "/" + result_name;
@@ -250,7 +250,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
     return {};
   }
   report_.applied.push_back(directory.path);
-  return make_again(directory);
+  return make_again(directory, resolution);
 }
 
 Result<void> RebaseComparison::make_directory(ResultDirectory& directory, ResultDirectory& parent,
@@ -267,13 +267,19 @@ Result<void> RebaseComparison::make_directory(ResultDirectory& directory, Result
 }
 
 // With the metadata of ours and only ours' names.
-Result<void> RebaseComparison::make_again(ResultDirectory& directory) {
+Result<void> RebaseComparison::make_again(ResultDirectory& directory, Resolution resolution) {
   if (directory.id || directory.theirs) {
     return {};
   }
-  const auto [parent_path, name] = split_path(directory.path);
+  const auto [parent_path, name] = split_path(directory.ours_path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
-  UNIONFS_TRY(make_again(*parent));
+  UNIONFS_TRY(make_again(*parent, resolution));
+  UNIONFS_ASSIGN(const auto holder, holder_at(*parent, name));
+  if (holder && resolution == Resolution::kBoth) {
+    UNIONFS_ASSIGN(const std::string beside, beside_name(*parent, name));
+    report_.conflicts.back().resulting_path = parent->path + "/" + beside;
+    return make_directory(directory, *parent, beside);
+  }
   if (directory.is_behind_link) {
     note("link-replaced", directory.path, directory.link_text);
   }

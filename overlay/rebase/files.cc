@@ -29,7 +29,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
       drop(row);
       return {};
     }
-    UNIONFS_TRY(make_again(*parent));
+    UNIONFS_TRY(make_again(*parent, resolution));
   }
   if (row.change.kind == ChangeKind::kRenamed) {
     return settle_moved_file(row, *parent, name);
@@ -47,6 +47,7 @@ Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& paren
   outcome.path = row.change.path;
   UNIONFS_ASSIGN(outcome.directory, id_of(parent));
   outcome.name = name;
+  outcome.result_path = parent.path + "/" + name;
   outcome.merged.state = *state;
   outcome.merged.is_content_ours = true;
   outcome.merged.is_content_as_ours = true;
@@ -126,6 +127,7 @@ Result<void> RebaseComparison::merge_file(RebaseRow& row, ResultDirectory& paren
   outcome.path = row.change.path;
   UNIONFS_ASSIGN(outcome.directory, id_of(parent));
   outcome.name = name;
+  outcome.result_path = parent.path + "/" + name;
   outcome.theirs = files.theirs;
   if (parent.theirs) {
     UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));
@@ -255,6 +257,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
   outcome.path = row.change.path;
   UNIONFS_ASSIGN(outcome.directory, id_of(parent));
   outcome.name = name;
+  outcome.result_path = parent.path + "/" + name;
   outcome.theirs = target;
   if (parent.theirs) {
     UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));

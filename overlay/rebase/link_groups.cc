@@ -142,12 +142,12 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
   for (const FileOutcome* outcome : outcomes) {
     const std::string path = outcome->path;
     if (!existing || outcome->theirs_at_place != existing) {
-      builder_.set_name(outcome->directory, outcome->name, id, path);
+      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path);
     } else if (const PlannedName* planned = builder_.name(outcome->directory, outcome->name);
                planned != nullptr && !planned->file) {
-      builder_.set_name(outcome->directory, outcome->name, id, path);
+      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path);
     } else {
-      staying_names_.push_back({{outcome->directory, outcome->name}, {id, path}});
+      staying_names_.push_back({{outcome->directory, outcome->name}, {id, outcome->result_path}});
     }
     const MergedFileFields& fields = outcome->merged;
     if (outcome->is_followed && !fields.is_as_ours) {

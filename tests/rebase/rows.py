@@ -84,12 +84,14 @@ row("added-to-a-directory-that-is-gone", "mkdir -p d/e; echo b >d/e/x; echo b >d
     with_both={"d": None, "d/e": None, "d/e/new": "o"})
 row("added-to-a-directory-that-is-a-file", "mkdir d; echo b >d/x", "echo o >d/new",
     "rm -r d; echo t >d", [("edit/delete", "d")], with_ours={"d": None, "d/new": "o"},
-    with_theirs={"d": "t"}, with_both={"d": None, "d/new": "o"})
+    with_theirs={"d": "t"}, with_both={"d": "t", "d.ours": None, "d.ours/new": "o"})
 row("below-a-directory-that-is-a-link", "mkdir bin; echo b >bin/a; echo b >bin/b",
     "echo o >bin/a; echo o >bin/c", "mkdir usr; mv bin usr/bin; ln -s usr/bin bin",
     [("edit/delete", "bin/a"), ("edit/delete", "bin/c")],
     with_theirs={"usr": None, "usr/bin": None, "usr/bin/a": "b", "usr/bin/b": "b",
-                 "bin": "-> usr/bin"})
+                 "bin": "-> usr/bin"},
+    with_both={"usr": None, "usr/bin": None, "usr/bin/a": "b", "usr/bin/b": "b",
+               "bin": "-> usr/bin", "bin.ours": None, "bin.ours/a": "o", "bin.ours/c": "o"})
 row("names-deleted-in-a-kept-directory", "mkdir d; echo b >d/x; echo b >d/y", "rm d/x",
     "echo t >d/z", result={"d": None, "d/y": "b", "d/z": "t"})
 row("directory-made-anew", "mkdir d; echo b >d/x; echo b >d/y",
