@@ -12,25 +12,6 @@ namespace {
 
 constexpr const char* kImagePrefix = "merged image: ";
 
-uint8_t file_type_of(const FileState& state) {
-  switch (state.type()) {
-    case ext2::kModeRegular:
-      return ext2::kFileTypeRegular;
-    case ext2::kModeDirectory:
-      return ext2::kFileTypeDirectory;
-    case ext2::kModeCharDevice:
-      return ext2::kFileTypeCharDevice;
-    case ext2::kModeBlockDevice:
-      return ext2::kFileTypeBlockDevice;
-    case ext2::kModeFifo:
-      return ext2::kFileTypeFifo;
-    case ext2::kModeSocket:
-      return ext2::kFileTypeSocket;
-    default:
-      return ext2::kFileTypeSymlink;
-  }
-}
-
 class PlanMaker {
  public:
   PlanMaker(const Plan& plan, MergedFiles& files, const PlanProgress& progress)
@@ -251,7 +232,7 @@ void PlanMaker::change_name(const PlannedNameKey& key, const PlannedName& name,
     editor.count_subdirectory(+1);
   }
   const InodeNumber inode = made_.inodes[*name.file];
-  const uint8_t type = file_type_of(file(*name.file).state);
+  const uint8_t type = file_type_of(file(*name.file).state.mode);
   if (is_there) {
     editor.replace(key.name, inode, type);
   } else {
