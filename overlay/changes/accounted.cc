@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/changes/accounted.h"
 
+#include <array>
 #include <set>
 
 #include "fsparse/block_map.h"
+#include "overlay/changes/file_reader.h"
 #include "overlay/changes/tree_changes.h"
 #include "overlay/geometry/number_sets.h"
 #include "overlay/upper/layer_tree.h"
@@ -70,6 +72,8 @@ class AccountedCheck {
   Result<void> check_lower_name(const std::string& path);
   Result<void> check_merged_name(const std::string& path);
   Result<void> check_same_name(const Change& change) const;
+  Result<bool> has_stayed(const PathPlace& place) const;
+  Result<void> check_same_content(const std::string& path, InodeNumber inode) const;
   Result<void> check_own_inodes();
   Result<void> check_own_blocks();
   Result<void> check_inode_whiteouts();
@@ -157,6 +161,10 @@ Result<void> AccountedCheck::check_lower_name(const std::string& path) {
   if (from_.tree.gone_directories.contains(place.directory) || is_name_planned(ids_below_, place)) {
     return {};
   }
+  UNIONFS_ASSIGN(const bool stayed, has_stayed(place));
+  if (stayed) {
+    return {};
+  }
   return corrupt("{}: {}: is gone, which was not planned", from_.merged.name(), quoted_name(path));
 }
 
@@ -165,8 +173,58 @@ Result<void> AccountedCheck::check_merged_name(const std::string& path) {
   if (is_name_planned(from_.found.ids, place)) {
     return {};
   }
+  UNIONFS_ASSIGN(const bool stayed, has_stayed(place));
+  if (stayed) {
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, place.directory));
+    UNIONFS_ASSIGN(const auto entry, find_name(lower_, record, place.name));
+    return check_same_content(path, entry->inode);
+  }
   return corrupt("{}: {}: leads to another file, which was not planned", from_.merged.name(),
                  quoted_name(path));
+}
+
+// Whether the same directory leads to the same inode under this name, wherever it lies now.
+// changes_of() says so only of a directory that it can prove to be the same; where the directory
+// lies is a question about its own name.
+Result<bool> AccountedCheck::has_stayed(const PathPlace& place) const {
+  if (place.directory.value() > lower_.layout().inode_count()) {
+    return false;
+  }
+  std::array<InodeNumber, 2> inodes;
+  const std::array<const Volume*, 2> volumes = {&lower_, &from_.merged};
+  for (size_t side = 0; side < volumes.size(); ++side) {
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(*volumes[side], place.directory));
+    if (!record.is_directory()) {
+      return false;
+    }
+    UNIONFS_ASSIGN(const auto entry, find_name(*volumes[side], record, place.name));
+    if (!entry || entry->kind != EntryKind::kReal) {
+      return false;
+    }
+    inodes[side] = entry->inode;
+  }
+  return inodes[0] == inodes[1];
+}
+
+// Of a file whose content nobody else has held against the plan: one that is not planned is not
+// own, and so the lower's.
+Result<void> AccountedCheck::check_same_content(const std::string& path, InodeNumber inode) const {
+  const auto id = from_.found.ids.find(inode);
+  if (id == from_.found.ids.end() || from_.plan.files[id->second].content) {
+    return {};
+  }
+  UNIONFS_ASSIGN(InodeRecord before, read_inode(lower_, inode));
+  UNIONFS_ASSIGN(InodeRecord now, read_inode(from_.merged, inode));
+  bool is_same = before.is_directory() || before.raw().i_block == now.raw().i_block;
+  if (before.is_regular() && now.is_regular()) {
+    FileReader below(lower_, std::move(before));
+    FileReader present(from_.merged, std::move(now));
+    uint64_t bytes = 0;
+    UNIONFS_ASSIGN(is_same, have_same_bytes(below, present, bytes));
+  }
+  return is_same ? Result<void>()
+                 : corrupt("{}: {}: has other content, which was not planned", from_.merged.name(),
+                           quoted_name(path));
 }
 
 // Of a name that leads to the same inode as before.
