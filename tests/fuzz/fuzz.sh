@@ -31,26 +31,11 @@ mkdir -p "$kept" "$broken"
 flags=(-seed=1 -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=484
     -print_final_stats=1 -reload=0 "-artifact_prefix=$broken/$name-")
 
-# is_only_load - whether all that went wrong is an input that took too long, and that has
-# time enough when it is run once more: then others had the processors.
-is_only_load() {
-    local input late=()
-    for input in "$broken/$name"-*; do
-        [ "$input" -nt "$work/began" ] || continue
-        [[ $input == "$broken/$name-timeout-"* ]] || return 1
-        late+=("$input")
-    done
-    [ "${#late[@]}" != 0 ] || return 1
-    "$target" -timeout=100 "${late[@]}" >"$work/again" 2>&1 || return 1
-    echo "note: ${late[*]} took more than 25 seconds, but not when run again"
-}
-
 run() {
     local status=0
     ASAN_OPTIONS=allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1 \
         "$target" "${flags[@]}" "$@" >"$work/log" 2>&1 || status=$?
     [ "$status" != 0 ] || return 0
-    ! is_only_load || return 0
     grep -v -E '^#[0-9]+[[:space:]]' "$work/log" | tail -n 80
     local input
     for input in "$broken/$name"-*; do
