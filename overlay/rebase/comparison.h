@@ -53,8 +53,9 @@ struct ResultDirectory {
   std::optional<InodeNumber> theirs;  // the new lower's directory that it becomes
   std::optional<PlannedFileId> id;    // once something in it changes
   bool is_dropped = false;            // it is not made, nor anything below
-  bool is_behind_link = false;        // theirs has a symlink in its place, or above
-  std::string link_text;              // where that leads; stays when it is made again
+  bool is_decided = false;      // it is made, or made again, because a conflict was decided so
+  bool is_behind_link = false;  // theirs has a symlink in its place, or above
+  std::string link_text;        // where that leads; stays when it is made again
   bool are_times_decided = false;
 
   // Each change of ours below is a conflict of its own.
@@ -110,6 +111,9 @@ class RebaseComparison {
     std::string text = {};
   };
   Result<Resolution> raise(const Raised& raised, bool is_forced = false);
+  // The one that raise() has made or found last, if it was not told to be silent.
+  Conflict& raised_conflict() { return report_.conflicts[last_raised_]; }
+  void forget_undecided_drops();
   void note(std::string kind, std::string path, std::string text);
   void drop(RebaseRow& row);
 
@@ -121,6 +125,7 @@ class RebaseComparison {
                                     const std::string& name, RebaseRow& row);
   Result<void> settle_moved_directory(ResultDirectory& directory, ResultDirectory& parent,
                                       const std::string& name, RebaseRow& row);
+  Result<void> leave_directory(ResultDirectory& directory, RebaseRow& row);
   Result<void> settle_kept_directory(ResultDirectory& directory, ResultDirectory& parent,
                                      const std::string& name, RebaseRow* row);
   Result<void> merge_directory(ResultDirectory& directory, RebaseRow& row, bool has_base);
@@ -140,12 +145,15 @@ class RebaseComparison {
   std::optional<std::string> ours_path_of(const std::string& base_path) const;
   // The directory of the result that has, or had, the old lower's name; nullptr where ours has
   // none.
+  // The directory of a name that neither side has any more: its times are those of both.
+  Result<void> visit_directory_of(const std::string& base_path);
   Result<ResultDirectory*> directory_of_old(const std::string& base_path);
   Result<void> remove_old_name(const std::string& base_path);
   Result<std::string> beside_name(ResultDirectory& parent, const std::string& name);
 
   // ---- files
   Result<void> settle_file(RebaseRow& row);
+  Result<void> leave_file(RebaseRow& row);
   Result<void> settle_moved_file(RebaseRow& row, ResultDirectory& parent, const std::string& name);
   Result<void> settle_changed_file(RebaseRow& row, ResultDirectory& parent,
                                    const std::string& name);
@@ -199,6 +207,7 @@ class RebaseComparison {
   // Conflicts about files with several names: their indexes in the report, by class and the
   // inodes of base, ours and theirs (0: none).
   std::map<std::tuple<ConflictClass, uint32_t, uint32_t, uint32_t>, size_t> raised_;
+  size_t last_raised_ = 0;         // index in the report
   std::deque<std::string> queue_;  // rows that are to be settled
   std::set<std::string> vacated_;  // paths in the old lower that somebody has been told to be free
 };

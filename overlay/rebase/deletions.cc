@@ -31,13 +31,7 @@ Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRo
   const std::optional<std::string> ours_parent = ours_path_of(parent_path);
   if (!theirs) {
     drop(row);  // theirs has it no more, either
-    UNIONFS_ASSIGN(const auto above, theirs_.find(parent_path));
-    UNIONFS_ASSIGN(const bool is_directory,
-                   above ? theirs_.is_directory(*above) : Result<bool>(false));
-    if (ours_parent && is_directory) {
-      UNIONFS_TRY(directory_at(*ours_parent));  // its times are those of both
-    }
-    return {};
+    return visit_directory_of(path);
   }
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(ours_parent.value_or(std::string())));
   if (!ours_parent || parent->is_dropped || !parent->theirs) {

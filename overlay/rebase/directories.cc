@@ -63,6 +63,9 @@ Result<void> RebaseComparison::settle_directory(ResultDirectory& directory, Resu
   }
   if (parent.is_dropped) {
     directory.is_dropped = true;
+    if (row != nullptr && row->change.kind == ChangeKind::kRenamed) {
+      return leave_directory(directory, *row);
+    }
     if (row != nullptr) {
       drop(*row);
     }
@@ -111,7 +114,7 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kBoth) {
       UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
-      report_.conflicts.back().resulting_path = parent.path + "/" + beside;
+      raised_conflict().resulting_path = parent.path + "/" + beside;
       report_.applied.push_back(directory.path);
       return make_directory(directory, parent, beside);
     }
@@ -136,10 +139,13 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
   if (!is_there) {
-    UNIONFS_ASSIGN(const bool is_same_place,
-                   stranger ? theirs_.is_directory(*stranger) : Result<bool>(false));
-    if (is_same_place && !theirs) {
-      // Theirs has moved it there, too.
+    // Whether theirs has moved it there, too.  Another directory of that name is not the same
+    // thing, so all of it is compared.
+    UNIONFS_ASSIGN(const bool is_same_move,
+                   stranger && !theirs
+                       ? files_.is_tree_as_base(change.below_path, change.below, *stranger, moved_)
+                       : Result<bool>(false));
+    if (is_same_move) {
       directory.theirs = stranger;
       row.change.metadata.clear();
       return merge_directory(directory, row, true);
@@ -155,6 +161,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
       return {};
     }
     report_.applied.push_back(directory.path);
+    directory.is_decided = true;
     UNIONFS_TRY(make_directory(directory, parent, name));
     return take_tree(directory.ours_path, true, false);
   }
@@ -168,23 +175,14 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
                         parent.link_text};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
-      // It stays where it was, and what ours changed in it comes there.
-      drop(row);
       row.is_open = resolution == Resolution::kNone;
-      UNIONFS_ASSIGN(const ResultDirectory* stays_in, directory_of_old(change.below_path));
-      directory.is_dropped = stays_in == nullptr || stays_in->is_dropped;
-      if (directory.is_dropped) {
-        return {};
-      }
-      directory.theirs = theirs;
-      directory.path = stays_in->path + "/" + split_path(change.below_path).second;
-      return merge_directory(directory, row, true);
+      return leave_directory(directory, row);
     }
     if (parent.is_linked()) {
       UNIONFS_TRY(make_again(parent, resolution));
     } else if (resolution == Resolution::kBoth) {
       UNIONFS_ASSIGN(result_name, beside_name(parent, name));
-      report_.conflicts.back().resulting_path = parent.path + "/" + result_name;
+      raised_conflict().resulting_path = parent.path + "/" + result_name;
     }
   }
   directory.theirs = theirs;
@@ -193,12 +191,28 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
   directory.path = parent.path + "/" + result_name;
   builder_.set_name(parent_id, result_name, id, directory.path);
   UNIONFS_TRY(remove_old_name(change.below_path));
-  UNIONFS_ASSIGN(const bool is_same,
-                 files_.is_tree_as_base(change.below_path, change.below, *theirs, {}));
-  if (!is_same) {
-    note("followed", directory.path,
-         "the new lower changed what lay at " + change.below_path + " before the rename");
+  // Whether the new lower changed anything in it is not looked at: it may be large.
+  note("followed", directory.path,
+       "what the new lower has at " + change.below_path + " is here, with its changes");
+  return merge_directory(directory, row, true);
+}
+
+// A rename comes to nothing: the directory stays where it was, and what ours changed in it comes
+// there.
+Result<void> RebaseComparison::leave_directory(ResultDirectory& directory, RebaseRow& row) {
+  drop(row);
+  directory.is_dropped = true;
+  directory.base_path = row.change.below_path;
+  directory.base = row.change.below;
+  UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
+  UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
+  UNIONFS_ASSIGN(const ResultDirectory* stays_in, directory_of_old(row.change.below_path));
+  if (!is_there || stays_in == nullptr || stays_in->is_dropped) {
+    return {};
   }
+  directory.is_dropped = false;
+  directory.theirs = theirs;
+  directory.path = stays_in->path + "/" + split_path(row.change.below_path).second;
   return merge_directory(directory, row, true);
 }
 
@@ -225,6 +239,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
   }
   if (!parent.theirs) {
     // The directory above is made again, and this one with it.
+    directory.is_decided = parent.is_decided;
     return make_directory(directory, parent, name);
   }
   if (holder) {
@@ -271,13 +286,14 @@ Result<void> RebaseComparison::make_again(ResultDirectory& directory, Resolution
   if (directory.id || directory.theirs) {
     return {};
   }
+  directory.is_decided = true;
   const auto [parent_path, name] = split_path(directory.ours_path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
   UNIONFS_TRY(make_again(*parent, resolution));
   UNIONFS_ASSIGN(const auto holder, holder_at(*parent, name));
   if (holder && resolution == Resolution::kBoth) {
     UNIONFS_ASSIGN(const std::string beside, beside_name(*parent, name));
-    report_.conflicts.back().resulting_path = parent->path + "/" + beside;
+    raised_conflict().resulting_path = parent->path + "/" + beside;
     return make_directory(directory, *parent, beside);
   }
   if (directory.is_behind_link) {
@@ -405,6 +421,17 @@ std::optional<std::string> RebaseComparison::ours_path_of(const std::string& bas
 Result<ResultDirectory*> RebaseComparison::directory_of_old(const std::string& base_path) {
   const std::optional<std::string> above = ours_path_of(split_path(base_path).first);
   return above ? directory_at(*above) : Result<ResultDirectory*>(nullptr);
+}
+
+Result<void> RebaseComparison::visit_directory_of(const std::string& base_path) {
+  const std::string above = split_path(base_path).first;
+  UNIONFS_ASSIGN(const auto theirs, theirs_.find(above));
+  UNIONFS_ASSIGN(const bool is_directory,
+                 theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
+  if (const auto ours = ours_path_of(above); ours && is_directory) {
+    UNIONFS_TRY(directory_at(*ours));
+  }
+  return {};
 }
 
 // Of something that was moved: theirs has it there still.

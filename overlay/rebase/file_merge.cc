@@ -116,9 +116,7 @@ class FieldMerge {
         merged.push_back(*value);
       }
     }
-    std::sort(merged.begin(), merged.end(), [](const Attribute& a, const Attribute& b) {
-      return std::tie(a.name_index, a.name) < std::tie(b.name_index, b.name);
-    });
+    sort_attributes(merged);
     merged_.state.attributes = std::move(merged);
   }
 
@@ -248,13 +246,16 @@ Result<MergedFileFields> FileMerge::merge(const ThreeFiles& files, Resolution re
   MergedFileFields merged;
   merged.state = *theirs;
 
-  Result<bool> did_ours = !files.base ? Result<bool>(false)
-                                      : has_same_content(Pair::kBaseOurs, *files.base, *files.ours);
-  UNIONFS_ASSIGN(const bool ours_kept, std::move(did_ours));
-  Result<bool> did_theirs = !files.base
-                                ? Result<bool>(false)
-                                : has_same_content(Pair::kBaseTheirs, *files.base, *files.theirs);
-  UNIONFS_ASSIGN(const bool theirs_kept, std::move(did_theirs));
+  UNIONFS_ASSIGN(const bool ours_kept,
+                 files.base ? has_same_content(Pair::kBaseOurs, *files.base, *files.ours)
+                            : Result<bool>(false));
+  // Where ours changed neither content nor time, both are theirs whatever theirs did, so the
+  // bytes need not be read.
+  const bool is_theirs = ours_kept && ours->links_count == 1 && ours->modified == base->modified;
+  UNIONFS_ASSIGN(const bool theirs_kept,
+                 files.base && !is_theirs
+                     ? has_same_content(Pair::kBaseTheirs, *files.base, *files.theirs)
+                     : Result<bool>(false));
   bool are_alike = ours_kept && theirs_kept;
   if (!ours_kept && !theirs_kept) {
     UNIONFS_ASSIGN(are_alike, has_same_content(Pair::kOursTheirs, *files.ours, *files.theirs));

@@ -12,8 +12,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
   const auto [parent_path, name] = split_path(row.change.path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
   if (parent->is_dropped) {
-    drop(row);
-    return {};
+    return leave_file(row);
   }
   if (parent->is_linked()) {
     const std::optional<InodeNumber> base =
@@ -26,8 +25,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
                         parent->link_text};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
-      drop(row);
-      return {};
+      return leave_file(row);
     }
     UNIONFS_TRY(make_again(*parent, resolution));
   }
@@ -38,6 +36,27 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
     return settle_new_file(row, *parent, name);
   }
   return settle_changed_file(row, *parent, name);
+}
+
+// The row comes to nothing; a file that was moved stays where it was, with what ours changed
+// in it.
+Result<void> RebaseComparison::leave_file(RebaseRow& row) {
+  drop(row);
+  const Change& change = row.change;
+  if (change.kind != ChangeKind::kRenamed) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const auto theirs, theirs_.find(change.below_path));
+  UNIONFS_ASSIGN(ResultDirectory * stays_in, directory_of_old(change.below_path));
+  if (!theirs || stays_in == nullptr || stays_in->is_dropped || !stays_in->theirs) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
+  UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+  return before->type() != after->type()
+             ? Result<void>()
+             : merge_file(row, *stays_in, split_path(change.below_path).second,
+                          {change.below, change.inode, theirs}, false);
 }
 
 Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& parent,
@@ -83,7 +102,7 @@ Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& par
   const PlannedFileId id = builder_.add(state, content_of(row.change.inode, state));
   besides_.emplace(row.change.inode, id);
   builder_.set_name(directory, beside, id, path);
-  report_.conflicts.back().resulting_path = path;
+  raised_conflict().resulting_path = path;
   return {};
 }
 
@@ -92,8 +111,8 @@ Result<bool> RebaseComparison::decide_whole(RebaseRow& row, ResultDirectory& par
   UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
   const bool is_gone = !raised.files.theirs;
   if (resolution == Resolution::kOurs || (resolution == Resolution::kBoth && is_gone)) {
-    if (resolution == Resolution::kBoth) {
-      report_.conflicts.back().resulting_path = raised.path;
+    if (resolution == Resolution::kBoth && raised_conflict().resulting_path.empty()) {
+      raised_conflict().resulting_path = raised.path;
     }
     UNIONFS_TRY(place_ours(row, parent, name));
     return true;
@@ -143,8 +162,7 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
   const InodeNumber base = row.change.below;
   UNIONFS_ASSIGN(const auto theirs, holder_at(parent, name));
   const ThreeFiles files{base, row.change.inode, theirs};
-  if (!parent.theirs) {
-    // The directory is ours, and that was decided.
+  if (!parent.theirs) {  // the directory is made again, and that was decided
     return row.change.link_of.empty() ? place_ours(row, parent, name)
                                       : settle_new_link(row, parent, name);
   }
@@ -169,7 +187,7 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto before, base_at(parent, name));
-  if (before) {
+  if (before && !row.is_forced) {
     UNIONFS_ASSIGN(const FileState* old_state, base_.state(*before));
     UNIONFS_ASSIGN(const FileState* new_state, ours_.state(row.change.inode));
     if (old_state->type() == new_state->type()) {
@@ -182,7 +200,7 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
   }
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
   UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
-  if (!holder && before) {
+  if (!holder && before && parent.theirs) {
     const Raised raised{
         ConflictClass::kEditDelete, row.change.path, "", {base, row.change.inode, std::nullopt}};
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
@@ -288,7 +306,10 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
                                                 : Result<bool>(false));
     if (is_same) {
       drop(row);  // theirs has done the same
-      return {};
+      return visit_directory_of(change.below_path);
+    }
+    if (parent.is_decided) {
+      return place_ours(row, parent, name);
     }
     const Raised raised{ConflictClass::kRenameDelete,
                         change.path,
@@ -309,20 +330,13 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kBoth) {
       UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
-      report_.conflicts.back().resulting_path = parent.path + "/" + beside;
+      raised_conflict().resulting_path = parent.path + "/" + beside;
       UNIONFS_TRY(remove_old_name(change.below_path));
       return merge_file(row, parent, beside, {change.below, change.inode, theirs}, true);
     }
     if (resolution != Resolution::kOurs) {
-      // It stays where it was, with what ours changed in it.
-      drop(row);
       row.is_open = resolution == Resolution::kNone;
-      UNIONFS_ASSIGN(ResultDirectory * stays_in, directory_of_old(change.below_path));
-      if (stays_in == nullptr || stays_in->is_dropped || stays_in->theirs == std::nullopt) {
-        return {};
-      }
-      return merge_file(row, *stays_in, split_path(change.below_path).second,
-                        {change.below, change.inode, theirs}, false);
+      return leave_file(row);
     }
   }
   UNIONFS_TRY(merge_file(row, parent, name, {change.below, change.inode, theirs}, true));

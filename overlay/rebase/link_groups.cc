@@ -151,7 +151,7 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
     }
     const MergedFileFields& fields = outcome->merged;
     if (outcome->is_followed && !fields.is_as_ours) {
-      note("followed", path, "the new lower's changes are at the new name");
+      note("followed", path, "what the new lower has of it is here, with its changes");
     }
     const bool is_ours = outcome->is_whole || fields.is_as_ours;
     (is_ours ? report_.applied : report_.merged).push_back(path);

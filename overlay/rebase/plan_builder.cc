@@ -37,8 +37,4 @@ const PlannedName* PlanBuilder::name(PlannedFileId directory, const std::string&
   return found == plan_.names.end() ? nullptr : &found->second;
 }
 
-Plan PlanBuilder::take() {
-  return std::move(plan_);
-}
-
 }  // namespace unionfs

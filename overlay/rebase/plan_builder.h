@@ -33,8 +33,6 @@ class PlanBuilder {
   const PlannedName* name(PlannedFileId directory, const std::string& name) const;
 
   Plan& plan() { return plan_; }
-  // Leaves out what changes nothing.
-  Plan take();
 
  private:
   explicit PlanBuilder(SideTree& theirs) : theirs_(&theirs) {}

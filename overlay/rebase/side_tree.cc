@@ -51,7 +51,12 @@ Result<const FileState*> SideTree::state(InodeNumber inode) {
 }
 
 Result<bool> SideTree::is_directory(InodeNumber inode) {
+  const auto known = directories_.find(inode);
+  if (known != directories_.end()) {
+    return known->second;
+  }
   UNIONFS_ASSIGN(const InodeRecord record, read_inode(volume_, inode));
+  directories_.emplace(inode, record.is_directory());
   return record.is_directory();
 }
 

@@ -46,6 +46,7 @@ class SideTree {
   const Volume& volume_;
   LowerNames names_;
   std::map<InodeNumber, FileState> states_;
+  std::map<InodeNumber, bool> directories_;  // whether it is one
   std::map<uint32_t, uint32_t> users_;
   std::map<uint32_t, uint32_t> groups_;
 };

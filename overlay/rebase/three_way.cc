@@ -51,6 +51,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(settle_directory_times());
   add_staying_names();
   UNIONFS_TRY(settle_superblock());
+  forget_undecided_drops();
   std::stable_sort(report_.conflicts.begin(), report_.conflicts.end(),
                    [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
   for (std::vector<std::string>* list : {&report_.applied, &report_.merged, &report_.dropped}) {
@@ -58,7 +59,7 @@ Result<PlannedRebase> RebaseComparison::run() {
     list->erase(std::unique(list->begin(), list->end()), list->end());
   }
   report_.bytes_compared = files_.bytes_compared();
-  return PlannedRebase{builder_.take(), std::move(report_)};
+  return PlannedRebase{std::move(builder_.plan()), std::move(report_)};
 }
 
 Result<void> RebaseComparison::read_changes() {
@@ -109,7 +110,8 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
                                      number_of(raised.files.ours), number_of(raised.files.theirs));
     const auto [known, is_new] = raised_.emplace(key, report_.conflicts.size());
     if (!is_new) {
-      Conflict& first = report_.conflicts[known->second];
+      last_raised_ = known->second;
+      Conflict& first = raised_conflict();
       first.links.push_back(raised.path);
       return first.resolution;
     }
@@ -138,11 +140,31 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
   }
   conflict.resolution = decision.resolution;
   conflict.decided_by = decision.decided_by;
+  last_raised_ = report_.conflicts.size();
   report_.conflicts.push_back(std::move(conflict));
   if (decision.resolution != Resolution::kNone && !remedy_of(raised.path).empty()) {
     note("remedy", raised.path, remedy_of(raised.path));
   }
   return decision.resolution;
+}
+
+// What waits for a decision is not dropped yet.
+void RebaseComparison::forget_undecided_drops() {
+  std::set<std::string> open;
+  for (const Conflict& conflict : report_.conflicts) {
+    if (conflict.resolution == Resolution::kNone) {
+      open.insert(conflict.path);
+      open.insert(conflict.links.begin(), conflict.links.end());
+    }
+  }
+  std::erase_if(report_.dropped, [&open](const std::string& path) {
+    for (std::string at = path; !at.empty(); at = split_path(at).first) {
+      if (open.contains(at)) {
+        return true;
+      }
+    }
+    return false;
+  });
 }
 
 void RebaseComparison::note(std::string kind, std::string path, std::string text) {

@@ -2,6 +2,7 @@
 #include "overlay/rebase/units.h"
 
 #include <array>
+#include <string_view>
 
 namespace unionfs {
 namespace {
@@ -30,63 +31,76 @@ constexpr std::array<KnownTree, 7> kKnownFiles = {
      {"/etc/subgid", "ranges of group ids"},
      {"/etc/ld.so.cache", "made of the libraries that are there: run ldconfig"}}};
 
-Result<bool> has_name(const std::string& directory, const std::string& name,
-                      std::span<SideTree* const> sides) {
-  for (SideTree* side : sides) {
+}  // namespace
+
+Result<const std::set<std::string>*> UnitFinder::names_in(const std::string& directory) {
+  const auto [known, is_new] = names_.try_emplace(directory);
+  if (!is_new) {
+    return &known->second;
+  }
+  for (SideTree* side : sides_) {
     UNIONFS_ASSIGN(const std::optional<InodeNumber> inode, side->find(directory));
-    UNIONFS_ASSIGN(const auto found, inode ? side->child(*inode, name)
-                                           : Result<std::optional<InodeNumber>>(std::nullopt));
-    if (found) {
-      return true;
+    UNIONFS_ASSIGN(const bool is_directory,
+                   inode ? side->is_directory(*inode) : Result<bool>(false));
+    if (!is_directory) {
+      continue;
+    }
+    UNIONFS_ASSIGN(const LowerNames::Names* names, side->names_of(*inode));
+    for (const auto& [name, child] : *names) {
+      known->second.insert(name);
     }
   }
-  return false;
+  return &known->second;
+}
+
+Result<std::optional<RebaseUnit>> UnitFinder::tree_of(const std::string& directory) {
+  if (directory.empty()) {
+    return std::optional<RebaseUnit>();  // no database is the root
+  }
+  if (const auto known = trees_.find(directory); known != trees_.end()) {
+    return known->second;
+  }
+  UNIONFS_ASSIGN(std::optional<RebaseUnit> unit, tree_of(split_path(directory).first));
+  if (!unit) {
+    UNIONFS_ASSIGN(const std::set<std::string>* names, names_in(directory));
+    for (const KnownTree& mark : kDatabaseMarks) {
+      if (!unit && names->contains(mark.path)) {
+        unit = RebaseUnit{directory, true, mark.text};
+      }
+    }
+  }
+  trees_.emplace(directory, unit);
+  return unit;
 }
 
 // A database file with companions; `path` is it or one of them.
-Result<std::optional<RebaseUnit>> database_file(const std::string& path,
-                                                std::span<SideTree* const> sides) {
-  std::string main = path;
-  bool is_companion = false;
+Result<std::optional<RebaseUnit>> UnitFinder::database_file(const std::string& path) {
+  const auto [directory, name] = split_path(path);
+  std::string main = name;
   for (const char* suffix : kDatabaseSuffixes) {
-    if (!is_companion && path.ends_with(suffix)) {
-      main = path.substr(0, path.size() - std::string_view(suffix).size());
-      is_companion = !main.ends_with('/');
+    if (main == name && name.ends_with(suffix)) {
+      main.resize(name.size() - std::string_view(suffix).size());
     }
   }
-  const auto [directory, name] = split_path(is_companion ? main : path);
-  UNIONFS_ASSIGN(const bool has_main, has_name(directory, name, sides));
-  bool has_companion = is_companion;
+  UNIONFS_ASSIGN(const std::set<std::string>* names, names_in(directory));
+  bool has_companion = main != name;
   for (const char* suffix : kDatabaseSuffixes) {
-    UNIONFS_ASSIGN(const bool has_this,
-                   has_companion ? Result<bool>(true) : has_name(directory, name + suffix, sides));
-    has_companion = has_this;
+    has_companion = has_companion || names->contains(name + suffix);
   }
-  if (!has_main || !has_companion) {
+  if (main.empty() || !names->contains(main) || !has_companion) {
     return std::optional<RebaseUnit>();
   }
-  return std::optional<RebaseUnit>({directory + "/" + name, false, "a database with its journal"});
+  return std::optional<RebaseUnit>({directory + "/" + main, false, "a database with its journal"});
 }
 
-}  // namespace
-
-Result<std::optional<RebaseUnit>> unit_of(const std::string& path,
-                                          std::span<SideTree* const> sides) {
+Result<std::optional<RebaseUnit>> UnitFinder::unit_of(const std::string& path) {
   for (const KnownTree& known : kPackageDatabases) {
     if (is_at_or_below(path, known.path)) {
       return std::optional<RebaseUnit>({known.path, true, known.text});
     }
   }
-  for (size_t end = path.find('/', 1); end != path.npos; end = path.find('/', end + 1)) {
-    const std::string directory = path.substr(0, end);
-    for (const KnownTree& mark : kDatabaseMarks) {
-      UNIONFS_ASSIGN(const bool has_mark, has_name(directory, mark.path, sides));
-      if (has_mark) {
-        return std::optional<RebaseUnit>({directory, true, mark.text});
-      }
-    }
-  }
-  return database_file(path, sides);
+  UNIONFS_ASSIGN(std::optional<RebaseUnit> unit, tree_of(split_path(path).first));
+  return unit ? Result<std::optional<RebaseUnit>>(std::move(unit)) : database_file(path);
 }
 
 std::string remedy_of(const std::string& path) {

@@ -4,9 +4,12 @@
 #ifndef UNIONFS_OVERLAY_REBASE_UNITS_H
 #define UNIONFS_OVERLAY_REBASE_UNITS_H
 
+#include <map>
 #include <optional>
-#include <span>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "overlay/rebase/side_tree.h"
 
@@ -21,9 +24,25 @@ struct RebaseUnit {
 // Behind the name of a database file.
 constexpr const char* kDatabaseSuffixes[] = {"-wal", "-shm", "-journal"};
 
-// The outermost unit that the path belongs to on any of the sides.
-Result<std::optional<RebaseUnit>> unit_of(const std::string& path,
-                                          std::span<SideTree* const> sides);
+// Looks at each directory once.  Not thread-safe.  Refers to the sides, which must outlive it.
+class UnitFinder {
+ public:
+  explicit UnitFinder(std::vector<SideTree*> sides) : sides_(std::move(sides)) {}
+
+  // The outermost unit that the path belongs to on any of the sides.
+  Result<std::optional<RebaseUnit>> unit_of(const std::string& path);
+
+ private:
+  // The names of a directory, on any of the sides.
+  Result<const std::set<std::string>*> names_in(const std::string& directory);
+  // The unit that all of a directory belongs to.
+  Result<std::optional<RebaseUnit>> tree_of(const std::string& directory);
+  Result<std::optional<RebaseUnit>> database_file(const std::string& path);
+
+  const std::vector<SideTree*> sides_;
+  std::map<std::string, std::set<std::string>> names_;      // by directory
+  std::map<std::string, std::optional<RebaseUnit>> trees_;  // by directory
+};
 
 // What a file is that no program can put together of two, and what has to be run after a
 // decision; empty for most paths.

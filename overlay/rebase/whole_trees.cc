@@ -3,7 +3,6 @@
 // What is taken as a whole: units, the trees of --ours-tree, directories that theirs has no
 // more, and copies of directories.
 #include <algorithm>
-#include <array>
 
 #include "overlay/rebase/comparison.h"
 
@@ -209,7 +208,7 @@ Result<bool> RebaseComparison::is_unit_same(const RebaseUnit& unit) {
 
 Result<void> RebaseComparison::settle_units() {
   std::map<std::string, RebaseUnit> units;
-  const std::array<SideTree*, 3> sides = {&base_, &ours_, &theirs_};
+  UnitFinder finder({&base_, &ours_, &theirs_});
   std::vector<std::string> paths;
   for (const auto& [path, row] : rows_) {
     paths.push_back(path);
@@ -221,8 +220,7 @@ Result<void> RebaseComparison::settle_units() {
     paths.push_back(path);
   }
   for (const std::string& path : paths) {
-    // A directory on the way has changed, but nothing that it is a unit of.
-    UNIONFS_ASSIGN(const std::optional<RebaseUnit> unit, unit_of(path, sides));
+    UNIONFS_ASSIGN(const std::optional<RebaseUnit> unit, finder.unit_of(path));
     if (unit) {
       units.emplace(unit->path, *unit);
     }
@@ -256,9 +254,9 @@ Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
     UNIONFS_ASSIGN(resolution, raise({ConflictClass::kUnit, unit.path, "", files, {}, unit.text}));
     if (resolution == Resolution::kBoth) {
       // A second one under another name is of no use to its program.
-      report_.conflicts.back().resolution = Resolution::kNone;
-      report_.conflicts.back().decided_by.clear();
-      report_.conflicts.back().text += "; it can be ours or theirs, not both";
+      raised_conflict().resolution = Resolution::kNone;
+      raised_conflict().decided_by.clear();
+      raised_conflict().text += "; it can be ours or theirs, not both";
       resolution = Resolution::kNone;
     }
   }
