@@ -153,7 +153,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     const Raised raised{ConflictClass::kRenameDelete,
                         directory.path,
                         change.below_path,
-                        {change.below, directory.ours, theirs}};
+                        {change.below, directory.ours, theirs ? theirs : stranger}};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
@@ -162,7 +162,12 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     }
     report_.applied.push_back(directory.path);
     directory.is_decided = true;
-    UNIONFS_TRY(make_directory(directory, parent, name));
+    std::string result_name = name;
+    if (resolution == Resolution::kBoth && stranger) {
+      UNIONFS_ASSIGN(result_name, beside_name(parent, name));
+      raised_conflict().resulting_path = parent.path + "/" + result_name;
+    }
+    UNIONFS_TRY(make_directory(directory, parent, result_name));
     return take_tree(directory.ours_path, true, false);
   }
   std::string result_name = name;

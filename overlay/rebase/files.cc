@@ -174,8 +174,8 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
                                         : settle_new_link(row, parent, name);
     }
   }
-  const Raised raised{theirs ? ConflictClass::kEditEdit : ConflictClass::kEditDelete,
-                      row.change.path, "", files};
+  const Raised raised{theirs ? ConflictClass::kType : ConflictClass::kEditDelete, row.change.path,
+                      "", files};
   UNIONFS_TRY(decide_whole(row, parent, name, raised));
   return {};
 }
@@ -244,7 +244,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
         ConflictClass::kEditDelete,
         row.change.path,
         "",
-        {before, row.change.inode, std::nullopt},
+        {before, row.change.inode, stranger},
         {},
         "it is a name more for " + row.change.link_of + ", which the new lower has no more"};
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
@@ -314,10 +314,10 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
     const Raised raised{ConflictClass::kRenameDelete,
                         change.path,
                         change.below_path,
-                        {change.below, change.inode, std::nullopt}};
+                        {change.below, change.inode, stranger}};
     if (stranger) {
-      // Two things are in the way; one conflict names the rename, and ours takes the name.
-      note("replaced", change.path, "the new lower has something else under this name");
+      // Two things are in the way; one conflict names the rename.
+      note("in-the-way", change.path, "the new lower has something else under this name");
     }
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
     return {};

@@ -18,7 +18,7 @@ enum class ConflictClass {
   kDeleteEdit,    // ours deleted it, theirs changed it
   kAddAdd,        // both added the name, unequal
   kMetadata,      // both changed one field
-  kType,          // ours made it something else, theirs changed it
+  kType,          // one side made it something else, the other changed it
   kRenameDelete,  // ours renamed it, theirs has it no more
   kRenameAdd,     // ours renamed something to a name that theirs has given away
   kUnit,          // both changed something in what is of use only as a whole

@@ -40,6 +40,10 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
   while (!left.empty()) {
     const std::string at = std::move(left.back());
     left.pop_back();
+    const auto known = rows_.find(at);
+    if (at != path && known != rows_.end() && known->second.change.kind == ChangeKind::kRenamed) {
+      continue;  // what was moved here comes from elsewhere, with all below
+    }
     UNIONFS_TRY(take_name(at, is_forced));
     std::set<std::string> names;
     for (SideTree* side : {&ours_, &theirs_}) {

@@ -64,6 +64,8 @@ row("type-by-ours", "echo b >f", "rm f; mkdir f; echo o >f/x", "", result={"f": 
 row("type-by-ours-and-changed", "echo b >f", "rm f; mkdir f; echo o >f/x", "echo t >f",
     [("type", "f")], with_ours={"f": None, "f/x": "o"}, with_theirs={"f": "t"},
     with_both={"f": "t", "f.ours": None, "f.ours/x": "o"})
+row("type-by-theirs-and-changed", "echo b >f", "echo o >f", "rm f; ln -s t f", [("type", "f")],
+    with_ours={"f": "o"}, with_theirs={"f": "-> t"}, with_both={"f": "-> t", "f.ours": "o"})
 row("type-to-link", "mkdir d; echo b >d/x", "rm -r d; ln -s other d", "", result={"d": "-> other"})
 row("type-to-link-and-changed", "mkdir d; echo b >d/x", "rm -r d; ln -s other d",
     "echo t >d/y", [("type", "d")], with_ours={"d": "-> other"},
@@ -113,7 +115,14 @@ row("directory-moved-alike", "mkdir d; echo b >d/x; echo b >d/y", "mv d e; echo 
     result={"e": None, "e/x": "b", "e/y": "o"})
 row("directory-moved-to-another-directory-of-theirs", "mkdir d; echo b >d/x", "mv d e",
     "rm -r d; mkdir e; echo t >e/z", [("rename/delete", "e")],
-    with_ours={"e": None, "e/x": "b"}, with_theirs={"e": None, "e/z": "t"})
+    with_ours={"e": None, "e/x": "b"}, with_theirs={"e": None, "e/z": "t"},
+    with_both={"e": None, "e/z": "t", "e.ours": None, "e.ours/x": "b"})
+row("file-moved-to-another-file-of-theirs", "echo b >f", "mv f g", "rm f; echo t >g",
+    [("rename/delete", "g")], with_ours={"g": "b"}, with_theirs={"g": "t"},
+    with_both={"g": "t", "g.ours": "b"})
+row("link-added-to-another-file-of-theirs", "echo b >f", "ln f g", "rm f; echo t >g",
+    [("edit/delete", "g")], with_ours={"g": "b"}, with_theirs={"g": "t"},
+    with_both={"g": "t", "g.ours": "b"})
 row("moved-into-a-directory-that-is-gone", "mkdir d h; echo b >d/x; echo b >h/y; echo b >f",
     "mv h d/h; mv f d/f; echo o >d/h/y", "rm -r d", [("edit/delete", "d")],
     with_ours={"d": None, "d/h": None, "d/h/y": "o", "d/f": "b"},
