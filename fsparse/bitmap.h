@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace unionfs {
 
@@ -133,6 +134,24 @@ constexpr uint64_t find_set_bit(std::span<const std::byte> bits, uint64_t begin,
 
 constexpr uint64_t find_clear_bit(std::span<const std::byte> bits, uint64_t begin, uint64_t end) {
   return bitmap_detail::find(bits, begin, end, ~uint64_t{0});
+}
+
+// Calls visitor(bit) for each set bit of [0, end), in ascending order; no bytes have no bits. Where
+// the visitor answers with a Result<void>, so does this, and an error ends it.
+template <typename Visitor>
+std::invoke_result_t<Visitor&, uint64_t> for_each_set_bit(std::span<const std::byte> bits,
+                                                          uint64_t end, Visitor&& visitor) {
+  using Answer = std::invoke_result_t<Visitor&, uint64_t>;
+  const uint64_t last = bits.empty() ? 0 : end;
+  for (uint64_t bit = find_set_bit(bits, 0, last); bit < last;
+       bit = find_set_bit(bits, bit + 1, last)) {
+    if constexpr (std::is_void_v<Answer>) {
+      visitor(bit);
+    } else if (Answer answer = visitor(bit); !answer) {
+      return answer;
+    }
+  }
+  return Answer();
 }
 
 }  // namespace unionfs

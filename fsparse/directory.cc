@@ -196,7 +196,7 @@ void put_entry(ByteSpan block, size_t offset, size_t size_bytes, InodeNumber ino
   raw.name_len = static_cast<uint8_t>(name.size());
   raw.file_type = file_type;
   std::memcpy(block.data() + offset, &raw, sizeof(raw));
-  std::memcpy(block.data() + offset + sizeof(raw), name.data(), name.size());
+  name.copy(reinterpret_cast<char*>(block.data()) + offset + sizeof(raw), name.size());
 }
 
 Result<uint64_t> directory_block_count(const Volume& volume, const InodeRecord& directory) {

@@ -34,6 +34,10 @@ constexpr uint16_t kMagic = 0xEF53;
 constexpr uint16_t kStateValid = 0x0001;  // cleanly unmounted
 constexpr uint16_t kStateError = 0x0002;  // errors were detected
 
+// s_flags: whether the characters of names are signed where they are hashed.
+constexpr uint32_t kFlagSignedHash = 0x0001;
+constexpr uint32_t kFlagUnsignedHash = 0x0002;
+
 constexpr uint32_t kGoodOldRevision = 0;
 constexpr uint32_t kDynamicRevision = 1;
 
@@ -53,6 +57,7 @@ constexpr uint32_t kIncompatWhiteout = 0x0020;  // union mounts
 constexpr uint32_t kRoCompatSparseSuper = 0x0001;
 constexpr uint32_t kRoCompatLargeFile = 0x0002;
 constexpr uint32_t kRoCompatBtreeDir = 0x0004;
+constexpr uint32_t kRoCompatGdtCsum = 0x0010;  // uninit_bg: descriptors have flags and checksums
 
 struct Superblock {
   Le32 s_inodes_count;       // 0x000
@@ -106,7 +111,11 @@ struct Superblock {
   Le32 s_first_meta_bg;                    // 0x104: in descriptor blocks
   Le32 s_mkfs_time;                        // 0x108
   std::array<Le32, 17> s_jnl_blocks;       // 0x10c: unused without a journal
-  std::array<uint8_t, 0xf8> ignored_150;   // 0x150: high halves, ext4's, error records
+  std::array<uint8_t, 12> ignored_150;     // 0x150: high halves of counts
+  Le16 s_min_extra_isize;                  // 0x15c: bytes that every i_extra_isize has
+  Le16 s_want_extra_isize;                 // 0x15e: bytes that that of a new inode has
+  Le32 s_flags;                            // 0x160: kFlagSignedHash or kFlagUnsignedHash
+  std::array<uint8_t, 0xe4> ignored_164;   // 0x164: ext4's, error records
   Le32 s_overhead_clusters;                // 0x248
   std::array<Le32, 2> s_backup_bgs;        // 0x24c: with sparse_super2
   std::array<uint8_t, 0x1ac> ignored_254;  // 0x254
@@ -116,6 +125,7 @@ static_assert(offsetof(Superblock, s_first_ino) == 0x054);
 static_assert(offsetof(Superblock, s_uuid) == 0x068);
 static_assert(offsetof(Superblock, s_reserved_gdt_blocks) == 0x0ce);
 static_assert(offsetof(Superblock, s_jnl_blocks) == 0x10c);
+static_assert(offsetof(Superblock, s_flags) == 0x160);
 static_assert(offsetof(Superblock, s_overhead_clusters) == 0x248);
 static_assert(offsetof(Superblock, s_backup_bgs) == 0x24c);
 
@@ -128,12 +138,20 @@ struct GroupDescriptor {
   Le16 bg_free_blocks_count;        // 0x0c
   Le16 bg_free_inodes_count;        // 0x0e
   Le16 bg_used_dirs_count;          // 0x10
-  Le16 bg_flags;                    // 0x12: unused in ext2
-  std::array<Le32, 3> bg_reserved;  // 0x14
+  Le16 bg_flags;                    // 0x12: this and the last two only with RO_COMPAT_GDT_CSUM
+  std::array<Le32, 2> bg_reserved;  // 0x14
+  Le16 bg_itable_unused;            // 0x1c: inodes at the table's end that were never used
+  Le16 bg_checksum;                 // 0x1e
 };
 static_assert(sizeof(GroupDescriptor) == kGroupDescriptorSizeBytes);
 
+constexpr uint16_t kGroupInodeUninit = 0x0001;  // no inode is used, and the bitmap means nothing
+constexpr uint16_t kGroupBlockUninit = 0x0002;  // only metadata is used; the bitmap means nothing
+constexpr uint16_t kGroupInodeZeroed = 0x0004;  // unused parts of the inode table are zeros
+
 // ---- inodes --------------------------------------------------------------
+
+constexpr uint16_t kUsualExtraSizeBytes = 32;  // i_extra_isize as the kernel and mke2fs set it
 
 constexpr uint32_t kBadBlocksInode = 1;
 constexpr uint32_t kRootInode = 2;

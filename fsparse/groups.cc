@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "fsparse/group_checksum.h"
+
 namespace unionfs {
 namespace {
 
@@ -38,6 +40,15 @@ Result<Group> decode(const Image& image, const Layout& layout, GroupNumber numbe
   group.free_inodes_count = raw.bg_free_inodes_count;
   group.used_dirs_count = raw.bg_used_dirs_count;
   return group;
+}
+
+void take_flags(const GroupChecksum& checksum, GroupNumber number, const ext2::GroupDescriptor& raw,
+                Group& group) {
+  constexpr uint16_t kBoth = ext2::kGroupBlockUninit | ext2::kGroupInodeUninit;
+  if ((raw.bg_flags & kBoth) != 0 && checksum.of(number, raw) == raw.bg_checksum) {
+    group.has_block_bitmap = (raw.bg_flags & ext2::kGroupBlockUninit) == 0;
+    group.has_inode_bitmap = (raw.bg_flags & ext2::kGroupInodeUninit) == 0;
+  }
 }
 
 Result<void> check_counters(const Image& image, const Layout& layout, GroupNumber number,
@@ -99,6 +110,8 @@ Result<void> check_places(const Image& image, const Layout& layout, GroupNumber 
 Result<std::vector<Group>> read_groups(const Image& image, const Superblock& superblock) {
   const Layout& layout = superblock.layout();
   const uint32_t per_block = layout.descriptors_per_block();
+  const bool has_flags = has_group_checksums(superblock.raw());
+  const GroupChecksum checksum(superblock.raw().s_uuid);
   std::vector<Group> groups;
   // Not reserved at once: a sparse image can claim 2^26 groups and hold none.
   std::vector<std::byte> block(layout.block_size_bytes);
@@ -113,13 +126,21 @@ Result<std::vector<Group>> read_groups(const Image& image, const Superblock& sup
       ext2::GroupDescriptor raw;
       std::memcpy(&raw, block.data() + i * sizeof(raw), sizeof(raw));
       const GroupNumber number(static_cast<uint32_t>(groups.size()));
-      UNIONFS_ASSIGN(const Group group, decode(image, layout, number, raw));
+      UNIONFS_ASSIGN(Group group, decode(image, layout, number, raw));
       UNIONFS_TRY(check_places(image, layout, number, group));
       UNIONFS_TRY(check_counters(image, layout, number, group));
+      if (has_flags) {
+        take_flags(checksum, number, raw, group);
+      }
       groups.push_back(group);
     }
   }
   return groups;
+}
+
+bool has_group_checksums(const ext2::Superblock& superblock) {
+  return superblock.s_rev_level != ext2::kGoodOldRevision &&
+         (superblock.s_feature_ro_compat & ext2::kRoCompatGdtCsum) != 0;
 }
 
 uint64_t inode_offset(const Layout& layout, const std::vector<Group>& groups, InodeNumber inode) {

@@ -12,9 +12,6 @@
 namespace unionfs {
 namespace {
 
-// s_flags (0x160) is among the bytes that the superblock structure leaves alone.
-constexpr size_t kFlagsOffset = 0x160 - offsetof(ext2::Superblock, ignored_150);
-constexpr uint32_t kFlagUnsignedHash = 0x0002;
 // The kernel lowers this hash, which is its end mark; libext2fs does not.  No
 // index can be trusted to have such a name at either place.
 constexpr uint32_t kAmbiguousHash = 0xfffffffe;
@@ -172,22 +169,25 @@ Result<std::vector<IndexSlot>> parse_index_node(ConstByteSpan block, uint64_t di
 }
 
 Result<uint32_t> name_hash(const Volume& volume, uint8_t hash_version, std::string_view name) {
-  const ext2::Superblock& raw = volume.superblock().raw();
-  Le32 flags;
-  std::memcpy(&flags, raw.ignored_150.data() + kFlagsOffset, sizeof(flags));
+  return name_hash(volume.superblock().raw(), volume.name(), hash_version, name);
+}
+
+Result<uint32_t> name_hash(const ext2::Superblock& superblock, std::string_view image_name,
+                           uint8_t hash_version, std::string_view name) {
   if (hash_version > ext2::kHashTea || name.size() > ext2::kMaxNameBytes) {
-    return unsupported("{}: hash_version {} is not known", volume.name(), hash_version);
+    return unsupported("{}: hash_version {} is not known", image_name, hash_version);
   }
   const int version =
-      hash_version + ((flags & kFlagUnsignedHash) != 0 ? ext2::kUnsignedHashOffset : 0);
+      hash_version +
+      ((superblock.s_flags & ext2::kFlagUnsignedHash) != 0 ? ext2::kUnsignedHashOffset : 0);
   uint32_t seed[4];
-  std::copy(raw.s_hash_seed.begin(), raw.s_hash_seed.end(), std::begin(seed));
+  std::copy(superblock.s_hash_seed.begin(), superblock.s_hash_seed.end(), std::begin(seed));
   ext2_dirhash_t hash = 0;
   ext2_dirhash_t minor_hash = 0;
   const errcode_t error =
       ext2fs_dirhash(version, name.data(), static_cast<int>(name.size()), seed, &hash, &minor_hash);
   if (error != 0) {
-    return unsupported("{}: hash_version {} is not known", volume.name(), version);
+    return unsupported("{}: hash_version {} is not known", image_name, version);
   }
   return uint32_t{hash};
 }

@@ -84,8 +84,11 @@ Result<IndexRoot> parse_index_root(ConstByteSpan block, uint64_t directory_block
 Result<std::vector<IndexSlot>> parse_index_node(ConstByteSpan block, uint64_t directory_block_count,
                                                 const IndexPlace& place);
 
-// The hash of a name in an image: seed and signedness are the superblock's.
+// The hash of a name in an image: seed and signedness are the superblock's.  The second form is
+// for an image that is being made; `image_name` is for the message.
 Result<uint32_t> name_hash(const Volume& volume, uint8_t hash_version, std::string_view name);
+Result<uint32_t> name_hash(const ext2::Superblock& superblock, std::string_view image_name,
+                           uint8_t hash_version, std::string_view name);
 
 // The index blocks between the root and the leaves, in the root's order; none in
 // an index of one level.  Fails where the root cannot be parsed; what the blocks

@@ -86,10 +86,12 @@ uint32_t Layout::classic_descriptor_blocks() const {
 }
 
 Layout::DescriptorCopy Layout::descriptor_copy(GroupNumber group) const {
-  const BlockNumber first_block = blocks_of(group).begin + (has_superblock(group) ? 1 : 0);
+  const bool has_copy = has_superblock(group);
+  const BlockNumber first_block = blocks_of(group).begin + (has_copy ? 1 : 0);
   const uint32_t index = group.value() / descriptors_per_block();
-  if (index < classic_descriptor_blocks()) {
-    return {0, has_superblock(group) ? classic_descriptor_blocks() : 0, first_block};
+  const uint32_t classic = classic_descriptor_blocks();
+  if (index < classic) {
+    return {0, has_copy ? classic : 0, first_block};
   }
   // A meta group keeps its one descriptor block in its first, second and last group.
   const uint32_t place = group.value() % descriptors_per_block();

@@ -79,7 +79,7 @@ struct Layout {
 // What an image must be to be taken.
 enum class SuperblockUse {
   kLower,   // plain ext2, cleanly unmounted
-  kUpper,   // a layer: plain ext2 plus INCOMPAT_WHITEOUT
+  kUpper,   // a layer: plain ext2 plus INCOMPAT_WHITEOUT, and with that RO_COMPAT_GDT_CSUM
   kMerged,  // as kLower, but no file: only its client can mend it
 };
 

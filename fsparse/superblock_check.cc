@@ -79,8 +79,9 @@ Result<void> check_features(const Image& image, const ext2::Superblock& raw, Sup
   }
   const uint32_t compat = raw.s_feature_compat & kRefusedCompat;
   uint32_t incompat = raw.s_feature_incompat & ~kKnownIncompat;
-  const uint32_t ro_compat = raw.s_feature_ro_compat & ~kKnownRoCompat;
+  uint32_t ro_compat = raw.s_feature_ro_compat & ~kKnownRoCompat;
   if (use == SuperblockUse::kUpper) {
+    ro_compat &= (incompat & ext2::kIncompatWhiteout) != 0 ? ~ext2::kRoCompatGdtCsum : ~0U;
     incompat &= ~ext2::kIncompatWhiteout;
   } else if ((incompat & ext2::kIncompatWhiteout) != 0) {
     return unsupported("{}: is an upper (it has the whiteout feature); a layer cannot be a lower",

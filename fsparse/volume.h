@@ -21,6 +21,9 @@ class Volume {
  public:
   static Result<Volume> open(const Image& image, SuperblockUse use);
 
+  // The same volume, read through another image that has the same bytes.
+  Volume through(const Image& image) const { return Volume(image, superblock_, groups_); }
+
   const Image& image() const { return *image_; }
   const std::string& name() const { return image_->name(); }
   const Superblock& superblock() const { return superblock_; }

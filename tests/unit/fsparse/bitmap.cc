@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fsparse/bitmap.h"
+#include "fsparse/result.h"
 
 namespace unionfs {
 namespace {
@@ -90,6 +91,22 @@ TEST_CASE("every range of a short bitmap is filled, counted and searched", "[fsp
       REQUIRE(count_bits(model.bytes, 0, kBits) == 0);
     }
   }
+}
+
+TEST_CASE("each set bit is visited, until the visitor has an error", "[fsparse][bitmap]") {
+  const std::array<std::byte, 3> bits = {std::byte{0x81}, std::byte{0}, std::byte{0x41}};
+  std::vector<uint64_t> seen;
+  for_each_set_bit(bits, 22, [&](uint64_t bit) { seen.push_back(bit); });
+  CHECK(seen == std::vector<uint64_t>{0, 7, 16});  // 22 is past the end
+  seen.clear();
+  const Result<void> ended = for_each_set_bit(bits, 24, [&](uint64_t bit) -> Result<void> {
+    seen.push_back(bit);
+    return bit == 7 ? Result<void>(corrupt("bit {}", bit)) : Result<void>();
+  });
+  REQUIRE_FALSE(ended);
+  CHECK(ended.error().message == "bit 7");
+  CHECK(seen == std::vector<uint64_t>{0, 7});
+  for_each_set_bit({}, 24, [](uint64_t) { FAIL("no bytes have no bits"); });
 }
 
 TEST_CASE("random bitmaps agree with one bit at a time", "[fsparse][bitmap]") {

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "fsparse/bitmap.h"
+#include "fsparse/group_checksum.h"
 #include "fsparse/volume.h"
 #include "tests/unit/support/expect.h"
 #include "tests/unit/support/real_image.h"
@@ -197,6 +198,40 @@ TEST_CASE("layouts agree with dumpe2fs", "[fsparse][groups]") {
   const Sample& sample = samples()[index];
   INFO(sample.what);
   compare_image(RealImage(sample.block_count, sample.options));
+}
+
+TEST_CASE("groups have no bitmaps where a descriptor with a right checksum says so",
+          "[fsparse][groups]") {
+  const uint64_t block_count = GENERATE(30000, 200000);
+  MemoryImage image = RealImage(block_count, {.features = "uninit_bg"}).load();
+  ext2::Superblock& superblock = image.superblock();
+  superblock.s_feature_incompat = superblock.s_feature_incompat | ext2::kIncompatWhiteout;
+  const Layout layout = value_of(Superblock::read(image, SuperblockUse::kUpper)).layout();
+  const uint64_t table = layout.offset_of(layout.primary_descriptor_block(0));
+  const GroupChecksum checksum(superblock.s_uuid);
+  const auto groups = [&] { return value_of(Volume::open(image, SuperblockUse::kUpper)).groups(); };
+  uint32_t without_blocks = 0;
+  for (uint32_t number = 0; number < layout.group_count(); ++number) {
+    INFO("group " << number);
+    auto& raw = image.edit<ext2::GroupDescriptor>(table + number * sizeof(ext2::GroupDescriptor));
+    CHECK(checksum.of(GroupNumber(number), raw) == raw.bg_checksum);
+    const Group group = groups()[number];
+    CHECK(group.has_block_bitmap == ((raw.bg_flags & ext2::kGroupBlockUninit) == 0));
+    CHECK(group.has_inode_bitmap == ((raw.bg_flags & ext2::kGroupInodeUninit) == 0));
+    without_blocks += group.has_block_bitmap ? 0 : 1;
+    raw.bg_checksum = static_cast<uint16_t>(raw.bg_checksum ^ 0x100);
+    CHECK(groups()[number].has_block_bitmap);
+    CHECK(groups()[number].has_inode_bitmap);
+    raw.bg_checksum = static_cast<uint16_t>(raw.bg_checksum ^ 0x100);
+  }
+  CHECK(without_blocks > 0);
+  // Without the feature the flags mean nothing.
+  superblock.s_feature_ro_compat =
+      superblock.s_feature_ro_compat & ~uint32_t{ext2::kRoCompatGdtCsum};
+  for (const Group& group : groups()) {
+    CHECK(group.has_block_bitmap);
+    CHECK(group.has_inode_bitmap);
+  }
 }
 
 TEST_CASE("an image grown by resize2fs has classic and meta groups", "[fsparse][groups]") {

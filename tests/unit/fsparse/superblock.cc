@@ -223,6 +223,20 @@ TEST_CASE("an upper may have whiteouts", "[fsparse][superblock]") {
   expect_error(Superblock::read(image, SuperblockUse::kUpper), {"lower.img", "extent"});
 }
 
+TEST_CASE("descriptors with checksums are an upper's alone", "[fsparse][superblock]") {
+  MemoryImage image = plain_image();
+  image.superblock().s_feature_ro_compat =
+      image.superblock().s_feature_ro_compat | ext2::kRoCompatGdtCsum;
+  for (const SuperblockUse use :
+       {SuperblockUse::kLower, SuperblockUse::kUpper, SuperblockUse::kMerged}) {
+    expect_error(Superblock::read(image, use), {"lower.img", "uninit_bg"});
+  }
+  image.superblock().s_feature_incompat =
+      image.superblock().s_feature_incompat | ext2::kIncompatWhiteout;
+  CHECK(value_of(Superblock::read(image, SuperblockUse::kUpper)).layout().block_count == 20000);
+  CHECK_FALSE(Superblock::read(image, SuperblockUse::kMerged));
+}
+
 TEST_CASE("an image that was not left clean is refused with advice", "[fsparse][superblock]") {
   using S = ext2::Superblock;
   refuse(plain_image(), {
