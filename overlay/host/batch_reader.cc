@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include <algorithm>
+#include <functional>
 #include <system_error>
 #include <utility>
 
@@ -17,6 +18,21 @@ std::pair<std::span<ReadRange>, std::span<ReadRange>> split(std::span<ReadRange>
   const auto rest = std::partition(ranges.begin(), ranges.end(), predicate);
   const auto count = static_cast<size_t>(rest - ranges.begin());
   return {ranges.first(count), ranges.subspan(count)};
+}
+
+// File by file, as far as it is at hand.
+void read_what_is_cached(std::span<ReadRange> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const ReadRange& a, const ReadRange& b) {
+    return a.file != b.file ? std::less<>()(a.file, b.file) : a.offset < b.offset;
+  });
+  while (!ranges.empty()) {
+    const ReadableFile* file = ranges.front().file;
+    const auto end = std::find_if(ranges.begin(), ranges.end(),
+                                  [file](const ReadRange& range) { return range.file != file; });
+    const auto count = static_cast<size_t>(end - ranges.begin());
+    file->read_cached_ranges(ranges.first(count));
+    ranges = ranges.subspan(count);
+  }
 }
 
 // One after another, without what has been read already.
@@ -87,9 +103,7 @@ class BatchReader::Ring {
       }
       ReadRange& range = ranges[::io_uring_cqe_get_data64(completion)];
       if (completion->res > 0) {
-        const auto got = static_cast<size_t>(completion->res);
-        range.offset += got;
-        range.buffer = range.buffer.subspan(got);
+        range.advance(static_cast<size_t>(completion->res));
       }
       ::io_uring_cqe_seen(&ring_, completion);
       --count;
@@ -102,6 +116,13 @@ class BatchReader::Ring {
 
 BatchReader::BatchReader(LogSink log) : log_(std::move(log)) {}
 BatchReader::~BatchReader() = default;
+
+void BatchReader::use_log(const LogSink& log) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (!log_) {
+    log_ = log;
+  }
+}
 
 std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
   if (!has_rings_.load(std::memory_order_relaxed)) {
@@ -118,7 +139,9 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
   auto ring = std::make_unique<Ring>();
   const int error = ring->open();
   if (error != 0) {
-    if (has_rings_.exchange(false) && log_) {
+    const bool is_first = has_rings_.exchange(false);
+    const std::lock_guard<std::mutex> guard(mutex_);
+    if (is_first && log_) {
       log_(fmt::format("io_uring is refused ({}): reading with pread",
                        std::generic_category().message(error)));
     }
@@ -127,9 +150,12 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
   return ring;
 }
 
+// A ring beyond the number goes when the lock has gone.
 void BatchReader::put_ring(std::unique_ptr<Ring> ring) {
   const std::lock_guard<std::mutex> guard(mutex_);
-  free_rings_.push_back(std::move(ring));
+  if (free_rings_.size() < kMaxFreeRings) {
+    free_rings_.push_back(std::move(ring));
+  }
 }
 
 void BatchReader::read_by_ring(std::span<ReadRange> ranges) {
@@ -175,6 +201,18 @@ Result<void> BatchReader::read(std::span<ReadRange> ranges) {
   const auto [host, others] =
       split(ranges, [](const ReadRange& range) { return range.file->descriptor() != -1; });
   return read_all(others, host);
+}
+
+Result<void> BatchReader::read_cached_first(std::span<ReadRange> ranges) {
+  if (ranges.size() == 1) {
+    ReadRange& range = ranges.front();
+    range.advance(range.file->read_cached(range.offset, range.buffer));
+    return read_plainly(ranges);
+  }
+  read_what_is_cached(ranges);
+  const auto [waiting, whole] =
+      split(ranges, [](const ReadRange& range) { return !range.buffer.empty(); });
+  return read(waiting);
 }
 
 }  // namespace unionfs

@@ -23,16 +23,24 @@ namespace unionfs {
 // so never before a fork, and kept for the next batch.
 class BatchReader {
  public:
-  explicit BatchReader(LogSink log);
+  explicit BatchReader(LogSink log = {});
   ~BatchReader();
+
+  // Who is told, once, that the host refuses rings; of several the first.
+  void use_log(const LogSink& log);
 
   // Fills all buffers.  When it returns, also with an error, nobody touches any
   // of them any more.  Orders and changes `ranges` as it likes.  Allocates no
   // memory for files of the host, once there are rings.
   Result<void> read(std::span<ReadRange> ranges);
+  // The same, but what is at hand is read first, file by file, and the batch is what would have
+  // to wait.  No two ranges overlap in a file.
+  Result<void> read_cached_first(std::span<ReadRange> ranges);
 
   // Ranges of one submission to a ring; more of them are cut.
   static constexpr size_t kMaxBatch = 64;
+  // Rings that are kept; what a moment needs beyond them is made for it.
+  static constexpr size_t kMaxFreeRings = 64;
 
  private:
   class Ring;
@@ -43,10 +51,10 @@ class BatchReader {
   Result<void> read_host(std::span<ReadRange> ranges);
   Result<void> read_all(std::span<ReadRange> others, std::span<ReadRange> host);
 
-  LogSink log_;
   std::atomic<bool> has_rings_{true};  // cleared once the host refuses them
-  std::mutex mutex_;                   // guards free_rings_
-  std::vector<std::unique_ptr<Ring>> free_rings_;
+  std::mutex mutex_;
+  LogSink log_;                                    // guarded by mutex_
+  std::vector<std::unique_ptr<Ring>> free_rings_;  // guarded by mutex_; kMaxFreeRings at most
 };
 
 }  // namespace unionfs

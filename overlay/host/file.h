@@ -24,6 +24,16 @@ struct FileExtent {
   uint64_t end = 0;  // offset of its first byte past the end
 };
 
+// Which file of the host it is.  A copy of a file has another one, and so has a file
+// that takes the inode number of one that is gone.  All zero for what is no file of the host.
+struct FileIdentity {
+  uint64_t device = 0;             // of the mounted file system
+  uint64_t inode = 0;              // of the host's file system
+  uint64_t birth_nanoseconds = 0;  // since 1970; 0 if the file system does not tell
+
+  bool operator==(const FileIdentity&) const = default;
+};
+
 class ReadableFile;
 
 // Bytes that are to be read.  Neither the file nor the buffer is owned.
@@ -31,6 +41,12 @@ struct ReadRange {
   const ReadableFile* file = nullptr;
   uint64_t offset = 0;
   ByteSpan buffer;
+
+  // Past `count` bytes that were read.
+  void advance(size_t count) {
+    offset += count;
+    buffer = buffer.subspan(count);
+  }
 };
 
 // Reads that were begun and may not be over yet.  Not thread-safe.
@@ -54,6 +70,10 @@ class ReadableFile : public Image {
   // network.  Returns its length, 0 when nothing is at hand.  Never fails: an
   // error shows when the rest is read.
   virtual size_t read_cached(uint64_t /*offset*/, ByteSpan /*buffer*/) const { return 0; }
+  // The same of several ranges, all of this file, in the order of their offsets and without
+  // overlap. Each is advanced past what was read.  A file may leave out what is behind a range that
+  // is not at hand.
+  virtual void read_cached_ranges(std::span<ReadRange> ranges) const;
   // How a BatchReader reads the file.  One of the host's has a descriptor, which
   // goes to a ring; the file keeps it, and closes it when it is destroyed.  Any
   // other, for which descriptor() is -1, may begin the reads and let them be
@@ -67,9 +87,20 @@ class ReadableFile : public Image {
   // The extent that holds `offset`, which is below the size.  A file that cannot
   // tell is all data.
   virtual FileExtent extent_at(uint64_t /*offset*/) const { return {false, size_bytes()}; }
+  // The same for as long as the host runs and its file system stays mounted.
+  virtual FileIdentity identity() const { return {}; }
+  // Fails where the file is known, or is now found, to be another one than when it was opened.
+  // Only for files that can change without our doing; may wait.
+  virtual Result<void> check_same() const { return {}; }
   // Says that the range will be read soon.  Returns at once.
   virtual void prefetch(uint64_t /*offset*/, uint64_t /*length*/) const {}
 };
+
+inline void ReadableFile::read_cached_ranges(std::span<ReadRange> ranges) const {
+  for (ReadRange& range : ranges) {
+    range.advance(read_cached(range.offset, range.buffer));
+  }
+}
 
 // Something that takes bytes at offsets: a file, or changes that are not made
 // yet.
@@ -119,6 +150,9 @@ class WritableFile : public ReadableFile, public ByteSink {
   // What was written before the call survives a power loss after it returns.
   // After an error nobody can say what does.
   virtual Result<void> sync() = 0;
+  // Whether a store into a mapped page that has its space never needs more.  Where the host
+  // copies on write it may, and then ends the process if there is none.
+  virtual bool overwrites_in_place() const { return false; }
   // Shows [offset, offset + length) as memory; both are multiples of 4096.
   virtual Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) = 0;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/host/file_names.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -202,31 +201,56 @@ Result<void> check_can_replace(const std::string& path) {
   return {};
 }
 
-Result<std::string> choose_hidden_path(const std::string& path, std::string_view purpose) {
-  uint64_t suffix = 0;
-  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
-    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
-  }
-  return fmt::format("{}/{}{:016x}", directory_of(path), hidden_prefix(path, purpose), suffix);
-}
-
-Result<void> remove_leftovers(const std::string& path, std::string_view purpose) {
-  const std::string prefix = hidden_prefix(path, purpose);
-  const std::string directory = directory_of(path);
+Result<void> for_each_name_in(const std::string& directory,
+                              const std::function<void(const dirent&)>& visitor) {
   const std::unique_ptr<DIR, int (*)(DIR*)> names(::opendir(directory.c_str()), ::closedir);
   if (!names) {
     return system_failure(errno, fmt::format("{}: cannot open the directory", directory));
   }
   while (const dirent* entry = ::readdir(names.get())) {
-    const std::string_view name = entry->d_name;
+    visitor(*entry);
+  }
+  return {};
+}
+
+Result<std::string> choose_hidden_path(const std::string& path, std::string_view purpose) {
+  uint64_t suffix = 0;
+  if (::getrandom(&suffix, sizeof(suffix), 0) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot choose a temporary name", path));
+  }
+  return hidden_path_of(path, purpose, suffix);
+}
+
+std::string hidden_path_of(const std::string& path, std::string_view purpose, uint64_t digits) {
+  return fmt::format("{}/{}{:016x}", directory_of(path), hidden_prefix(path, purpose), digits);
+}
+
+Result<std::optional<std::string>> find_hidden(const std::string& path, std::string_view purpose,
+                                               uint64_t digits) {
+  const std::string end = fmt::format(".{}-{:016x}", purpose, digits);
+  const std::string directory = directory_of(path);
+  std::optional<std::string> found;
+  UNIONFS_TRY(for_each_name_in(directory, [&](const dirent& entry) {
+    const std::string_view name = entry.d_name;
+    if (name.starts_with('.') && name.ends_with(end)) {
+      found = fmt::format("{}/{}", directory, name);
+    }
+  }));
+  return found;
+}
+
+Result<void> remove_leftovers(const std::string& path, std::string_view purpose) {
+  const std::string prefix = hidden_prefix(path, purpose);
+  const std::string directory = directory_of(path);
+  return for_each_name_in(directory, [&](const dirent& entry) {
+    const std::string_view name = entry.d_name;
     const bool is_meant =
         name.size() == prefix.size() + kHiddenDigits && name.starts_with(prefix) &&
         name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
     if (is_meant) {
       remove_unless_locked(fmt::format("{}/{}", directory, name));
     }
-  }
-  return {};
+  });
 }
 
 int link_open_file(int descriptor, const std::string& path) {

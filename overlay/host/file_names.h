@@ -4,6 +4,11 @@
 #ifndef UNIONFS_OVERLAY_HOST_FILE_NAMES_H
 #define UNIONFS_OVERLAY_HOST_FILE_NAMES_H
 
+#include <dirent.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,8 +19,17 @@ namespace unionfs {
 // "." for a path without a slash.
 std::string directory_of(const std::string& path);
 Result<void> sync_directory_of(const std::string& path);
+// Calls visitor(entry) for each name in the directory, in no order.
+Result<void> for_each_name_in(const std::string& directory,
+                              const std::function<void(const dirent&)>& visitor);
 // A name beside the file's that nobody else has: a dot, the file's name, `purpose`, and digits.
 Result<std::string> choose_hidden_path(const std::string& path, std::string_view purpose = {});
+// The same with these digits, of which `digits` are the value.
+std::string hidden_path_of(const std::string& path, std::string_view purpose, uint64_t digits);
+// The path of a file in the directory of `path` whose name is hidden, and ends in this purpose
+// and these digits, whatever file it was for; nothing if there is none.
+Result<std::optional<std::string>> find_hidden(const std::string& path, std::string_view purpose,
+                                               uint64_t digits);
 // Removes what a program that was killed has left under such names of this purpose, which must
 // not be empty: files that nobody has locked.  The caller has locked the file itself.
 Result<void> remove_leftovers(const std::string& path, std::string_view purpose);

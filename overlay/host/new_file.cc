@@ -64,6 +64,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::create_for(const std::string& path
     return system_failure(errno, fmt::format("{}: cannot create", path));
   }
   std::unique_ptr<PosixFile> file(new PosixFile(path, descriptor));
+  file->purpose_ = purpose;
   file->hidden_path_ = hidden;
   file->is_writable_ = true;
   UNIONFS_TRY(file->take_lock(FileLock::kExclusive));
@@ -195,6 +196,11 @@ Result<void> PosixFile::publish() {
   return has_got_name();
 }
 
+Result<void> PosixFile::publish_as(const std::string& path) {
+  name_ = path;
+  return publish();
+}
+
 // Makes contents durable, and sees to a hidden name: a nameless file cannot take a name that is
 // in use.
 Result<void> PosixFile::prepare_replacing(const PosixFile& old) {
@@ -234,6 +240,31 @@ Result<void> PosixFile::publish_instead_of(const PosixFile& old) {
     needs_name_sync_ = !replaced;
   }
   return replaced;
+}
+
+Result<void> PosixFile::publish_hidden(uint64_t digits) {
+  const std::string hidden = hidden_path_of(name_, purpose_, digits);
+  if (::fsync(descriptor_) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot sync", name_));
+  }
+  const int linked = is_nameless_ ? link_open_file(descriptor_, hidden)
+                                  : rename_without_replacing(hidden_path_, hidden);
+  if (linked == -1) {
+    return system_failure(errno, fmt::format("{}: cannot create the new upper", name_));
+  }
+  is_nameless_ = false;
+  hidden_path_ = hidden;
+  return sync_directory_of(hidden);
+}
+
+Result<void> PosixFile::take_name() {
+  if (::rename(hidden_path_.c_str(), name_.c_str()) == -1) {
+    return system_failure(errno, fmt::format("{}: cannot put the new upper in place", name_));
+  }
+  hidden_path_.clear();
+  is_published_ = true;
+  needs_name_sync_ = true;
+  return {};
 }
 
 Result<void> PosixFile::has_got_name() {

@@ -5,6 +5,7 @@
 #define UNIONFS_OVERLAY_HOST_POSIX_FILE_H
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include <atomic>
 #include <memory>
@@ -22,11 +23,23 @@ enum class FileLock {
   kExclusive     // of who may write
 };
 
+// Whether a symbolic link may lead to a file.
+enum class FileLinks {
+  kFollow,
+  kRefuse,  // none on the whole path
+};
+
 // Whether the directory a file is to be made in is there, and the name is not that of a
 // symbolic link.
 Result<void> check_can_appear(const std::string& path);
 // The path of the file itself, where `path` leads through symlinks.
 Result<std::string> real_path_of(const std::string& path);
+
+// What a file takes of its host, and what is left there.
+struct HostSpace {
+  uint64_t used_bytes = 0;  // of this file, without its holes
+  uint64_t free_bytes = 0;  // of its file system, for this user
+};
 
 class PosixFile final : public WritableFile {
  public:
@@ -34,7 +47,8 @@ class PosixFile final : public WritableFile {
   // be a regular file or, with kNone or kShared, a block device.  Never waits for a lock.  Fails
   // when another process holds a lock that excludes ours.  With kExclusive it is opened for writing
   // where that is allowed, but see make_writable().
-  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock);
+  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, FileLock lock,
+                                                 FileLinks links = FileLinks::kFollow);
   // A new empty file, locked exclusively, in the directory of `path` but without
   // a name (or under a hidden one) until publish() gives it its name.  Its mode is 0644,
   // less the process's umask.  `purpose` is a part of the hidden name; see file_names.h.
@@ -59,12 +73,21 @@ class PosixFile final : public WritableFile {
   // without replacing another, and makes that durable; else nothing.  Not
   // thread-safe.
   Result<void> publish();
+  // The same under a name of the same directory that was not known at create_for().
+  Result<void> publish_as(const std::string& path);
   // As publish(), but in the place of `old`, which must still be what the name
   // stands for.  Until the end the name stands for the old file; then the old file is
   // kept under the name that is returned.  The path must be a real one.
   Result<std::string> publish_over(const PosixFile& old, KeepWay way, const KeptName& kept);
   // The same, but the old file is not kept.
   Result<void> publish_instead_of(const PosixFile& old);
+  // In two steps, of which the second writes nothing but a name: makes the contents durable, and
+  // the hidden name of these digits; then takes the place of what has the name, whatever
+  // that is.  sync_name() makes that durable.  `purpose` is create_for()'s.
+  Result<void> publish_hidden(uint64_t digits);
+  Result<void> take_name();
+  // The hidden name stays when the file is closed.
+  void keep_hidden_name() { hidden_path_.clear(); }
   // Whether one of these has given the file its name, even if it failed then.
   bool is_published() const { return is_published_; }
   // Makes that name durable, if it is not yet.
@@ -72,6 +95,15 @@ class PosixFile final : public WritableFile {
   bool is_same_file(const PosixFile& other) const;
   // Whether the path leads to this file now.
   bool is_named(const std::string& path) const;
+
+  // May be called by any thread at any time.
+  Result<HostSpace> space() const;
+
+  // What messages call it from now on.  Not thread-safe.
+  void set_name(std::string name) { name_ = std::move(name); }
+  // Takes this lock instead of the one it has, with kNone none.  After an error it may have
+  // none.  Not thread-safe.
+  Result<void> change_lock(FileLock lock);
 
   // How many names the file has; 0 if the host does not tell.
   uint64_t name_count() const;
@@ -92,8 +124,11 @@ class PosixFile final : public WritableFile {
   uint64_t size_bytes() const override { return size_bytes_; }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
+  // One system call for ranges that are near each other: what lies between them is thrown away.
+  void read_cached_ranges(std::span<ReadRange> ranges) const override;
   int descriptor() const override { return descriptor_; }
   FileExtent extent_at(uint64_t offset) const override;
+  FileIdentity identity() const override;
   void prefetch(uint64_t offset, uint64_t length) const override;
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
   Result<void> punch(uint64_t offset, uint64_t length) override;
@@ -101,16 +136,21 @@ class PosixFile final : public WritableFile {
   Result<void> allocate(uint64_t offset, uint64_t length) override;
   Result<void> resize(uint64_t size_bytes) override;
   Result<void> sync() override;
+  bool overwrites_in_place() const override;
   Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override;
 
  private:
   PosixFile(std::string name, int descriptor) : name_(std::move(name)), descriptor_(descriptor) {}
 
-  static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock);
+  static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path, FileLock lock,
+                                                      FileLinks links);
   Result<void> prepare_replacing(const PosixFile& old);
   Result<void> has_got_name();
   Result<void> take_lock(FileLock lock);
   Result<void> learn_size(bool block_device_allowed);
+  size_t read_at_hand(uint64_t offset, std::span<const iovec> parts) const;
+  size_t count_joined(std::span<const ReadRange> ranges) const;
+  size_t read_joined(std::span<ReadRange> ranges) const;
   Result<void> change_space(int mode, uint64_t offset, uint64_t length, const char* what);
 
   std::string name_;

@@ -2,6 +2,7 @@
 #include "overlay/host/process.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -65,6 +66,14 @@ bool is_process_gone(int64_t process, uint64_t start_time) {
     return errno == ESRCH;  // or it is another user's, and /proc hides those
   }
   return start_time != 0;  // it is dead and waited for
+}
+
+void raise_open_file_limit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
+  }
 }
 
 }  // namespace unionfs

@@ -19,6 +19,9 @@ uint64_t start_time_in(const std::string& stat_line);
 // Whether the process that was started then has ended; false where that cannot be told.
 bool is_process_gone(int64_t process, uint64_t start_time);
 
+// This process may have as many files open as the host lets it raise that to.
+void raise_open_file_limit();
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_HOST_PROCESS_H
