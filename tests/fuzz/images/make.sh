@@ -11,6 +11,7 @@
 #   wide-client-1.img.xz   what a client makes of it, grown to 2 MiB: the first layer
 #   wide-client-2.img.xz   what it makes of that: a session
 #   foreign.img.xz         an upper that another program made, over the same lower
+#   ext4.img.xz            1 MiB of ext4 with extents, one tree of them two levels deep, and inline data
 #
 # Recipes count the things in them, so a corpus means something else over other images.
 set -euo pipefail
@@ -106,6 +107,25 @@ make_foreign() {
     keep "$image"
 }
 
+make_ext4() {
+    local tree=$WORK/ext4-tree image=$WORK/ext4.img number
+    mkdir -p "$tree"/{many,dir/inner}
+    for number in $(seq 40); do : >"$tree/many/a-rather-long-name-of-a-file-$number"; done
+    echo 'inline data' >"$tree/small"
+    head -c 100 /dev/zero | tr '\0' x >"$tree/in-two-places" # in i_block and an attribute
+    seq -f '%07.0f of these lines' 1 1500 >"$tree/large"
+    seq -f '%07.0f with holes' 1 3000 >"$tree/holes"
+    ln "$tree/large" "$tree/dir/again"
+    ln -s "$(printf 'long/%.0s' $(seq 18))target" "$tree/dir/link"
+    make "$image" 1024 "$tree" -N 128 -I 256
+    number=$(seq 1 2 40 | sed 's|.*|punch /holes & &|')
+    change "$image" "$number" 'ea_set /dir user.kind directory' 'mknod null c 1 3' \
+        'set_inode_field /large flags 0x80040'
+    debugfs -R 'dump_extents /holes' "$image" 2>/dev/null | grep -q '^ *0/ *1' || fail "no deep tree"
+    keep "$image"
+}
+
+FEATURES+=,extent,inline_data,64bit,flex_bg,huge_file,dir_nlink,extra_isize make_ext4
 make_lower
 keep "$LOWER"
 make_clients
