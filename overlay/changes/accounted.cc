@@ -5,9 +5,9 @@
 #include <set>
 
 #include "fsparse/block_map.h"
-#include "overlay/changes/file_reader.h"
 #include "overlay/changes/tree_changes.h"
 #include "overlay/geometry/number_sets.h"
+#include "overlay/tree/file_reader.h"
 #include "overlay/upper/layer_tree.h"
 
 namespace unionfs {

@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <array>
 
-#include "fsparse/symlink.h"
 #include "overlay/changes/accounted.h"
-#include "overlay/changes/file_reader.h"
+#include "overlay/changes/planned_content.h"
 #include "overlay/geometry/number_sets.h"
 
 namespace unionfs {
@@ -86,20 +85,12 @@ Result<void> PlannedFileCheck::check_content(PlannedFileId id, const InodeRecord
   if (!plan_.files[id].content) {
     return {};
   }
-  const PlannedContent& content = *plan_.files[id].content;
-  UNIONFS_ASSIGN(InodeRecord from, read_inode(*content.image, content.inode));
-  bool is_same = true;
+  UNIONFS_ASSIGN(const FileContent wanted, content_of(plan_.files[id]));
+  UNIONFS_ASSIGN(const FileContent present, content_of_inode(merged_, record));
+  bool is_same = wanted.target == present.target && wanted.device == present.device;
+  bytes_ += present.target.size();
   if (record.is_regular()) {
-    FileReader wanted(*content.image, std::move(from));
-    FileReader present(merged_, record);
-    UNIONFS_ASSIGN(is_same, have_same_bytes(wanted, present, bytes_));
-  } else if (record.is_symlink()) {
-    UNIONFS_ASSIGN(const std::string wanted, read_symlink(*content.image, from));
-    UNIONFS_ASSIGN(const std::string present, read_symlink(merged_, record));
-    is_same = wanted == present;
-    bytes_ += present.size();
-  } else {
-    is_same = from.raw().i_block == record.raw().i_block;
+    UNIONFS_ASSIGN(is_same, have_same_bytes(*wanted.bytes, *present.bytes, bytes_));
   }
   return is_same ? Result<void>() : differs(id, "its content");
 }

@@ -204,9 +204,9 @@ Result<void> DirectoryEditor::build_index() {
     names.push_back({0, name, place.inode, raw.file_type});
   }
   const uint8_t type = type_on_disk(ext2::kFileTypeDirectory);
-  UNIONFS_ASSIGN(
-      std::vector<std::vector<std::byte>> indexed,
-      index_directory(files_.volume(), directory_, places_.at("..").inode, type, std::move(names)));
+  UNIONFS_ASSIGN(std::vector<std::vector<std::byte>> indexed,
+                 index_directory(files_.volume().superblock().raw(), files_.volume().name(),
+                                 directory_, places_.at("..").inode, type, std::move(names)));
   has_index_ = !indexed.empty();
   if (has_index_) {
     blocks_.clear();

@@ -73,20 +73,21 @@ Bytes make_node(const std::vector<Slot>& slots, size_t first, size_t count, uint
 
 }  // namespace
 
-Result<std::vector<Bytes>> index_directory(const Volume& volume, InodeNumber directory,
+Result<std::vector<Bytes>> index_directory(const ext2::Superblock& superblock,
+                                           std::string_view image_name, InodeNumber directory,
                                            InodeNumber parent, uint8_t dot_type,
                                            std::vector<IndexedName> names) {
-  const uint8_t version = volume.superblock().raw().s_def_hash_version;
+  const uint8_t version = superblock.s_def_hash_version;
   if (version > ext2::kHashTea || names.empty()) {
     return std::vector<Bytes>();
   }
   for (IndexedName& name : names) {
-    UNIONFS_ASSIGN(name.hash, name_hash(volume, version, name.name));
+    UNIONFS_ASSIGN(name.hash, name_hash(superblock, image_name, version, name.name));
   }
   std::sort(names.begin(), names.end(), [](const IndexedName& a, const IndexedName& b) {
     return a.hash != b.hash ? a.hash < b.hash : a.name < b.name;
   });
-  const uint32_t block_size = volume.layout().block_size_bytes;
+  const uint32_t block_size = ext2::kMinBlockSizeBytes << superblock.s_log_block_size;
   std::vector<Slot> slots;
   std::vector<Bytes> leaves = make_leaves(names, block_size, slots);
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t kMaxSmallFileBytes = 0x7fffffff;
 constexpr size_t kBatchBytes = size_t{1} << 20;
+constexpr uint64_t kReadBytes = uint64_t{256} << 10;
 
 // Collects bytes of a file in ascending order, and makes whole blocks of the merged image
 // equal to them; what lies between becomes holes.
@@ -147,33 +148,28 @@ class ContentWriter {
   uint64_t bytes_written_ = 0;
 };
 
-Result<void> make_data(MergedFiles& files, const Volume& source, const InodeRecord& from,
-                       InodeRecord& to, uint64_t& bytes_written) {
+Result<void> make_data(MergedFiles& files, FileBytes& from, InodeRecord& to,
+                       uint64_t& bytes_written) {
   ContentWriter writer(files, to);
-  const uint64_t size_bytes = from.size_bytes();
-  const uint32_t block_size = source.layout().block_size_bytes;
-  UNIONFS_TRY(
-      walk_block_map(source, from, [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
-        const uint64_t offset = role.first.value() * block_size;
-        if (offset >= size_bytes) {
-          return WalkStep::kStop;
-        }
-        if (role.level != 0) {
-          return WalkStep::kContinue;
-        }
-        // What lies behind the end is nobody's and not copied.
-        const size_t length = std::min<uint64_t>(block_size, size_bytes - offset);
-        UNIONFS_ASSIGN(const ByteSpan room, writer.extend(offset, length));
-        UNIONFS_TRY(source.image().read(source.layout().offset_of(block), room));
-        return WalkStep::kContinue;
-      }));
-  UNIONFS_TRY(writer.finish(divide_round_up(size_bytes, files.layout().block_size_bytes)));
+  uint64_t offset = 0;
+  while (true) {
+    UNIONFS_ASSIGN(const std::optional<ByteRange> data, from.next_data(offset));
+    if (!data) {
+      break;
+    }
+    offset = data->begin;
+    const size_t length = std::min<uint64_t>(kReadBytes - offset % kReadBytes, data->length());
+    UNIONFS_ASSIGN(const ByteSpan room, writer.extend(offset, length));
+    UNIONFS_TRY(from.read(offset, room));
+    offset += length;
+  }
+  UNIONFS_TRY(writer.finish(divide_round_up(from.size_bytes(), files.layout().block_size_bytes)));
   bytes_written += writer.bytes_written();
   return {};
 }
 
-Result<void> make_regular(MergedFiles& files, const Volume& source, const InodeRecord& from,
-                          InodeRecord& to, uint64_t& bytes_written) {
+Result<void> make_regular(MergedFiles& files, FileBytes& from, InodeRecord& to,
+                          uint64_t& bytes_written) {
   const uint64_t size_bytes = from.size_bytes();
   if (size_bytes >
       max_file_blocks(files.layout().pointers_per_block()) * files.layout().block_size_bytes) {
@@ -186,7 +182,7 @@ Result<void> make_regular(MergedFiles& files, const Volume& source, const InodeR
   if (size_bytes > kMaxSmallFileBytes) {
     files.need_large_files();
   }
-  return make_data(files, source, from, to, bytes_written);
+  return make_data(files, from, to, bytes_written);
 }
 
 // A target that lies in i_block has no block.
@@ -198,9 +194,8 @@ Result<void> clear_target(MergedFiles& files, InodeRecord& to) {
   return {};
 }
 
-Result<void> make_symlink(MergedFiles& files, const Volume& source, const InodeRecord& from,
-                          InodeRecord& to, uint64_t& bytes_written) {
-  UNIONFS_ASSIGN(const std::string target, read_symlink(source, from));
+Result<void> make_symlink(MergedFiles& files, const std::string& target, InodeRecord& to,
+                          uint64_t& bytes_written) {
   if (target.size() >= files.layout().block_size_bytes) {
     return system_failure(ENAMETOOLONG,
                           fmt::format("a symlink of {} bytes needs more than a block of {}",
@@ -228,16 +223,20 @@ Result<void> make_symlink(MergedFiles& files, const Volume& source, const InodeR
 
 }  // namespace
 
-Result<void> make_content(MergedFiles& files, const Volume& source, const InodeRecord& from,
-                          InodeRecord& to, uint64_t& bytes_written) {
-  if (from.is_symlink()) {
-    return make_symlink(files, source, from, to, bytes_written);
+Result<void> make_content(MergedFiles& files, const FileContent& from, InodeRecord& to,
+                          uint64_t& bytes_written) {
+  switch (from.type) {
+    case ext2::kModeRegular:
+      return make_regular(files, *from.bytes, to, bytes_written);
+    case ext2::kModeSymlink:
+      return make_symlink(files, from.target, to, bytes_written);
+    case ext2::kModeCharDevice:
+    case ext2::kModeBlockDevice:
+      put_device(from.device, to);
+      return {};
+    default:
+      return {};
   }
-  if (from.is_device()) {
-    to.raw().i_block = from.raw().i_block;
-    return {};
-  }
-  return from.is_regular() ? make_regular(files, source, from, to, bytes_written) : Result<void>();
 }
 
 }  // namespace unionfs

@@ -58,8 +58,9 @@ Result<InodeNumber> copy_file(MergedFiles& files, InodeNumber parent, const Volu
   UNIONFS_ASSIGN(InodeRecord to, files.make_record(number));
   copy_metadata(from, to);
   to.raw().i_links_count = uint16_t{1};
+  UNIONFS_ASSIGN(const FileContent content, content_of_inode(source, from));
   uint64_t bytes_written = 0;
-  if (Result<void> copied = make_content(files, source, from, to, bytes_written); !copied) {
+  if (Result<void> copied = make_content(files, content, to, bytes_written); !copied) {
     return at_inode(std::move(copied).error(), source, from.number());
   }
   UNIONFS_TRY(files.write_inode(to));

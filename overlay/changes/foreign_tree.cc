@@ -176,7 +176,7 @@ std::string find_overlayfs_marks(const ForeignTree& tree) {
   std::vector<std::byte> bitmap(layout.block_size_bytes);
   for (uint32_t number = 0; number < layout.group_count() && !marks.has_all(); ++number) {
     const Group& group = volume.group(GroupNumber(number));
-    if (group.free_inodes_count == layout.inodes_per_group ||
+    if (group.free_inodes_count == layout.inodes_per_group || !group.has_inode_bitmap ||
         !volume.read_block(group.inode_bitmap, bitmap)) {
       continue;
     }

@@ -46,7 +46,7 @@ Result<void> apply_tree(Disk& disk, const ImportParts& parts) {
 }  // namespace
 
 Result<void> import_upper(WritableFile& upper, const ImportParts& parts) {
-  UNIONFS_TRY(create_layer(upper, parts.below.volume(), parts.geometry));
+  UNIONFS_TRY(create_layer(upper, parts.below.volume(), parts.geometry, parts.below.identity()));
   UNIONFS_ASSIGN(const bool is_empty, parts.tree.is_empty());
   if (is_empty) {
     return {};

@@ -150,10 +150,10 @@ Result<void> PlanMaker::allocate(PlannedFileId id) {
 // ---- contents and attributes ------------------------------------------------------
 
 Result<void> PlanMaker::fill_file(PlannedFileId id) {
-  if (const std::optional<PlannedContent>& content = file(id).content) {
-    UNIONFS_ASSIGN(const InodeRecord from, read_inode(*content->image, content->inode));
+  if (file(id).content) {
+    UNIONFS_ASSIGN(const FileContent wanted, content_of(file(id)));
     UNIONFS_ASSIGN(InodeRecord to, files_.read_inode(made_.inodes[id]));
-    UNIONFS_TRY(make_content(files_, *content->image, from, to, made_.bytes_written));
+    UNIONFS_TRY(make_content(files_, wanted, to, made_.bytes_written));
     UNIONFS_TRY(files_.write_inode(to));
   }
   return put_attributes(id);

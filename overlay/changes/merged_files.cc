@@ -12,7 +12,6 @@ namespace unionfs {
 namespace {
 
 // What the kernel gives a new inode: all extra fields up to the project id.
-constexpr uint16_t kExtraSizeBytes = 32;
 
 // Closes the handle whatever happens.
 class AttributeHandle {
@@ -67,8 +66,8 @@ Result<InodeRecord> MergedFiles::make_record(InodeNumber number) const {
   UNIONFS_ASSIGN(const InodeRecord last, read_inode(number));
   const std::vector<std::byte> zeros(layout().inode_size_bytes);
   InodeRecord record(number, zeros, layout().block_size_bytes);
-  if (zeros.size() >= ext2::kGoodOldInodeSizeBytes + kExtraSizeBytes) {
-    const Le16 extra_size = kExtraSizeBytes;
+  if (zeros.size() >= ext2::kGoodOldInodeSizeBytes + ext2::kUsualExtraSizeBytes) {
+    const Le16 extra_size = ext2::kUsualExtraSizeBytes;
     std::memcpy(record.bytes().data() + ext2::kGoodOldInodeSizeBytes, &extra_size,
                 sizeof(extra_size));
   }

@@ -7,19 +7,25 @@
 #define UNIONFS_OVERLAY_CHANGES_PLAN_H
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "overlay/changes/file_state.h"
+#include "overlay/tree/file_bytes.h"
+#include "overlay/tree/file_state.h"
 
 namespace unionfs {
 
-// Whose bytes: a regular file's content, a symlink's target or a device's numbers are those
-// of this inode.  The image outlives the plan.
+// A regular file's bytes, a symlink's target or a device's numbers: those of an inode, or else
+// by value.
 struct PlannedContent {
+  // The inode, of the planned type; its image outlives the plan.
   const Volume* image = nullptr;
   InodeNumber inode;
+  // Without an image: the bytes of a regular file; null: it is empty.  Target and device numbers
+  // are those of the planned state.
+  std::shared_ptr<FileBytes> bytes = nullptr;
 };
 
 // Indexes Plan::files.
@@ -31,8 +37,9 @@ struct PlannedFile {
   // The image's inode that is changed in place and keeps its number; none: a new one.
   // A directory keeps all names that the plan does not change.
   std::optional<InodeNumber> existing;
-  // What it is then: mode, owner, group, user flags, times, attributes.  Inode number, links,
-  // size, target and device of it say nothing: they follow from names and content.
+  // What it is then: mode, owner, group, user flags, times, attributes.  Inode number, links and
+  // size of it say nothing: they follow from names and content; neither do target and device
+  // where the content is that of an inode.
   FileState state;
   // Not of directories, fifos and sockets.  None with `existing`: it keeps its own.  A regular
   // file that exists and gets other content keeps the blocks that are equal.

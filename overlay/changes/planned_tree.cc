@@ -130,17 +130,16 @@ Result<void> PlannedTreeMaker::check_file(PlannedFileId id) {
     return invalid("{}: {}: has no known type", image_.name(), describe(id));
   }
   const bool may_have = needs_content(planned.state);
-  if (planned.content ? !may_have || planned.content->image == nullptr
-                      : may_have && !planned.existing) {
+  if (planned.content ? !may_have : may_have && !planned.existing) {
     return invalid("{}: {}: has content, but must have none, or none and needs one", image_.name(),
                    describe(id));
   }
-  if (planned.content) {
-    UNIONFS_ASSIGN(const InodeRecord from,
-                   read_inode(*planned.content->image, planned.content->inode));
-    if (from.type() != planned.state.type()) {
+  if (planned.content && planned.content->image != nullptr) {
+    const PlannedContent& from = *planned.content;
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(*from.image, from.inode));
+    if (record.type() != planned.state.type()) {
       return invalid("{}: {}: gets the content of another type, inode {} of {}", image_.name(),
-                     describe(id), from.number(), planned.content->image->name());
+                     describe(id), from.inode, from.image->name());
     }
   }
   if (!planned.existing) {

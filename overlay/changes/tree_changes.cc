@@ -314,31 +314,38 @@ namespace {
 
 using ChangesVisitor = std::function<Result<void>(const ComparedTrees&)>;
 
-Result<void> visit_between(const LayerOverLower& layer, const Volume& merged,
-                           const ChangesVisitor& visit) {
-  UNIONFS_ASSIGN(auto changes, changes_of(layer, merged));
-  return visit({layer.below().volume(), merged, std::move(changes)});
+Result<void> visit_between(const LayerOverLower& disk_layer, const Volume& merged,
+                           const ChangesVisitor& visit, const LayerInstead& instead) {
+  const LayerOverLower* layer = &disk_layer;
+  if (instead) {
+    UNIONFS_ASSIGN(layer, instead(disk_layer));
+  }
+  UNIONFS_ASSIGN(auto changes, changes_of(*layer, merged));
+  return visit({layer->below().volume(), merged, layer->upper(), std::move(changes)});
 }
 
-Result<void> visit_session(Disk& disk, const ChangesVisitor& visit) {
+Result<void> visit_session(Disk& disk, const ChangesVisitor& visit, const LayerInstead& instead) {
   UNIONFS_ASSIGN(const auto next, disk.next_layer());
-  return visit_between(next->layer(), next->merged(), visit);
+  return visit_between(next->layer(), next->merged(), visit, instead);
 }
 
 }  // namespace
 
-Result<void> visit_changes(Disk& disk, ChangesUntil until, const ChangesVisitor& visit) {
+Result<void> visit_changes(Disk& disk, ChangesUntil until, const ChangesVisitor& visit,
+                           const LayerInstead& instead) {
+  UNIONFS_TRY(disk.check_has_layer());
   if (until == ChangesUntil::kLayer || disk.session_block_count() == 0) {
     const LayerOverLower& layer = disk.layer();
     UNIONFS_ASSIGN(const auto merged, MergedImage::open("merged image", layer.view()));
-    return visit_between(layer, merged->volume(), visit);
+    return visit_between(layer, merged->volume(), visit, instead);
   }
   // That something impossible was asked says nothing of the session.
   Result<void> answer;
-  const Result<void> seen = visit_session(disk, [&](const ComparedTrees& trees) -> Result<void> {
+  const auto hear = [&](const ComparedTrees& trees) -> Result<void> {
     answer = visit(trees);
     return !answer && answer.error().kind != ErrorKind::kInvalid ? answer : Result<void>();
-  });
+  };
+  const Result<void> seen = visit_session(disk, hear, instead);
   if (!seen) {
     const Error& error = seen.error();
     const bool is_in_use = (disk.state_area().flags & upper_format::kFlagInUse) != 0;

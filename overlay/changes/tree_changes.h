@@ -17,10 +17,11 @@ namespace unionfs {
 // below names that are gone.
 Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume& merged);
 
-// A disk's changes with the two images that they lie between.
+// A disk's changes with the images that they lie between.
 struct ComparedTrees {
   const Volume& lower;
   const Volume& merged;
+  const Volume& upper;          // the layer's own names and inodes
   std::vector<Change> changes;  // sorted by path
 };
 
@@ -30,11 +31,16 @@ enum class ChangesUntil {
              // layer, because a session changes them in place
 };
 
+// Gives another layer with the same merged image, over a level further down: then that level is
+// the lower.  What it gives must live until the visit is over.
+using LayerInstead = std::function<Result<const LayerOverLower*>(const LayerOverLower& layer)>;
+
 // Calls `visit` with the changes of a disk that was attached for reading only; the images are
 // there until it returns.  Its error is this one's.  An error is kInvalid, and no damage,
 // where somebody may be writing to the session at that moment.
 Result<void> visit_changes(Disk& disk, ChangesUntil until,
-                           const std::function<Result<void>(const ComparedTrees&)>& visit);
+                           const std::function<Result<void>(const ComparedTrees&)>& visit,
+                           const LayerInstead& instead = {});
 
 }  // namespace unionfs
 
