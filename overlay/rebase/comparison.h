@@ -86,7 +86,6 @@ class RebaseComparison {
  private:
   // ---- steps
   Result<void> read_changes();
-  Result<void> check_reserved() const;
   Result<void> separate_copies();
   Result<void> settle_owners();
   Result<void> settle_units();
@@ -113,7 +112,6 @@ class RebaseComparison {
   Result<Resolution> raise(const Raised& raised, bool is_forced = false);
   // The one that raise() has made or found last, if it was not told to be silent.
   Conflict& raised_conflict() { return report_.conflicts[last_raised_]; }
-  void forget_undecided_drops();
   void note(std::string kind, std::string path, std::string text);
   void drop(RebaseRow& row);
 

@@ -10,7 +10,9 @@ Result<void> RebaseComparison::settle_deletions() {
   std::set<std::string> tops;
   for (auto& [path, row] : deletions_) {
     bool is_covered = false;
-    for (std::string above = split_path(path).first; !above.empty() && !is_covered;
+    // What was moved out does not go with the directory above.
+    for (std::string above = split_path(path).first;
+         !above.empty() && !is_covered && !moved_.contains(above);
          above = split_path(above).first) {
       const auto found = deletions_.find(above);
       is_covered =

@@ -3,27 +3,10 @@
 // Where a directory of ours is in the result.
 #include <algorithm>
 
+#include "overlay/rebase/beside.h"
 #include "overlay/rebase/comparison.h"
 
 namespace unionfs {
-namespace {
-
-// A name of at most 255 bytes that ends in `.ours` or `.ours.N`; a character of several bytes
-// is not cut apart.
-std::string name_beside(std::string name, unsigned number) {
-  const std::string suffix = number == 0 ? ".ours" : ".ours." + std::to_string(number);
-  if (name.size() + suffix.size() > ext2::kMaxNameBytes) {
-    size_t end = ext2::kMaxNameBytes - suffix.size();
-    while (end > 1 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) {
-      --end;
-    }
-    name.resize(end);
-  }
-  return name + suffix;
-}
-
-}  // namespace
-
 Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path) {
   if (const auto known = directories_.find(path); known != directories_.end()) {
     return &known->second;
@@ -464,7 +447,7 @@ Result<void> RebaseComparison::remove_old_name(const std::string& base_path) {
 Result<std::string> RebaseComparison::beside_name(ResultDirectory& parent,
                                                   const std::string& name) {
   UNIONFS_ASSIGN(const PlannedFileId id, id_of(parent));
-  for (unsigned number = 0; number < 10000; ++number) {
+  for (unsigned number = 0; number < kNamesBeside; ++number) {
     std::string candidate = name_beside(name, number);
     UNIONFS_ASSIGN(const auto ours, ours_.child(parent.ours, candidate));
     UNIONFS_ASSIGN(const auto theirs, parent.theirs

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "overlay/changes/file_reader.h"
+#include "overlay/tree/file_reader.h"
 
 namespace unionfs {
 namespace {

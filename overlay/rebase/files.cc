@@ -3,6 +3,7 @@
 // One name of ours that is no directory.
 #include <algorithm>
 
+#include "overlay/rebase/beside.h"
 #include "overlay/rebase/comparison.h"
 
 namespace unionfs {
@@ -87,17 +88,9 @@ Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& par
   UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
   UNIONFS_ASSIGN(const PlannedFileId directory, id_of(parent));
   FileState state = *ours;
-  constexpr uint16_t kSetIds = 06000;
-  const size_t before = state.attributes.size();
-  std::erase_if(state.attributes, [](const Attribute& attribute) {
-    return attribute.name_index == ext2::kXattrIndexSecurity && attribute.name == "capability";
-  });
   const std::string path = parent.path + "/" + beside;
-  if ((state.mode & kSetIds) != 0 || before != state.attributes.size()) {
+  if (take_privileges(state)) {
     note("without-privileges", path, "setuid, setgid and capabilities are not carried to a copy");
-  }
-  if (state.is_regular()) {
-    state.mode = static_cast<uint16_t>(state.mode & ~kSetIds);
   }
   const PlannedFileId id = builder_.add(state, content_of(row.change.inode, state));
   besides_.emplace(row.change.inode, id);
@@ -224,6 +217,7 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
 // A name more for a file that was there before: it goes to what theirs has made of that file.
 Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& parent,
                                                const std::string& name) {
+  UNIONFS_TRY(settle_row(row.change.link_of));  // first, so that a conflict has the file's name
   std::optional<InodeNumber> before;
   if (row.change.kind == ChangeKind::kAdded) {
     UNIONFS_ASSIGN(before, base_at(parent, name));
@@ -271,21 +265,9 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
       return {};
     }
   }
-  FileOutcome outcome;
-  outcome.path = row.change.path;
-  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
-  outcome.name = name;
-  outcome.result_path = parent.path + "/" + name;
-  outcome.theirs = target;
-  if (parent.theirs) {
-    UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));
-  }
-  // As the file itself comes out; see settle_group().
+  // As the file itself comes out, so a conflict of its content is the one that the file has.
   UNIONFS_ASSIGN(const auto linked, base_.find(row.change.link_of));
-  UNIONFS_ASSIGN(outcome.merged,
-                 files_.merge({linked, row.change.inode, target}, Resolution::kTheirs));
-  groups_[row.change.inode].push_back(std::move(outcome));
-  return {};
+  return merge_file(row, parent, name, {linked, row.change.inode, target}, false);
 }
 
 Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory& parent,

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "fsparse/block_map.h"
+#include "overlay/changes/planned_content.h"
 #include "overlay/changes/planned_tree.h"
 
 namespace unionfs {
@@ -37,7 +38,9 @@ class LimitFinder {
  private:
   void learn_names();
   Result<void> look_at(PlannedFileId id);
-  Result<void> look_at_content(PlannedFileId id, const PlannedContent& content);
+  Result<void> look_at_content(PlannedFileId id);
+  Result<void> look_at_bytes(PlannedFileId id, FileBytes& bytes);
+  Result<uint64_t> data_blocks_of(const PlannedContent& content, FileBytes& bytes) const;
   Result<void> look_at_attributes(PlannedFileId id);
   void look_at_links(PlannedFileId id);
   void look_at_times(PlannedFileId id);
@@ -115,7 +118,7 @@ Result<void> LimitFinder::look_at(PlannedFileId id) {
   const PlannedFile& file = plan_.files[id];
   needed_inodes_ += file.existing ? 0 : 1;
   if (file.content) {
-    UNIONFS_TRY(look_at_content(id, *file.content));
+    UNIONFS_TRY(look_at_content(id));
   }
   look_at_links(id);
   look_at_times(id);
@@ -123,25 +126,46 @@ Result<void> LimitFinder::look_at(PlannedFileId id) {
   return file.state.is_directory() ? look_at_names(id) : Result<void>();
 }
 
-Result<void> LimitFinder::look_at_content(PlannedFileId id, const PlannedContent& content) {
-  UNIONFS_ASSIGN(const InodeRecord from, read_inode(*content.image, content.inode));
-  const uint64_t size_bytes = from.size_bytes();
-  if (from.is_symlink()) {
-    needed_blocks_ += size_bytes < ext2::kFastSymlinkBytes ? 0 : 1;
-    if (size_bytes >= block_size_) {
-      add(id, fmt::format("its target of {} bytes is not shorter than a block of {} bytes",
-                          size_bytes, block_size_));
+Result<void> LimitFinder::look_at_content(PlannedFileId id) {
+  UNIONFS_ASSIGN(const FileContent content, content_of(plan_.files[id]));
+  if (content.type == ext2::kModeSymlink) {
+    const size_t length = content.target.size();
+    needed_blocks_ += length < ext2::kFastSymlinkBytes ? 0 : 1;
+    if (length >= block_size_) {
+      add(id, fmt::format("its target of {} bytes is not shorter than a block of {} bytes", length,
+                          block_size_));
     }
     return {};
   }
-  if (!from.is_regular()) {
-    return {};
+  return content.type == ext2::kModeRegular ? look_at_bytes(id, *content.bytes) : Result<void>();
+}
+
+// Of an inode, its i_blocks says it without reading any pointer.
+Result<uint64_t> LimitFinder::data_blocks_of(const PlannedContent& content,
+                                             FileBytes& bytes) const {
+  if (content.image != nullptr) {
+    const uint32_t source_size = content.image->layout().block_size_bytes;
+    UNIONFS_ASSIGN(const InodeRecord from, read_inode(*content.image, content.inode));
+    return blocks_of(from, source_size) * std::max<uint64_t>(1, source_size / block_size_);
   }
+  uint64_t blocks = 0;
+  uint64_t behind = 0;  // the first block that is not counted
+  UNIONFS_ASSIGN(std::optional<ByteRange> data, bytes.next_data(0));
+  while (data) {
+    const uint64_t end = divide_round_up(data->end, block_size_);
+    blocks += end - std::min(end, std::max(behind, data->begin / block_size_));
+    behind = std::max(behind, end);
+    UNIONFS_ASSIGN(data, bytes.next_data(data->end));
+  }
+  return blocks;
+}
+
+Result<void> LimitFinder::look_at_bytes(PlannedFileId id, FileBytes& bytes) {
+  const PlannedFile& file = plan_.files[id];
+  const uint64_t size_bytes = bytes.size_bytes();
   const uint32_t pointers = geometry_.merged().pointers_per_block();
   const uint64_t file_blocks = divide_round_up(size_bytes, block_size_);
-  const uint32_t source_size = content.image->layout().block_size_bytes;
-  const uint64_t data_blocks =
-      blocks_of(from, source_size) * std::max<uint64_t>(1, source_size / block_size_);
+  UNIONFS_ASSIGN(const uint64_t data_blocks, data_blocks_of(*file.content, bytes));
   const uint64_t most =
       most_blocks_of_file(file_blocks, std::min(file_blocks, data_blocks), pointers);
   const uint64_t most_sectors = UINT32_MAX / (block_size_ / ext2::kSectorSizeBytes);
@@ -151,8 +175,8 @@ Result<void> LimitFinder::look_at_content(PlannedFileId id, const PlannedContent
     return {};
   }
   uint64_t present = 0;
-  if (plan_.files[id].existing) {
-    UNIONFS_ASSIGN(const InodeRecord before, read_inode(theirs_, *plan_.files[id].existing));
+  if (file.existing) {
+    UNIONFS_ASSIGN(const InodeRecord before, read_inode(theirs_, *file.existing));
     present = before.is_regular() ? blocks_of(before, block_size_) : 0;
   }
   needed_blocks_ += most - std::min(most, present);

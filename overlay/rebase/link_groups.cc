@@ -80,7 +80,7 @@ std::optional<PlannedContent> RebaseComparison::content_of(InodeNumber ours,
                                                            const FileState& state) const {
   const bool has_content =
       state.type() != ext2::kModeFifo && state.type() != ext2::kModeSocket && !state.is_directory();
-  return has_content ? std::optional(PlannedContent{&ours_.volume(), ours}) : std::nullopt;
+  return has_content ? std::optional(PlannedContent{&ours_.volume(), ours, nullptr}) : std::nullopt;
 }
 
 Result<PlannedFileId> RebaseComparison::planned_file(InodeNumber ours, const FileOutcome& outcome,
@@ -101,7 +101,7 @@ Result<PlannedFileId> RebaseComparison::planned_file(InodeNumber ours, const Fil
   }
   std::optional<PlannedContent> content = content_of(ours, merged.state);
   if (content) {
-    content = PlannedContent{&theirs_.volume(), *outcome.theirs};
+    content = PlannedContent{&theirs_.volume(), *outcome.theirs, nullptr};
   }
   return builder_.add(merged.state, content);
 }

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <string_view>
 
-#include "overlay/changes/file_reader.h"
+#include "overlay/tree/file_reader.h"
 
 namespace unionfs {
 namespace {

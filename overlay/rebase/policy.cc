@@ -124,7 +124,9 @@ Decision decide(const RebasePolicy& policy, std::string_view path, std::string_v
     }
   }
   if (policy.conflicts == Resolution::kNone) {
-    return {};
+    return path == "/etc/ld.so.cache"
+               ? Decision{Resolution::kTheirs, "because ldconfig makes it anew"}
+               : Decision();
   }
   return {policy.conflicts, fmt::format("--conflicts={}", name_of(policy.conflicts))};
 }

@@ -36,7 +36,8 @@ struct Decision {
   Resolution resolution = Resolution::kNone;
   std::string decided_by;
 };
-// `from` may be empty.  kOwner and kLimit are not decided here.
+// What nobody decides and ldconfig makes anew is theirs.  `from` may be empty.  kOwner and kLimit
+// are not decided here.
 Decision decide(const RebasePolicy& policy, std::string_view path, std::string_view from);
 
 }  // namespace unionfs

@@ -10,7 +10,7 @@
 #include "overlay/changes/check_planned.h"
 #include "overlay/disk.h"
 #include "overlay/host/log.h"
-#include "overlay/rebase/three_way.h"
+#include "overlay/rebase/without_old.h"
 
 namespace unionfs {
 
@@ -46,6 +46,13 @@ Result<RebaseOutcome> rebase(Disk& old, const Below& new_lower, WritableFile& ta
                              const RebaseOptions& options, const std::string& boot_id,
                              const LogSink& log, const LogSink& progress,
                              const std::atomic<bool>& is_cancelled);
+
+// The same where the old lower is gone.  `layer` was opened over the same new lower.
+Result<RebaseOutcome> rebase_without_old(LayerAlone& layer, const Below& new_lower,
+                                         WritableFile& target, const RebaseOptions& options,
+                                         const std::string& boot_id, const LogSink& log,
+                                         const LogSink& progress,
+                                         const std::atomic<bool>& is_cancelled);
 
 }  // namespace unionfs
 

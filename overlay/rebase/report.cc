@@ -2,6 +2,9 @@
 #include "overlay/rebase/report.h"
 
 #include <algorithm>
+#include <set>
+
+#include "overlay/rebase/side_tree.h"
 
 namespace unionfs {
 
@@ -60,6 +63,30 @@ bool RebaseReport::has_limits() const {
   return std::any_of(conflicts.begin(), conflicts.end(), [](const Conflict& conflict) {
     return conflict.conflict_class == ConflictClass::kLimit;
   });
+}
+
+void RebaseReport::finish() {
+  std::set<std::string> open;
+  for (const Conflict& conflict : conflicts) {
+    if (conflict.resolution == Resolution::kNone) {
+      open.insert(conflict.path);
+      open.insert(conflict.links.begin(), conflict.links.end());
+    }
+  }
+  std::erase_if(dropped, [&open](const std::string& path) {
+    for (std::string at = path; !at.empty(); at = split_path(at).first) {
+      if (open.contains(at)) {
+        return true;
+      }
+    }
+    return false;
+  });
+  std::stable_sort(conflicts.begin(), conflicts.end(),
+                   [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
+  for (std::vector<std::string>* list : {&applied, &merged, &dropped}) {
+    std::sort(list->begin(), list->end());
+    list->erase(std::unique(list->begin(), list->end()), list->end());
+  }
 }
 
 }  // namespace unionfs

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "overlay/changes/file_state.h"
+#include "overlay/tree/file_state.h"
 
 namespace unionfs {
 
@@ -65,6 +65,8 @@ struct RebaseReport {
   uint64_t bytes_compared = 0;  // of contents, of old and new lower
 
   bool has_undecided() const;
+  // Sorts all lists, and takes from `dropped` what waits for a decision.
+  void finish();
   bool has_limits() const;
 };
 

@@ -10,8 +10,8 @@
 #include <string_view>
 #include <utility>
 
-#include "overlay/changes/file_state.h"
 #include "overlay/changes/lower_names.h"
+#include "overlay/tree/file_state.h"
 
 namespace unionfs {
 
@@ -37,6 +37,8 @@ class SideTree {
   // Stays where it is while this object lives.
   Result<const FileState*> state(InodeNumber inode);
   Result<bool> is_directory(InodeNumber inode);
+  // What state() says of an inode that it has not been asked for yet.
+  void know_state(InodeNumber inode, FileState state) { states_.emplace(inode, std::move(state)); }
 
   // What owners and groups are called here, where another number is meant: see OwnerNames.
   void map_users(std::map<uint32_t, uint32_t> users) { users_ = std::move(users); }

@@ -8,6 +8,19 @@
 
 namespace unionfs {
 
+Result<void> check_reserved_inodes(const Volume& upper, const LayerTables& tables) {
+  for (uint32_t number = 1; number <= 32; ++number) {
+    const bool is_own = (tables.reserved_inodes_own >> (number - 1) & 1) != 0;
+    const bool is_known = number == ext2::kRootInode || number == ext2::kResizeInode;
+    if (is_own && !is_known && number < upper.layout().first_inode) {
+      return unsupported(
+          "{}: the layer has the reserved inode {} of its own, which cannot be carried over",
+          upper.name(), number);
+    }
+  }
+  return {};
+}
+
 Result<PlannedRebase> plan_rebase(const RebaseSources& sources, const RebasePolicy& policy) {
   SideTree base(sources.layer.below().volume());
   SideTree ours(sources.ours);
@@ -28,7 +41,7 @@ RebaseComparison::RebaseComparison(const RebaseSources& sources, const RebasePol
       builder_(std::move(builder)) {}
 
 Result<PlannedRebase> RebaseComparison::run() {
-  UNIONFS_TRY(check_reserved());
+  UNIONFS_TRY(check_reserved_inodes(sources_.layer.upper(), sources_.layer.layer().tables()));
   UNIONFS_TRY(read_changes());
   UNIONFS_TRY(separate_copies());
   UNIONFS_TRY(settle_owners());
@@ -51,13 +64,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(settle_directory_times());
   add_staying_names();
   UNIONFS_TRY(settle_superblock());
-  forget_undecided_drops();
-  std::stable_sort(report_.conflicts.begin(), report_.conflicts.end(),
-                   [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
-  for (std::vector<std::string>* list : {&report_.applied, &report_.merged, &report_.dropped}) {
-    std::sort(list->begin(), list->end());
-    list->erase(std::unique(list->begin(), list->end()), list->end());
-  }
+  report_.finish();
   report_.bytes_compared = files_.bytes_compared();
   return PlannedRebase{std::move(builder_.plan()), std::move(report_)};
 }
@@ -78,21 +85,6 @@ Result<void> RebaseComparison::read_changes() {
     std::string key = change.path;
     auto& rows = change.kind == ChangeKind::kDeleted ? deletions_ : rows_;
     rows.emplace(std::move(key), RebaseRow{std::move(change)});
-  }
-  return {};
-}
-
-// A resize inode or a journal of the layer's own means nothing in another image.
-Result<void> RebaseComparison::check_reserved() const {
-  const LayerTables& tables = sources_.layer.layer().tables();
-  for (uint32_t number = 1; number <= 32; ++number) {
-    const bool is_own = (tables.reserved_inodes_own >> (number - 1) & 1) != 0;
-    const bool is_known = number == ext2::kRootInode || number == ext2::kResizeInode;
-    if (is_own && !is_known && number < sources_.ours.layout().first_inode) {
-      return unsupported(
-          "{}: the layer has the reserved inode {} of its own, which cannot be carried over",
-          sources_.layer.upper().name(), number);
-    }
   }
   return {};
 }
@@ -133,11 +125,7 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
   UNIONFS_ASSIGN(conflict.base, state_in(base_, raised.files.base));
   UNIONFS_ASSIGN(conflict.ours, state_in(ours_, raised.files.ours));
   UNIONFS_ASSIGN(conflict.theirs, state_in(theirs_, raised.files.theirs));
-  const std::string path = raised.path.empty() ? "/" : raised.path;
-  Decision decision = decide(policy_, path, raised.from);
-  if (decision.resolution == Resolution::kNone && path == "/etc/ld.so.cache") {
-    decision = {Resolution::kTheirs, "because ldconfig makes it anew"};
-  }
+  const Decision decision = decide(policy_, raised.path.empty() ? "/" : raised.path, raised.from);
   conflict.resolution = decision.resolution;
   conflict.decided_by = decision.decided_by;
   last_raised_ = report_.conflicts.size();
@@ -146,25 +134,6 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
     note("remedy", raised.path, remedy_of(raised.path));
   }
   return decision.resolution;
-}
-
-// What waits for a decision is not dropped yet.
-void RebaseComparison::forget_undecided_drops() {
-  std::set<std::string> open;
-  for (const Conflict& conflict : report_.conflicts) {
-    if (conflict.resolution == Resolution::kNone) {
-      open.insert(conflict.path);
-      open.insert(conflict.links.begin(), conflict.links.end());
-    }
-  }
-  std::erase_if(report_.dropped, [&open](const std::string& path) {
-    for (std::string at = path; !at.empty(); at = split_path(at).first) {
-      if (open.contains(at)) {
-        return true;
-      }
-    }
-    return false;
-  });
 }
 
 void RebaseComparison::note(std::string kind, std::string path, std::string text) {
@@ -264,12 +233,15 @@ Result<void> RebaseComparison::settle_directory_times() {
         directory.are_times_decided) {
       continue;
     }
+    UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
+    UNIONFS_ASSIGN(const FileState* base, base_.state(*directory.base));
     UNIONFS_ASSIGN(const bool has_ours, has_ours_changed_names(directory));
-    if (!has_ours) {
+    // A file in another's place may have got its number.  Then the diff tells of that name, and
+    // so not of the directory's time.
+    if (!has_ours && ours->modified == base->modified) {
       continue;
     }
     UNIONFS_ASSIGN(const bool has_theirs, has_other_names(*directory.base, *directory.theirs));
-    UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
     UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
     const FileTime modified =
         has_theirs ? std::max(ours->modified, theirs->modified) : ours->modified;

@@ -25,6 +25,10 @@ struct PlannedRebase {
   RebaseReport report;
 };
 
+// kUnsupported where the layer has a reserved inode of its own: a journal of one image, or what
+// resize2fs keeps, means nothing in another.
+Result<void> check_reserved_inodes(const Volume& upper, const LayerTables& tables);
+
 // Reads what the layer changes, and its counterparts in the lowers; changes nothing.  The cost
 // follows the layer.  Errors are those of reading.
 Result<PlannedRebase> plan_rebase(const RebaseSources& sources, const RebasePolicy& policy);

@@ -98,9 +98,10 @@ class Identity:
             self.find_bases(path)
 
     def is_gone(self, old_path):
-        """Whether the merged tree has nothing any more where this name would be."""
+        """Whether the merged tree has nothing of its type any more where this name would be."""
         place = self.location.get(parent_of(old_path))
-        return place is None or f"{place}/{name_of(old_path)}" not in self.merged.nodes
+        now = None if place is None else self.merged.get(f"{place}/{name_of(old_path)}")
+        return now is None or now.type != self.old.get(old_path).type
 
     def old_at(self, path):
         """What the old lower has at this place, if it was not moved away."""

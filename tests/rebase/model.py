@@ -58,6 +58,7 @@ class Expected:
 class Plan:
     def __init__(self):
         self.conflicts = []
+        self.optional = []  # conflicts that may be told besides
         self.tree = {}
         self.open = None
 
@@ -69,6 +70,7 @@ class Model:
         self.identity = Identity(old, merged, named)
         self.plan = Plan()
         self.silent = 0
+        self.following = 0  # within what is decided as a whole
         self.links = []  # (merged path, resulting path) of names that the layer linked
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
@@ -77,6 +79,7 @@ class Model:
             self.leave_open("what lies in a directory that was moved and made anew")
         for path, out in self.links:
             self.link(path, out)
+        self.part_links()
         self.accept_names_of_links()
         self.loosen_times()
         if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
@@ -94,8 +97,11 @@ class Model:
 
     def conflict(self, path, *classes, also=()):
         self.loose.add(parent_of(path))
+        conflict = Conflict(set(classes), {path, *also})
         if not self.silent:
-            self.plan.conflicts.append(Conflict(set(classes), {path, *also}))
+            self.plan.conflicts.append(conflict)
+        elif self.following or classes[0] in (RENAME_DELETE, RENAME_ADD):
+            self.plan.optional.append(conflict)
 
     def leave_open(self, reason):
         if self.plan.open is None:
@@ -178,6 +184,8 @@ class Model:
         place = self.identity.location.get(parent_of(source))
         if place is None or f"{place}/{name_of(source)}" in self.merged.nodes:
             self.leave_open("a rename that is given up, and its old name")
+            self.plan.optional.append(
+                Conflict({ADD_ADD, TYPE}, {source, f"{place}/{name_of(source)}"}))
             return
         self.loose.add(place)
         self.follow(path, f"{place}/{name_of(source)}")
@@ -418,6 +426,11 @@ class Model:
             self.follow(path, out)
 
     def follow(self, path, out):
+        self.following += 1
+        self.follow_source(path, out)
+        self.following -= 1
+
+    def follow_source(self, path, out):
         source, ours = self.source_of(path), self.merged.get(path)
         old, theirs = self.old.get(source), self.new.get(source)
         if ours.is_directory:
@@ -442,6 +455,9 @@ class Model:
                 self.plan.tree[out] = result
             else:
                 self.leave_open("a link that N has as another file")
+        elif theirs is not None and theirs_anchor is not None and result is not None \
+                and theirs.inode == theirs_anchor.inode:
+            self.plan.tree[out] = result  # both gave it this name, whatever else became of it
         elif theirs_anchor is None or theirs_anchor.type != ours.type:
             self.conflict(path, EDIT_DELETE, RENAME_DELETE, also=[anchor, source])
             if theirs is not None:
@@ -458,9 +474,29 @@ class Model:
 
     # Afterwards
 
+    def part_links(self):
+        """One file of the layer is one file where it has one result."""
+        groups = {}
+        for expected in {id(one): one for one in self.plan.tree.values()}.values():
+            if expected.key[0] != "layer" or expected.node.is_directory:
+                continue
+            equals = groups.setdefault(expected.key, [])
+            for group in equals:
+                if equal(group[0].node, expected.node):
+                    group.append(expected)
+                    break
+            else:
+                equals.append([expected])
+        for equals in groups.values():
+            for number, group in enumerate(equals):
+                times = frozenset().union(*(one.times for one in group))
+                for expected in group:
+                    expected.times = times
+                    expected.key = (*expected.key, number)
+
     def accept_names_of_links(self):
         """One conflict may name a file by any of its names."""
-        for conflict in self.plan.conflicts:
+        for conflict in self.plan.conflicts + self.plan.optional:
             for path in list(conflict.paths):
                 ours = self.merged.get(path)
                 if ours is not None and not ours.is_directory:

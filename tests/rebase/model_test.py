@@ -181,6 +181,12 @@ class RowsOfTheTable(unittest.TestCase):
         self.assertEqual(self.conflicts(*sides), [])
         self.assertEqual(self.contents(*sides), {"/f": "2", "/g": "1"})
 
+    def test_file_renamed_and_another_type_in_its_old_place(self):
+        sides = (tree(f=file("1", 11)), tree(g=file("1", 11), f=link("g", 12)),
+                 tree(f=file("2", 31)))
+        self.assertEqual(self.conflicts(*sides), [])
+        self.assertEqual(self.contents(*sides), {"/f": "g", "/g": "2"})
+
     def test_rename_delete(self):
         sides = tree(f=file("1", 11)), tree(g=file("1", 11)), tree()
         self.assertEqual(self.conflicts(*sides), [("rename/delete", "/f")])
@@ -229,6 +235,30 @@ class RowsOfTheTable(unittest.TestCase):
         plan = self.plan(old, merged, tree(a=file("1", 31), b=file("1", 32)))
         self.assertEqual(plan.tree["/a"].key, plan.tree["/b"].key)
 
+    def test_links_that_are_not_joined(self):
+        """N split them and changed one; what L changed of both is of each."""
+        old = tree(a=file("1", 11), b=file("1", 11))
+        merged = tree(a=file("1", 11, owner=5), b=file("1", 11, owner=5))
+        plan = self.plan(old, merged, tree(a=file("1", 31), b=file("2", 32)))
+        self.assertEqual(plan.conflicts, [])
+        self.assertEqual([plan.tree[path].node.owner for path in ("/a", "/b")], [5, 5])
+        self.assertNotEqual(plan.tree["/a"].key, plan.tree["/b"].key)
+
+    def test_joined_links_have_the_time_of_any(self):
+        old = tree(a=file("1", 11, mtime=(1, 0)), b=file("1", 11, mtime=(1, 0)))
+        changed = file("1", 11, owner=5, mtime=(1, 0))
+        merged = tree(a=changed, b=changed)
+        plan = self.plan(old, merged, tree(a=file("1", 31, mtime=(7, 0))), "ours")
+        self.assertEqual(plan.tree["/a"].key, plan.tree["/b"].key)
+        self.assertEqual(plan.tree["/b"].times, {(1, 0), (7, 0)})
+
+    def test_what_follows_from_within_a_decided_directory_may_be_told(self):
+        old = tree(d=directory(50), d_f=file("1", 11), e=directory(51))
+        merged = tree(e=directory(51), e_g=file("2", 11), d=directory(50))
+        plan = self.plan(old, merged, tree(d=directory(60), d_f=file("3", 31)))
+        self.assertEqual([one.classes for one in plan.conflicts], [{"edit/delete"}])
+        self.assertEqual([one.classes for one in plan.optional], [{"edit/edit"}])
+
     def test_l_linked_a_name_and_n_deleted_the_first(self):
         sides = tree(a=file("1", 11)), tree(a=file("1", 11), b=file("1", 11)), tree()
         self.assertEqual(self.conflicts(*sides), [("edit/delete|rename/delete", "/a")])
@@ -236,6 +266,12 @@ class RowsOfTheTable(unittest.TestCase):
 
     def test_a_link_follows_what_n_changed(self):
         sides = tree(a=file("1", 11)), tree(a=file("1", 11), b=file("1", 11)), tree(a=file("2", 31))
+        self.assertEqual(self.contents(*sides), {"/a": "2", "/b": "2"})
+
+    def test_both_linked_the_same_file_and_n_changed_it(self):
+        sides = (tree(a=file("1", 11)), tree(a=file("1", 11), b=file("1", 11)),
+                 tree(a=file("2", 31), b=file("2", 31)))
+        self.assertEqual(self.conflicts(*sides), [])
         self.assertEqual(self.contents(*sides), {"/a": "2", "/b": "2"})
 
     def test_times_go_with_the_content(self):

@@ -52,8 +52,10 @@ for policy in "${policies[@]}"; do
     rm -f result.img flat.img
     # A unit cannot be both, so somebody has to say what it is.
     unit=()
-    [ "$policy" != both ] || unit=(--ours '/database-*/**')
-    rebase --conflicts="$policy" "${unit[@]}" -o result.img --verify
+    [ "$policy" != both ] || unit=(--ours '/database-*/**' --ours '/var/**')
+    ids=numbers
+    [ "$policy" != ours ] || ids=names
+    rebase --conflicts="$policy" --ids="$ids" "${unit[@]}" -o result.img --verify
     [ "$status" = 0 ] || fail "status $status"
     "$IMG" check -b new.img result.img
     "$IMG" convert -b new.img result.img flat.img

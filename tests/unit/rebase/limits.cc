@@ -70,6 +70,27 @@ Attribute attribute_of(size_t value_bytes, const std::string& name = "name") {
   return {ext2::kXattrIndexUser, name, std::vector<std::byte>(value_bytes)};
 }
 
+// A file of which nothing is stored.
+class HollowBytes final : public FileBytes {
+ public:
+  explicit HollowBytes(uint64_t size_bytes) : size_bytes_(size_bytes) {}
+  uint64_t size_bytes() const override { return size_bytes_; }
+  Result<std::optional<ByteRange>> next_data(uint64_t) override {
+    return std::optional<ByteRange>();
+  }
+  Result<void> read(uint64_t, ByteSpan buffer) override {
+    std::fill(buffer.begin(), buffer.end(), std::byte{0});
+    return {};
+  }
+
+ private:
+  uint64_t size_bytes_;
+};
+
+PlannedContent hollow(uint64_t size_bytes) {
+  return {nullptr, InodeNumber(0), std::make_shared<HollowBytes>(size_bytes)};
+}
+
 }  // namespace
 
 TEST_CASE("Limits: an empty plan and a small file fit", "[rebase][limits]") {
@@ -139,6 +160,32 @@ TEST_CASE("Limits: too many names of one file", "[rebase][limits]") {
   } else {
     CHECK(found.error().error_number == EMLINK);
   }
+}
+
+TEST_CASE("Limits: a target that is not shorter than a block", "[rebase][limits]") {
+  Room room;
+  const PlannedFileId id = add_file(room.plan, "new", {});
+  FileState& state = room.plan.files[id].state;
+  state.mode = ext2::kModeSymlink | 0777;
+  state.target = std::string(1023, 't');
+  CHECK(room.find().conflicts.empty());
+  state.target.push_back('t');
+  CHECK_THAT(room.only_conflict("/new"), Catch::Contains("1024 bytes is not shorter"));
+}
+
+TEST_CASE("Limits: a file that is too large for blocks of this size", "[rebase][limits]") {
+  // 12 + 256 + 256 ^ 2 + 256 ^ 3 blocks of 1 KiB.
+  constexpr uint64_t kMost = (12 + 256 + 65536 + 16777216) * uint64_t{1024};
+  Room room;
+  const PlannedFileId id = add_file(room.plan, "new", hollow(kMost));
+  CHECK(room.find().conflicts.empty());
+  room.plan.files[id].content = hollow(kMost + 1);
+  CHECK_THAT(room.only_conflict("/new"),
+             Catch::Contains("more than a file with blocks of 1024 bytes can have"));
+
+  Room larger(4096);
+  add_file(larger.plan, "new", hollow(kMost + 1));
+  CHECK(larger.find().conflicts.empty());
 }
 
 TEST_CASE("Limits: attributes that do not fit", "[rebase][limits]") {
