@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "fsparse/group_checksum.h"
 #include "fsparse/inode.h"
 #include "overlay/upper/layer_groups.h"
 
@@ -30,7 +31,12 @@ namespace {
 class GroupCheck {
  public:
   GroupCheck(const CheckSources& sources, Violations& violations, LayerNumbers& numbers)
-      : from_(sources), layout_(sources.layout()), violations_(violations), numbers_(numbers) {}
+      : from_(sources),
+        layout_(sources.layout()),
+        violations_(violations),
+        numbers_(numbers),
+        has_checksums_(has_group_checksums(sources.upper.superblock().raw())),
+        checksum_(sources.upper.superblock().raw().s_uuid) {}
 
   Result<void> run() {
     for (uint32_t number = 0; number < layout_.group_count(); ++number) {
@@ -45,15 +51,45 @@ class GroupCheck {
 
  private:
   Result<void> check_bitmaps(GroupNumber group) {
+    UNIONFS_TRY(check_descriptor(group));
     UNIONFS_TRY(check_block_bitmap(group));
     return check_inode_bitmap(group);
+  }
+
+  // Its flags are believed only with a right checksum.
+  Result<void> check_descriptor(GroupNumber group) {
+    if (!has_checksums_) {
+      return {};
+    }
+    const uint32_t per_block = layout_.descriptors_per_block();
+    const uint64_t offset =
+        layout_.offset_of(layout_.primary_descriptor_block(group.value() / per_block)) +
+        uint64_t{group.value() % per_block} * sizeof(ext2::GroupDescriptor);
+    UNIONFS_ASSIGN(const auto raw,
+                   read_structure<ext2::GroupDescriptor>(from_.upper.image(), offset));
+    if (const uint16_t checksum = checksum_.of(group, raw); raw.bg_checksum != checksum) {
+      violations_.add_mendable("group {}: bg_checksum is {:#x}, not {:#x}", group, raw.bg_checksum,
+                               checksum);
+    }
+    if ((raw.bg_flags & ext2::kGroupBlockUninit) != 0 &&
+        ((raw.bg_flags & ext2::kGroupInodeUninit) == 0 ||
+         group.value() + 1 == layout_.group_count())) {
+      violations_.add_mendable("group {}: bg_flags {:#x} say that it has no block bitmap", group,
+                               raw.bg_flags);
+    }
+    return {};
   }
 
   Result<void> check_block_bitmap(GroupNumber group) {
     const Group& counters = from_.upper.group(group);
     const BlockRange blocks = layout_.blocks_of(group);
     std::vector<std::byte> bits(layout_.block_size_bytes);
-    UNIONFS_TRY(from_.upper.read_block(counters.block_bitmap, bits));
+    if (counters.has_block_bitmap) {
+      UNIONFS_TRY(from_.upper.read_block(counters.block_bitmap, bits));
+    } else {
+      set_fixed_bits(from_.geometry, group, bits);
+      set_bits(bits, blocks.count(), bits.size() * 8);
+    }
     const uint64_t free_blocks = blocks.count() - count_bits(bits, 0, blocks.count());
     if (free_blocks != counters.free_blocks_count) {
       violations_.add_mendable("group {}: bg_free_blocks_count is {}, but {} blocks are free",
@@ -78,7 +114,11 @@ class GroupCheck {
     const Group& counters = from_.upper.group(group);
     const uint64_t inode_count = layout_.inodes_per_group;
     std::vector<std::byte> bits(layout_.block_size_bytes);
-    UNIONFS_TRY(from_.upper.read_block(counters.inode_bitmap, bits));
+    if (counters.has_inode_bitmap) {
+      UNIONFS_TRY(from_.upper.read_block(counters.inode_bitmap, bits));
+    } else {
+      set_bits(bits, inode_count, bits.size() * 8);
+    }
     const uint64_t free_inodes = inode_count - count_bits(bits, 0, inode_count);
     if (free_inodes != counters.free_inodes_count) {
       violations_.add_mendable("group {}: bg_free_inodes_count is {}, but {} inodes are free",
@@ -169,6 +209,8 @@ class GroupCheck {
   const Layout& layout_;
   Violations& violations_;
   LayerNumbers& numbers_;
+  const bool has_checksums_;
+  const GroupChecksum checksum_;
 };
 
 }  // namespace

@@ -45,7 +45,7 @@ class Repairer {
     return write_layer_groups(
         stage_, from_.geometry, facts_.files.blocks.bits(), facts_.numbers.own_inodes.bits(),
         [this](GroupNumber group) { return facts_.files.directory_counts[group.value()]; },
-        superblock);
+        superblock, from_.upper.groups());
   }
 
   Result<void> stage_inodes() {

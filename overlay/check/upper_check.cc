@@ -81,12 +81,17 @@ class UpperCheck {
     violations_.clear();
     facts_.reset();
     opened_.reset();
-    auto opened = open_upper(lower_.volume(), upper_file_);
+    auto opened = open_upper(lower_.volume(), upper_file_, lower_.identity());
     if (!opened) {
       UNIONFS_TRY(check_can_grow(lower_.volume()));
       return take(std::move(opened).error());
     }
     opened_.emplace(std::move(*opened));
+    if (opened_->area.is_void()) {
+      return invalid(
+          "{}: stands on a frozen session, so it has no layer to check before its next checkpoint",
+          upper_file_.name());
+    }
     std::optional<Violation> in_records;
     const Result<void> same_lower = check_lower(in_records);
     // Of a lower that is damaged, the check has more to say than that it differs.
@@ -205,34 +210,40 @@ class UpperCheck {
   std::vector<Violation> violations_;
 };
 
-Result<CheckReport> repair_at(const std::string& lower_path, const std::string& upper_path,
+Result<CheckReport> repair_at(const LevelPaths& level_paths, const std::string& upper_path,
                               const LogSink& log) {
-  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kShared));
-  UNIONFS_ASSIGN(const auto lower, LowerImage::open(*lower_file));
+  UNIONFS_ASSIGN(const auto chain,
+                 Chain::open_below(level_paths, upper_path, FileLock::kShared, log));
   UNIONFS_ASSIGN(const auto upper_file, PosixFile::open(upper_path, FileLock::kExclusive));
   UNIONFS_TRY(refuse_foreign(*upper_file));
   UNIONFS_TRY(upper_file->make_writable());
-  return UpperCheck(*lower, *upper_file, log).run(CheckPurpose::kRepair);
+  return UpperCheck(chain->top(), *upper_file, log).run(CheckPurpose::kRepair);
 }
 
 }  // namespace
 
-Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
+Result<CheckReport> check_upper(const LevelPaths& level_paths, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log) {
   if (purpose == CheckPurpose::kRepair) {
-    return repair_at(lower_path, upper_path, log);
+    return repair_at(level_paths, upper_path, log);
   }
-  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(lower_path, FileLock::kNone));
+  UNIONFS_ASSIGN(const auto chain,
+                 Chain::open_below(level_paths, upper_path, FileLock::kNone, log));
   return look_for<CheckReport>(upper_at(upper_path), [&](WritableFile& upper_file) {
-    return check_upper(*lower_file, upper_file, CheckPurpose::kLook, log);
+    return check_upper(chain->top(), upper_file, CheckPurpose::kLook, log);
   });
+}
+
+Result<CheckReport> check_upper(const Below& below, WritableFile& upper_file, CheckPurpose purpose,
+                                const LogSink& log) {
+  UNIONFS_TRY(refuse_foreign(upper_file));
+  return UpperCheck(below, upper_file, log).run(purpose);
 }
 
 Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,
                                 CheckPurpose purpose, const LogSink& log) {
   UNIONFS_ASSIGN(const auto lower, LowerImage::open(lower_file));
-  UNIONFS_TRY(refuse_foreign(upper_file));
-  return UpperCheck(*lower, upper_file, log).run(purpose);
+  return check_upper(*lower, upper_file, purpose, log);
 }
 
 }  // namespace unionfs

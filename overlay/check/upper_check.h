@@ -12,6 +12,7 @@
 #include "overlay/check/violations.h"
 #include "overlay/host/file.h"
 #include "overlay/host/log.h"
+#include "overlay/stack/chain.h"
 
 namespace unionfs {
 
@@ -30,14 +31,17 @@ struct CheckReport {
   }
 };
 
-// Opens both files by their paths.  To look it takes no lock, so that a server may go on
-// (see overlay/look/look.h); to repair it keeps out everybody else.  An error means that the check
-// did not come to its end, and names the file: the host cannot open or read it, the lower is
-// damaged, or the upper is no upper of this lower.  What a check that has no end found is not told,
-// and nothing is repaired by it.
-Result<CheckReport> check_upper(const std::string& lower_path, const std::string& upper_path,
+// Opens all files by their paths; those of the levels below the upper, the lowest first.  To look
+// it takes no lock, so that a server may go on (see overlay/look/look.h); to repair it keeps out
+// everybody else.  An error means that the check did not come to its end, and names the file: the
+// host cannot open or read it, the lower is damaged, or the upper is no upper of this lower.  What
+// a check that has no end found is not told, and nothing is repaired by it.
+Result<CheckReport> check_upper(const LevelPaths& level_paths, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log);
 // The same of files that are open.  `upper` is written only to repair.
+Result<CheckReport> check_upper(const Below& below, WritableFile& upper_file, CheckPurpose purpose,
+                                const LogSink& log);
+// The same over a plain image.
 Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,
                                 CheckPurpose purpose, const LogSink& log);
 

@@ -62,6 +62,7 @@ ext2::Superblock superblock_for(const LayerOverLower& layer, const Geometry& lar
   superblock.s_first_meta_bg = merged.first_meta_group;
   superblock.s_feature_incompat = superblock.s_feature_incompat | features.incompat;
   superblock.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
+  superblock.s_feature_ro_compat = superblock.s_feature_ro_compat | ext2::kRoCompatGdtCsum;
   superblock.s_overhead_clusters = 0U;
   set_mark(superblock, state_offset);
   return superblock;
@@ -103,9 +104,11 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
   next.session_number = area.session_number + 1;
   next.flags = area.flags;
   next.features.compat = area.features.compat;
+  next.features.incompat |= area.features.incompat;
   next.features.ro_compat = area.features.ro_compat;
   next.features.bytes = area.features.bytes;
   next.lower = known_lower(layer.below().volume());
+  next.parent = area.parent;
 
   StagedFile stage(upper);
   stage.resize(round_up(next.end(), StagedFile::kPageBytes));
@@ -115,7 +118,7 @@ Result<void> grow_layer(const LayerOverLower& layer, WritableFile& upper, StateA
       [&](GroupNumber group) {
         return group.value() < group_count ? layer.upper().group(group).used_dirs_count : 0U;
       },
-      superblock_for(layer, larger, tables.features, next.offset)));
+      superblock_for(layer, larger, tables.features, next.offset), layer.upper().groups()));
   UNIONFS_TRY(stage.write(next.layer_tables.offset, encoded));
   UNIONFS_TRY(stage.write(next.lower_records.offset, records));
 

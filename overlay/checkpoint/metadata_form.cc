@@ -16,26 +16,49 @@ uint64_t descriptor_offset(const LayerSources& from, GroupNumber group) {
          uint64_t{group.value() % per_block} * sizeof(ext2::GroupDescriptor);
 }
 
-Result<void> form_group(const LayerSources& from, const LayerSets& sets, GroupNumber group,
-                        int64_t directory_change, StagedFile& stage) {
-  const Group& places = from.geometry.groups()[group.value()];
-  const LayerBitmaps made =
+Result<void> form_group(const LayerSources& from, const LayerSets& sets, const DescriptorForm& form,
+                        GroupNumber group, int64_t directory_change, StagedFile& stage) {
+  LayerBitmaps made =
       make_layer_bitmaps(from.geometry, group, sets.own_blocks.bits(), sets.own_inodes.bits());
-  UNIONFS_TRY(stage.write(from.offset_of(places.block_bitmap), made.blocks));
-  UNIONFS_TRY(stage.write(from.offset_of(places.inode_bitmap), made.inodes));
-
   const uint64_t offset = descriptor_offset(from, group);
   UNIONFS_ASSIGN(auto raw, read_structure<ext2::GroupDescriptor>(stage, offset));
   raw.bg_free_blocks_count = made.descriptor.bg_free_blocks_count;
   raw.bg_free_inodes_count = made.descriptor.bg_free_inodes_count;
   raw.bg_used_dirs_count = static_cast<uint16_t>(raw.bg_used_dirs_count + directory_change);
+  form.finish(group, raw);
+  const auto needed = DescriptorForm::needed_bitmaps(raw, &from.upper.group(group));
+  UNIONFS_TRY(write_layer_bitmaps(stage, from.geometry, group, std::move(made), needed));
   return stage.write(offset, std::as_bytes(std::span(&raw, 1)));
+}
+
+// With another UUID every checksum is another.  A wrong one stays wrong, because nobody
+// believes the flags beside it.
+Result<void> form_checksum(const LayerSources& from, const GroupChecksum& now, GroupNumber group,
+                           StagedFile& stage) {
+  const GroupChecksum before(from.upper.superblock().raw().s_uuid);
+  const uint64_t offset = descriptor_offset(from, group);
+  UNIONFS_ASSIGN(auto raw, read_structure<ext2::GroupDescriptor>(stage, offset));
+  if (raw.bg_checksum != before.of(group, raw)) {
+    return {};
+  }
+  raw.bg_checksum = now.of(group, raw);
+  return stage.write(offset, std::as_bytes(std::span(&raw, 1)));
+}
+
+// The layer's descriptors have checksums, or have none, for as long as the
+// upper is not grown.
+uint32_t own_ro_compat(const LayerSources& from) {
+  return from.upper.superblock().raw().s_feature_ro_compat & ext2::kRoCompatGdtCsum;
 }
 
 }  // namespace
 
 Result<void> form_groups(const LayerSources& from, const Ownership& own, StagedFile& stage) {
   const LayerSets& sets = own.sets;
+  ext2::Superblock superblock = from.upper.superblock().raw();
+  const bool has_other_uuid = superblock.s_uuid != from.merged.superblock().raw().s_uuid;
+  superblock.s_uuid = from.merged.superblock().raw().s_uuid;
+  const DescriptorForm form(from.geometry, superblock);
   for (uint32_t number = 0; number < from.layout().group_count(); ++number) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
     const GroupNumber group(number);
@@ -43,7 +66,9 @@ Result<void> form_groups(const LayerSources& from, const Ownership& own, StagedF
     const int64_t change = found == own.directory_changes.end() ? 0 : found->second;
     if (change != 0 || !same_bits(sets.own_blocks.bits(), from.layer.own_blocks(), group) ||
         !same_bits(sets.own_inodes.bits(), from.layer.own_inodes(), group)) {
-      UNIONFS_TRY(form_group(from, sets, group, change, stage));
+      UNIONFS_TRY(form_group(from, sets, form, group, change, stage));
+    } else if (has_other_uuid && has_group_checksums(superblock)) {
+      UNIONFS_TRY(form_checksum(from, GroupChecksum(superblock.s_uuid), group, stage));
     }
   }
   return {};
@@ -71,7 +96,7 @@ Result<void> form_superblock(const LayerSources& from, const MergedFeatures& fea
   formed.s_block_group_nr = old.s_block_group_nr;
   formed.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
   formed.s_feature_incompat = features.incompat | ext2::kIncompatFiletype | ext2::kIncompatWhiteout;
-  formed.s_feature_ro_compat = features.ro_compat;
+  formed.s_feature_ro_compat = features.ro_compat | own_ro_compat(from);
   formed.s_reserved_gdt_blocks = old.s_reserved_gdt_blocks;
   formed.s_first_meta_bg = old.s_first_meta_bg;
   formed.s_overhead_clusters = old.s_overhead_clusters;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "overlay/checkpoint/proof.h"
+#include "overlay/checkpoint/steady_image.h"
 #include "overlay/upper/lower_identity.h"
 
 namespace unionfs {
@@ -31,18 +32,25 @@ std::vector<FileRange> punches_of(const StateArea& area, const Layout& merged,
 }
 
 // Looks at the merged image as it was before the session, too.
-Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged,
+Result<BuiltLayer> build_over(const LayerOverLower& old, const Volume& merged_volume,
                               const MergedView& merged_view, const SessionBitmap& written,
                               const std::atomic<bool>& is_cancelled, const CheckpointHints& hints,
                               StagedFile& stage) {
-  UNIONFS_ASSIGN(const auto before, MergedImage::open("merged image", old.view()));
-  UsedNumbers used_below(old.below().volume());
-  UsedNumbers used_before(before->volume());
+  UNIONFS_ASSIGN(const auto before_image, MergedImage::open("merged image", old.view()));
+  const uint32_t block_size = old.geometry().merged().block_size_bytes;
+  const SteadyImage steady_lower(old.below().volume().image(), block_size);
+  const SteadyImage steady_before(before_image->volume().image(), block_size);
+  const SteadyImage steady_merged(merged_volume.image(), block_size);
+  const Volume lower = old.below().volume().through(steady_lower);
+  const Volume before = before_image->volume().through(steady_before);
+  const Volume merged = merged_volume.through(steady_merged);
+  UsedNumbers used_below(lower);
+  UsedNumbers used_before(before);
   UsedNumbers used(merged);
   const LayerSources sources{
-      .lower = old.below().volume(),
+      .lower = lower,
       .upper = old.upper(),
-      .before = before->volume(),
+      .before = before,
       .merged = merged,
       .before_view = old.view(),
       .merged_view = merged_view,
@@ -67,7 +75,8 @@ SourcesRun compare_sources(const MergedView& session, const MergedView& next,
   const uint32_t block_size = session.block_size_bytes();
   SourcesRun run{false, std::min(before.end, after.end)};
   const bool is_file = before.source == Source::kUpper || before.source == Source::kLower;
-  if (!is_file || before.source != after.source || before.offset != after.offset) {
+  const bool is_other_file = before.source == Source::kLower && before.file != after.file;
+  if (!is_file || before.source != after.source || before.offset != after.offset || is_other_file) {
     return run;
   }
   run.is_same = true;

@@ -18,9 +18,15 @@
 #include "fsparse/directory.h"
 #include "fsparse/inode.h"
 #include "fsparse/volume.h"
+#include "overlay/geometry/geometry.h"
 #include "overlay/host/file.h"
+#include "overlay/upper/parent.h"
 
 namespace unionfs {
+
+class BatchReader;
+class FlatRuns;
+class LayerOverLower;
 
 // An indirect block that an inode has, and the pointers in it; none for a hole.
 struct PointerBlock {
@@ -55,6 +61,25 @@ class Below {
   virtual const ReadableFile& file() const = 0;
   // The same as an ext2 image: superblock, layout, places of the groups.
   virtual const Volume& volume() const = 0;
+
+  // What a layer above records of it: nothing of a plain image or of a layer that may change.
+  virtual LevelIdentity identity() const { return {}; }
+  // Of this image and all that is below it.
+  virtual upper_format::Digest chain_digest() const = 0;
+
+  // The layer whose merged image this is; nullptr for a plain image.
+  virtual const LayerOverLower* layer() const { return nullptr; }
+  // For reads of several ranges at once, by all that stands on it.  Thread-safe.
+  virtual BatchReader& reader() const = 0;
+  // Where its blocks lie in the files of all levels; nullptr for a plain image, whose blocks
+  // lie in file() at their own offset.
+  virtual const FlatRuns* flat_runs() const { return nullptr; }
+
+  // Of the merged image of a new upper over this one, in bytes: room is made once, above the
+  // plain image.
+  uint64_t default_merged_size() const {
+    return layer() != nullptr ? layout().size_bytes() : Geometry::default_size_bytes(layout());
+  }
 
   const std::string& name() const { return volume().name(); }
   const Layout& layout() const { return volume().layout(); }

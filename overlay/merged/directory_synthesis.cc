@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/merged/directory_synthesis.h"
 
+#include <cstring>
+
 #include "fsparse/directory.h"
 
 namespace unionfs {
@@ -18,6 +20,13 @@ Result<uint8_t> merged_type(const Below& below, const MergedFeatures& features,
   return record.file_type();
 }
 
+// Free space without a name: rec_len stays, so a client that writes only a sector of a
+// block that it read in another form still has a chain of entries.
+void free_entry(ByteSpan block, const EntryView& entry) {
+  std::memset(block.data() + entry.offset + sizeof(ext2::DirectoryEntry), 0, entry.name.size());
+  put_entry(block, entry.offset, entry.size_bytes, InodeNumber(0), ext2::kFileTypeUnknown, {});
+}
+
 }  // namespace
 
 Result<void> synthesize_directory_block(const Below& below, const Volume& upper,
@@ -29,7 +38,7 @@ Result<void> synthesize_directory_block(const Below& below, const Volume& upper,
   std::unique_ptr<NamesBelow> names;
   return for_each_entry(block, rules, place, [&](const EntryView& view) -> Result<EntryStep> {
     if (view.kind == EntryKind::kWhiteout) {
-      rewrite_entry(block, view.offset, InodeNumber(0), ext2::kFileTypeUnknown);
+      free_entry(block, view);
     } else if (view.kind == EntryKind::kFallthru) {
       if (names == nullptr) {
         UNIONFS_ASSIGN(names,

@@ -12,7 +12,7 @@ namespace unionfs {
 
 // `block` holds the layer's bytes and gets the merged ones: a fallthru takes
 // inode and type of the same name in the directory of the same inode number
-// below, a whiteout becomes free space.  Index blocks of an htree directory
+// below, a whiteout becomes free space without a name.  Index blocks of an htree directory
 // hold no names and pass unchanged.  Thread-safe.
 Result<void> synthesize_directory_block(const Below& below, const Volume& upper,
                                         const MergedFeatures& features,

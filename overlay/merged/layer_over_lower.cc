@@ -19,29 +19,37 @@ Result<void> check_translated_places(const OpenedUpper& opened) {
 
 Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
                                                              const ReadableFile& upper,
-                                                             LogSink log) {
-  UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper));
+                                                             const LogSink& log) {
+  UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper, below.identity()));
   static const std::atomic<bool> is_cancelled{false};
-  UNIONFS_ASSIGN(auto layer, make(below, std::move(opened), std::move(log)));
+  UNIONFS_ASSIGN(auto layer, make(below, std::move(opened), log));
   UNIONFS_ASSIGN(layer->uncompared_, compare_some(layer->lower_comparison(is_cancelled)));
   return layer;
 }
 
 Result<std::unique_ptr<LayerOverLower>> LayerOverLower::make(const Below& below, OpenedUpper opened,
-                                                             LogSink log) {
+                                                             const LogSink& log) {
   UNIONFS_TRY(check_translated_places(opened));
+  below.reader().use_log(log);
   UNIONFS_ASSIGN(Layer layer,
                  Layer::load(opened.volume, *opened.geometry, std::move(opened.tables)));
   return std::unique_ptr<LayerOverLower>(
-      new LayerOverLower(below, std::move(opened), std::move(layer), std::move(log)));
+      new LayerOverLower(below, std::move(opened), std::move(layer)));
 }
 
-LayerOverLower::LayerOverLower(const Below& below, OpenedUpper opened, Layer layer, LogSink log)
+LayerOverLower::LayerOverLower(const Below& below, OpenedUpper opened, Layer layer)
     : below_(below),
       opened_(std::move(opened)),
       layer_(std::move(layer)),
       synthesis_(below, opened_.volume, *opened_.geometry, layer_),
-      reader_(std::move(log)),
       view_(*this, nullptr) {}
+
+bool LayerOverLower::has_uncompared() const {
+  const LayerOverLower* layer = this;
+  while (layer != nullptr && layer->uncompared().empty()) {
+    layer = layer->layer_below();
+  }
+  return layer != nullptr;
+}
 
 }  // namespace unionfs

@@ -23,13 +23,14 @@ class LayerOverLower {
  public:
   // Opens an upper as it lies in its file; a checkpoint that was committed and not brought
   // home counts as home.  Writes nothing.  `log` is told once where the host refuses
-  // io_uring.  Errors: see open_upper(); kCorrupt also where tables and bitmaps disagree;
-  // kInvalid also where the lower is not as its records say.
+  // io_uring; of all that stand on one lower, the first one's.  Errors: see open_upper(); kCorrupt
+  // also where tables and bitmaps disagree; kInvalid also where the lower is not as its records
+  // say.
   static Result<std::unique_ptr<LayerOverLower>> load(const Below& below, const ReadableFile& upper,
-                                                      LogSink log);
+                                                      const LogSink& log);
   // The same of what was opened already, or is staged.  Does not look at the records.
   static Result<std::unique_ptr<LayerOverLower>> make(const Below& below, OpenedUpper opened,
-                                                      LogSink log);
+                                                      const LogSink& log);
 
   LayerOverLower(const LayerOverLower&) = delete;
   LayerOverLower& operator=(const LayerOverLower&) = delete;
@@ -50,6 +51,10 @@ class LayerOverLower {
   const LowerRecords& lower_records() const { return opened_.lower_records; }
   // Those that load() did not compare, because they are many: by their numbers.
   const std::vector<uint32_t>& uncompared() const { return uncompared_; }
+  // The layer directly below; nullptr where that is a plain image.
+  const LayerOverLower* layer_below() const { return below_.layer(); }
+  // Whether there are such in this layer, or in one below it.
+  bool has_uncompared() const;
   LowerComparison lower_comparison(const std::atomic<bool>& is_cancelled) const {
     return {below_.volume(), upper(), layer_, lower_records(), is_cancelled};
   }
@@ -63,17 +68,16 @@ class LayerOverLower {
   const MergedView& view() const { return view_; }
 
   // For views: reads of several ranges at once.
-  BatchReader& reader() const { return reader_; }
+  BatchReader& reader() const { return below_.reader(); }
 
  private:
-  LayerOverLower(const Below& below, OpenedUpper opened, Layer layer, LogSink log);
+  LayerOverLower(const Below& below, OpenedUpper opened, Layer layer);
 
   const Below& below_;
   const OpenedUpper opened_;
   const Layer layer_;
   const Synthesis synthesis_;
   std::vector<uint32_t> uncompared_;
-  mutable BatchReader reader_;  // thread-safe
   const MergedView view_;
 };
 

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "overlay/host/batch_reader.h"
 #include "overlay/merged/below.h"
 #include "overlay/merged/name_tables.h"
 
@@ -18,6 +19,8 @@ class LowerImage final : public Below {
 
   const ReadableFile& file() const override { return file_; }
   const Volume& volume() const override { return volume_; }
+  BatchReader& reader() const override { return reader_; }
+  upper_format::Digest chain_digest() const override { return chain_digest_of_lower(volume_); }
 
   Result<void> used_blocks(GroupNumber group, ByteSpan out) const override;
   Result<void> used_inodes(GroupNumber group, ByteSpan out) const override;
@@ -33,6 +36,7 @@ class LowerImage final : public Below {
   const ReadableFile& file_;
   const Volume volume_;
   const NameTables names_;
+  mutable BatchReader reader_;  // thread-safe
 };
 
 }  // namespace unionfs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/merged/lower_watch.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -29,16 +30,21 @@ Result<void> LowerWatch::refuse() const {
 // No memory for it, say: then nothing is known, and checkpoints compare by themselves.
 void LowerWatch::compare_all() {
   try {
-    const LowerComparison comparison = layer_.lower_comparison(is_stopped_);
     bool was_read = true;
-    for (const uint32_t index : layer_.uncompared()) {
-      if (!compare(comparison, index, was_read)) {
+    for (const LayerOverLower* layer = &layer_; layer != nullptr; layer = layer->layer_below()) {
+      if (!compare_layer(*layer, was_read)) {
         return;
       }
     }
     is_all_same_.store(was_read, std::memory_order_release);
   } catch (const std::exception&) {
   }
+}
+
+bool LowerWatch::compare_layer(const LayerOverLower& layer, bool& was_read) {
+  const LowerComparison comparison = layer.lower_comparison(is_stopped_);
+  return std::all_of(layer.uncompared().begin(), layer.uncompared().end(),
+                     [&](uint32_t index) { return compare(comparison, index, was_read); });
 }
 
 bool LowerWatch::compare(const LowerComparison& comparison, uint32_t index, bool& was_read) {

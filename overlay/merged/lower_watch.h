@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Compares in the background what the opening of a layer did not: the records of the
-// lower beyond the first ones.
+// Compares in the background what the opening of a layer, and of those below it, did not: the
+// records of the lower beyond the first ones.
 #ifndef UNIONFS_OVERLAY_MERGED_LOWER_WATCH_H
 #define UNIONFS_OVERLAY_MERGED_LOWER_WATCH_H
 
@@ -36,6 +36,7 @@ class LowerWatch {
   Result<void> refuse() const;
   void compare_all();
   // False where the comparison has ended.
+  bool compare_layer(const LayerOverLower& layer, bool& was_read);
   bool compare(const LowerComparison& comparison, uint32_t index, bool& was_read);
 
   const LayerOverLower& layer_;

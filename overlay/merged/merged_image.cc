@@ -27,8 +27,27 @@ Result<std::unique_ptr<MergedImage>> MergedImage::open(std::string name, const M
 }
 
 Result<std::unique_ptr<LayerBelow>> LayerBelow::open(const LayerOverLower& layer) {
-  UNIONFS_ASSIGN(auto image, MergedImage::open(layer.upper_file().name(), layer.view()));
-  return std::unique_ptr<LayerBelow>(new LayerBelow(layer.items(), std::move(image)));
+  LevelIdentity identity;
+  if (layer.area().is_sealed()) {
+    identity.kind = upper_format::ParentKind::kSealed;
+    identity.chain = chain_digest_of_sealed(layer.below().chain_digest(), layer.area().seal);
+    identity.path = layer.upper_file().name();
+  }
+  return open_frozen(layer, std::move(identity));
 }
+
+Result<std::unique_ptr<LayerBelow>> LayerBelow::open_frozen(const LayerOverLower& layer,
+                                                            LevelIdentity identity) {
+  UNIONFS_ASSIGN(auto image, MergedImage::open(layer.upper_file().name(), layer.view()));
+  return std::unique_ptr<LayerBelow>(new LayerBelow(layer, std::move(image), std::move(identity)));
+}
+
+LayerBelow::LayerBelow(const LayerOverLower& layer, std::unique_ptr<MergedImage> image,
+                       LevelIdentity identity)
+    : layer_(layer),
+      items_(layer.items()),
+      image_(std::move(image)),
+      identity_(std::move(identity)),
+      flat_runs_(layer) {}
 
 }  // namespace unionfs

@@ -57,9 +57,17 @@ class MergedImage {
 class LayerBelow final : public Below {
  public:
   static Result<std::unique_ptr<LayerBelow>> open(const LayerOverLower& layer);
+  // The same of the layer of a frozen level; `identity` is what the next level records.
+  static Result<std::unique_ptr<LayerBelow>> open_frozen(const LayerOverLower& layer,
+                                                         LevelIdentity identity);
 
   const ReadableFile& file() const override { return image_->file(); }
   const Volume& volume() const override { return image_->volume(); }
+  LevelIdentity identity() const override { return identity_; }
+  upper_format::Digest chain_digest() const override { return identity_.chain; }
+  const LayerOverLower* layer() const override { return &layer_; }
+  BatchReader& reader() const override { return layer_.reader(); }
+  const FlatRuns* flat_runs() const override { return &flat_runs_; }
 
   Result<void> used_blocks(GroupNumber group, ByteSpan out) const override {
     return items_.used_blocks(group, out);
@@ -78,11 +86,14 @@ class LayerBelow final : public Below {
   }
 
  private:
-  LayerBelow(const MergedItems& items, std::unique_ptr<MergedImage> image)
-      : items_(items), image_(std::move(image)) {}
+  LayerBelow(const LayerOverLower& layer, std::unique_ptr<MergedImage> image,
+             LevelIdentity identity);
 
+  const LayerOverLower& layer_;
   const MergedItems& items_;
   const std::unique_ptr<MergedImage> image_;
+  const LevelIdentity identity_;
+  const FlatRuns flat_runs_;
 };
 
 }  // namespace unionfs

@@ -9,14 +9,17 @@
 
 namespace unionfs {
 
-MergedView::MergedView(const LayerOverLower& layer, const SessionBitmap* written)
+MergedView::MergedView(const LayerOverLower& layer, const SessionBitmap* written,
+                       const MergedView* parent)
     : synthesis_(layer.synthesis()),
       geometry_(layer.geometry()),
       layer_(layer.layer()),
       lower_(layer.below().file()),
+      flat_runs_(layer.below().flat_runs()),
       upper_(layer.upper_file()),
       reader_(layer.reader()),
       bitmap_(written),
+      parent_(parent),
       fixed_blocks_offset_(layer.area().fixed_blocks.offset),
       translated_blocks_offset_(layer.area().translated_blocks.offset),
       block_size_(geometry_.merged().block_size_bytes),
@@ -60,9 +63,27 @@ Run MergedView::run_at(BlockNumber begin, BlockNumber end) const {
   const Place place = place_of(begin, end);
   const SessionBitmap::BitRun written = written_at(begin, place.end);
   if (!written.is_set) {
-    return unwritten_run(place, begin, written.end);
+    return parent_ != nullptr ? parent_run(place, begin, written.end)
+                              : unwritten_run(place, begin, written.end);
   }
-  return {Source::kUpper, written.end, place.home, place};
+  return {BlockSource::in_file(Source::kUpper, written.end, upper_, place.home), place};
+}
+
+// What a parent has at home is not at this upper's home.
+Run MergedView::parent_run(const Place& place, BlockNumber begin, BlockNumber end) const {
+  BlockSource source = parent_->run_at(begin, end);
+  if (source.source == Source::kUpper) {
+    source.source = Source::kLower;
+  }
+  return {source, place};
+}
+
+SessionBitmap::BitRun MergedView::written_by_parents(BlockNumber begin, BlockNumber end) const {
+  SessionBitmap::BitRun run{false, end};
+  for (const MergedView* view = parent_; view != nullptr && !run.is_set; view = view->parent_) {
+    run = view->written_at(begin, run.end);
+  }
+  return run;
 }
 
 Run MergedView::unwritten_run(const Place& place, BlockNumber begin, BlockNumber end) const {
@@ -72,9 +93,9 @@ Run MergedView::unwritten_run(const Place& place, BlockNumber begin, BlockNumber
           synthesis_.has_plain_inode_table(place.fixed->group)) {
         return below_run(place, begin, end);
       }
-      return {Source::kSynthesizedFixed, begin + 1, 0, place};
+      return {BlockSource::of_fixed(begin + 1, synthesis_, *place.fixed), place};
     case Place::Kind::kTranslated:
-      return {Source::kSynthesizedTranslated, begin + 1, 0, place};
+      return {BlockSource::of_translated(begin + 1, synthesis_, place.translated), place};
     case Place::Kind::kData:
       break;
   }
@@ -82,10 +103,14 @@ Run MergedView::unwritten_run(const Place& place, BlockNumber begin, BlockNumber
 }
 
 Run MergedView::below_run(const Place& place, BlockNumber begin, BlockNumber end) const {
-  if (begin < lower_end_) {
-    return {Source::kLower, std::min(end, lower_end_), begin.value() * block_size_, place};
+  if (begin >= lower_end_) {
+    return {BlockSource::zeros(end), place};
   }
-  return {Source::kZero, end, 0, place};
+  end = std::min(end, lower_end_);
+  if (flat_runs_ != nullptr) {
+    return {flat_runs_->run_at(begin, end), place};
+  }
+  return {BlockSource::in_file(Source::kLower, end, lower_, begin.value() * block_size_), place};
 }
 
 Run MergedView::data_run(const Place& place, BlockNumber begin, BlockNumber end) const {
@@ -100,8 +125,8 @@ Run MergedView::data_run(const Place& place, BlockNumber begin, BlockNumber end)
   if (!test_bit(own, begin - first)) {
     return below_run(place, begin, first + find_set_bit(own, begin - first, end - first));
   }
-  return {Source::kUpper, first + find_clear_bit(own, begin - first, end - first), place.home,
-          place};
+  const BlockNumber own_end = first + find_clear_bit(own, begin - first, end - first);
+  return {BlockSource::in_file(Source::kUpper, own_end, upper_, place.home), place};
 }
 
 bool MergedView::is_home_unused(BlockNumber block) const {
@@ -118,8 +143,8 @@ Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t sk
   const bool is_whole = out.size() == block_size_;
   const ByteSpan target = is_whole ? out : ByteSpan(scratch).first(block_size_);
   UNIONFS_TRY(run.source == Source::kSynthesizedFixed
-                  ? synthesis_.fixed_block(*run.place.fixed, block, target)
-                  : synthesis_.translated_block(run.place.translated, target));
+                  ? run.synthesis->fixed_block(*run.fixed, block, target)
+                  : run.synthesis->translated_block(run.translated, target));
   if (!is_whole) {
     std::memcpy(out.data(), scratch.data() + skip, out.size());
   }
@@ -127,8 +152,8 @@ Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t sk
 }
 
 Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
-  std::array<ReadRange, BatchReader::kMaxBatch> waiting;
-  size_t waiting_count = 0;
+  std::array<ReadRange, BatchReader::kMaxBatch> in_files;
+  size_t in_files_count = 0;
   const BlockNumber end_block(divide_round_up(offset + buffer.size(), block_size_));
   while (!buffer.empty()) {
     const BlockNumber block(offset / block_size_);
@@ -140,16 +165,10 @@ Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
     if (run.source == Source::kZero) {
       std::memset(piece.data(), 0, length);
     } else if (run.source == Source::kLower || run.source == Source::kUpper) {
-      // What is at hand is copied now; the rest goes out in one batch.
-      const ReadableFile& file = run.source == Source::kLower ? lower_ : upper_;
-      const uint64_t file_offset = run.offset + skip;
-      const size_t got = file.read_cached(file_offset, piece);
-      if (got < length) {
-        waiting[waiting_count++] = {&file, file_offset + got, piece.subspan(got)};
-      }
-      if (waiting_count == waiting.size()) {
-        UNIONFS_TRY(reader_.read(waiting));
-        waiting_count = 0;
+      in_files[in_files_count++] = {run.file, run.offset + skip, piece};
+      if (in_files_count == in_files.size()) {
+        UNIONFS_TRY(reader_.read_cached_first(in_files));
+        in_files_count = 0;
       }
     } else {
       UNIONFS_TRY(synthesize(run, block, skip, piece));
@@ -157,7 +176,7 @@ Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
     offset += length;
     buffer = buffer.subspan(length);
   }
-  return reader_.read(std::span(waiting).first(waiting_count));
+  return reader_.read_cached_first(std::span(in_files).first(in_files_count));
 }
 
 void MergedView::prefetch(uint64_t offset, uint64_t length) const {
@@ -166,10 +185,8 @@ void MergedView::prefetch(uint64_t offset, uint64_t length) const {
   while (block < end_block) {
     const Run run = run_at(block, end_block);
     const uint64_t run_length = (run.end - block) * block_size_;
-    if (run.source == Source::kLower) {
-      lower_.prefetch(run.offset, run_length);
-    } else if (run.source == Source::kUpper) {
-      upper_.prefetch(run.offset, run_length);
+    if (run.file != nullptr) {
+      run.file->prefetch(run.offset, run_length);
     }
     block = run.end;
   }

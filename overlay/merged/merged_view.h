@@ -4,9 +4,9 @@
 // from (reading) and where they go (writing).
 //
 //   block               its home, in the upper        read from, until it lies there
-//   F-block             state area, by rank           computed, or the level below
+//   F-block             state area, by rank           computed, or a level below
 //   translated          state area, by index          computed
-//   any other D-block   at the same offset            the upper if own, the level below
+//   any other D-block   at the same offset            the upper if own, a level below
 //                                                     inside it, else zeros
 //
 // A block that the session wrote lies at home.
@@ -16,6 +16,8 @@
 #include <cstdint>
 
 #include "overlay/host/batch_reader.h"
+#include "overlay/merged/block_source.h"
+#include "overlay/merged/flat_runs.h"
 #include "overlay/merged/synthesis.h"
 #include "overlay/upper/session_bitmap.h"
 
@@ -34,28 +36,21 @@ struct Place {
   size_t translated = 0;              // kTranslated: index of the layer's table
 };
 
-enum class Source : uint8_t {
-  kZero,
-  kLower,                 // at `offset` of the level below
-  kUpper,                 // at `offset` of the upper: home
-  kSynthesizedFixed,      // one block of `place.fixed`
-  kSynthesizedTranslated  // one block, entry `place.translated` of the layer's table
+// Blocks that have one source, and where they go.
+struct Run : BlockSource {
+  Run(const BlockSource& from, const Place& to) : BlockSource(from), place(to) {}
+
+  Place place;  // of the first block; it reaches as far as the run, or further
 };
 
-// Blocks from the one asked for up to `end` that have one source.
-struct Run {
-  Source source = Source::kZero;
-  BlockNumber end;
-  uint64_t offset = 0;  // bytes, of the run's first block
-  Place place;          // of the first block; it reaches as far as the run, or further
-};
-
-// Thread-safe.  Takes no lock and allocates nothing for a read.
+// Thread-safe.  Takes no lock for a read, and allocates nothing, but once for a group of a chain.
 class MergedView {
  public:
   // `written` has a bit for each block that the session wrote; nullptr: there is no
-  // session.  Both outlive the view.
-  MergedView(const LayerOverLower& layer, const SessionBitmap* written);
+  // session.  `parent` is what a void upper shows where its session wrote nothing; nullptr for
+  // any other.  All outlive the view.
+  MergedView(const LayerOverLower& layer, const SessionBitmap* written,
+             const MergedView* parent = nullptr);
 
   uint64_t size_bytes() const { return geometry_.size_bytes(); }
   uint32_t block_size_bytes() const { return block_size_; }
@@ -65,6 +60,9 @@ class MergedView {
   Run run_at(BlockNumber begin, BlockNumber end) const;
   // Whether nobody uses the block's home: plain data, not own, and not written.
   bool is_home_unused(BlockNumber block) const;
+  // The stretch from `begin` on, within [begin, end), that the session of one of the parents
+  // wrote, or none of them.
+  SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;
 
   // Any offset and length inside the image.
   Result<void> read(uint64_t offset, ByteSpan buffer) const;
@@ -77,6 +75,7 @@ class MergedView {
   void for_each_extent(uint64_t offset, uint64_t length, Visitor&& visitor) const;
 
  private:
+  Run parent_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run unwritten_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run below_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run data_run(const Place& place, BlockNumber begin, BlockNumber end) const;
@@ -93,9 +92,11 @@ class MergedView {
   const Geometry& geometry_;
   const Layer& layer_;
   const ReadableFile& lower_;
+  const FlatRuns* const flat_runs_;  // of all levels below; nullptr where that is one plain image
   const ReadableFile& upper_;
   BatchReader& reader_;
   const SessionBitmap* const bitmap_;
+  const MergedView* const parent_;
   const uint64_t fixed_blocks_offset_;       // in the upper
   const uint64_t translated_blocks_offset_;  // in the upper
   const uint32_t block_size_;
@@ -134,10 +135,8 @@ void MergedView::for_each_extent(uint64_t offset, uint64_t length, Visitor&& vis
         go_on = visitor(offset, piece, true);
         break;
       case Source::kLower:
-        go_on = visit_file_extents(lower_, run.offset + skip, offset, piece, visitor);
-        break;
       case Source::kUpper:
-        go_on = visit_file_extents(upper_, run.offset + skip, offset, piece, visitor);
+        go_on = visit_file_extents(*run.file, run.offset + skip, offset, piece, visitor);
         break;
       case Source::kSynthesizedFixed:
       case Source::kSynthesizedTranslated:

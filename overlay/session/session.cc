@@ -26,14 +26,15 @@ struct Session::Change {
 
 Session::Session(WritableFile& upper, const StateArea& area, const MergedView& view,
                  SessionBitmap& bitmap, std::function<void()> on_sync_failure, LogSink log,
-                 Clock& clock)
+                 Clock& clock, Flusher* flusher)
     : upper_(upper),
       view_(view),
       bitmap_(bitmap),
       on_sync_failure_(std::move(on_sync_failure)),
       log_(std::move(log)),
       clock_(clock),
-      block_size_(view.block_size_bytes()) {
+      block_size_(view.block_size_bytes()),
+      given_flusher_(flusher) {
   probe_zero_ways(area);
 }
 
@@ -112,7 +113,7 @@ Result<uint64_t> Session::apply_plain(uint64_t offset, const Run& run, const Cha
   }
   UNIONFS_TRY(write_home(run.offset + skip, piece));
   if (has_clear_bits) {
-    bitmap_.set(block, end);
+    UNIONFS_TRY(bitmap_.set(block, end));
   }
   if (piece.is_zero() && piece.zero_way == ZeroWay::kPunch) {
     give_back(block + (skip != 0 ? 1 : 0), BlockNumber((offset + piece.length) / block_size_));
@@ -135,13 +136,13 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
   if (skip != 0 || change.length < block_size_) {
     const Change piece = change.first(block_size_ - skip);
     UNIONFS_TRY(rewrite_block(block, run.place.home, skip, piece));
-    bitmap_.set(block, block + 1);
+    UNIONFS_TRY(bitmap_.set(block, block + 1));
     return piece.length;
   }
   const uint64_t whole_blocks = std::min(run.end - block, change.length / block_size_);
   const Change piece = change.first(whole_blocks * block_size_);
   UNIONFS_TRY(write_home(run.place.home, piece));
-  bitmap_.set(block, block + whole_blocks);
+  UNIONFS_TRY(bitmap_.set(block, block + whole_blocks));
   return piece.length;
 }
 
@@ -168,9 +169,9 @@ Result<void> Session::write_home(uint64_t home_offset, const Change& change) {
 
 // Only the change that finds the flag clear comes here: one in two seconds at most.
 void Session::wake_flusher() {
-  if (!has_new_changes_.exchange(true, std::memory_order_acq_rel)) {
-    const std::lock_guard<std::mutex> guard(flusher_mutex_);
-    flusher_wakeup_.notify_one();
+  const bool is_first = !has_new_changes_.exchange(true, std::memory_order_acq_rel);
+  if (is_first && flusher_ != nullptr) {
+    flusher_->wake(*this);
   }
 }
 
@@ -283,13 +284,6 @@ Result<uint64_t> Session::flush_round(uint64_t round) {
 // The host may have dropped what it could not write, so after one failure no
 // later sync can be believed.  An exception may hide a failure, so it counts as one.
 Result<void> Session::sync() {
-  const auto fail = [this] {
-    const bool is_first = !has_failed_.exchange(true, std::memory_order_acq_rel);
-    if (is_first) {
-      on_sync_failure_();
-    }
-    return is_first;
-  };
   bool has_returned = false;
   const ScopeExit after_exception([&] {
     if (!has_returned) {
@@ -299,28 +293,40 @@ Result<void> Session::sync() {
   Result<void> synced = upper_.sync();
   has_returned = true;
   if (!synced && fail()) {
-    log_(fmt::format("{}; every request fails until a restart", synced.error().message));
+    log_(
+        fmt::format("{}; every request fails until a restart, "
+                    "or, with dir=, until all of its clients have gone",
+                    synced.error().message));
   }
   return synced;
 }
 
+bool Session::fail() {
+  const bool is_first = !has_failed_.exchange(true, std::memory_order_acq_rel);
+  if (is_first) {
+    on_sync_failure_();
+  }
+  return is_first;
+}
+
 void Session::start() {
-  flusher_ = std::thread(&Session::run_flusher, this);
+  if (given_flusher_ == nullptr && own_flusher_ == nullptr) {
+    own_flusher_ = std::make_unique<Flusher>(clock_);
+  }
+  if (flusher_ == nullptr) {  // else requests may be looking at it
+    flusher_ = given_flusher_ != nullptr ? given_flusher_ : own_flusher_.get();
+  }
+  flusher_->add(*this);
 }
 
 void Session::stop() {
-  if (!flusher_.joinable()) {
-    return;
+  if (flusher_ != nullptr && flusher_->remove(*this)) {
+    has_new_changes_.store(true, std::memory_order_release);  // start() looks at it
   }
-  {
-    const std::lock_guard<std::mutex> guard(flusher_mutex_);
-    flusher_stops_ = true;
-    flusher_wakeup_.notify_one();
-  }
-  flusher_.join();
 }
 
-// Whether it went well.  Tells why not, unless `has_complained` already, which it sets.
+// Tells why it went wrong, unless `has_complained` already, which it sets.  After a failed sync
+// every request fails, and nothing is tried again.
 bool Session::flush_by_itself(bool& has_complained) {
   try {
     const Result<void> done = flush();
@@ -328,41 +334,9 @@ bool Session::flush_by_itself(bool& has_complained) {
       log_(fmt::format("{}; flushing is tried again", done.error().message));
     }
     has_complained = !done;
-    return done.has_value();
+    return done.has_value() || has_failed();
   } catch (const std::exception&) {
-    return false;  // there was no memory, not even to tell it
-  }
-}
-
-// Sleeps until something has changed, and then until nothing more has for a while.
-//
-// A change looks at the flag after it was made.  One that found the flag set did so before
-// the flusher cleared it, so it was made two seconds or more before the flush that follows,
-// which covers it.  One that found it clear has set it, and the next flush covers it.
-void Session::run_flusher() {
-  constexpr std::chrono::seconds kQuiet(2);
-  bool is_clean = true;  // as far as this thread knows
-  bool has_complained = false;
-  std::unique_lock<std::mutex> lock(flusher_mutex_);
-  while (!flusher_stops_) {
-    if (is_clean) {
-      clock_.wait(lock, flusher_wakeup_, [this] {
-        return flusher_stops_ || has_new_changes_.load(std::memory_order_acquire);
-      });
-    }
-    is_clean = false;
-    has_new_changes_.exchange(false, std::memory_order_acq_rel);
-    if (clock_.wait_until(lock, flusher_wakeup_, clock_.now() + kQuiet,
-                          [this] { return flusher_stops_; })) {
-      return;
-    }
-    if (!has_new_changes_.load(std::memory_order_acquire)) {
-      lock.unlock();
-      const bool is_done = flush_by_itself(has_complained);
-      lock.lock();
-      // After a failed sync every request fails, and nothing is tried again.
-      is_clean = is_done || has_failed();
-    }
+    return has_failed();  // there was no memory, not even to tell it
   }
 }
 

@@ -24,11 +24,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 #include "overlay/merged/merged_view.h"
+#include "overlay/session/flusher.h"
 #include "overlay/upper/session_bitmap.h"
 
 namespace unionfs {
@@ -44,14 +44,16 @@ class Session {
  public:
   // `upper` is writable, `bitmap` and `view` belong together, `area` is where
   // they lie; all outlive the session, and so does `clock`, by which its
-  // threads wait.  `on_sync_failure` is called once, when a sync has failed: what was not
+  // threads wait.  `flusher` outlives it as well, and nullptr stands for one of its own.
+  // `on_sync_failure` is called once, when a sync has failed: what was not
   // flushed may be lost, so what is live must not be believed any more.
   Session(WritableFile& upper, const StateArea& area, const MergedView& view, SessionBitmap& bitmap,
-          std::function<void()> on_sync_failure, LogSink log, Clock& clock = steady_clock());
+          std::function<void()> on_sync_failure, LogSink log, Clock& clock = steady_clock(),
+          Flusher* flusher = nullptr);
   ~Session();
 
-  // Starts and ends the thread that flushes by itself, two to four seconds after
-  // the last change.  After the fork.
+  // Begins and ends to be flushed by itself, two to four seconds after the last change.  After
+  // the fork; again and again, if that is wanted.
   void start();
   void stop();
 
@@ -66,6 +68,8 @@ class Session {
 
   // Syncs the upper, and nothing else; after a failure every request fails.
   Result<void> sync();
+  // As if a sync had failed: every request fails from now on.  False if they did already.
+  bool fail();
   bool has_failed() const { return has_failed_.load(std::memory_order_acquire); }
   // kSystem with EIO once a sync has failed.  Disk asks before every request.
   Result<void> check_alive() const;
@@ -74,6 +78,8 @@ class Session {
   bool can_zero_fast(bool may_trim) const;
 
  private:
+  friend class Flusher;
+
   // What goes into a range: bytes, or zeros.
   struct Change;
 
@@ -99,8 +105,9 @@ class Session {
   }
   void wake_flusher();
   Result<uint64_t> flush_round(uint64_t round);
+  // For the flusher: whether the flush went well, or nothing is left to be done.
   bool flush_by_itself(bool& has_complained);
-  void run_flusher();
+  bool clear_new_changes() { return has_new_changes_.exchange(false, std::memory_order_acq_rel); }
   void probe_zero_ways(const StateArea& area);
 
   // A stripe is a word of the bitmap; it holds host blocks whole.
@@ -135,11 +142,9 @@ class Session {
   std::vector<SessionBitmap::DirtyPage> synced_pages_;
   uint64_t synced_round_ = 0;
 
-  // The flusher.
-  std::thread flusher_;
-  std::mutex flusher_mutex_;
-  std::condition_variable flusher_wakeup_;
-  bool flusher_stops_ = false;  // guarded by flusher_mutex_
+  Flusher* const given_flusher_;
+  std::unique_ptr<Flusher> own_flusher_;  // where none was given
+  Flusher* flusher_ = nullptr;            // one of the two, from start() on
 };
 
 }  // namespace unionfs

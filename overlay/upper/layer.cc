@@ -134,14 +134,20 @@ Result<bool> Layer::load_bitmaps(const Volume& upper, const Geometry& geometry,
     const uint64_t block_count = merged.blocks_of(group).count();
     const uint32_t inode_count = merged.inodes_per_group;
     const uint32_t reserved = geometry.reserved_inodes_in(group);
-    if (!believes_counts ||
-        places.free_blocks_count + geometry.fixed_blocks_in(group) < block_count) {
+    const bool has_blocks =
+        places.free_blocks_count + geometry.fixed_blocks_in(group) < block_count;
+    if (!places.has_block_bitmap) {
+      are_right &= !has_blocks;
+    } else if (!believes_counts || has_blocks) {
       UNIONFS_TRY(upper.read_block(places.block_bitmap, bitmap));
       are_right &= count_bits(bitmap, 0, block_count) + places.free_blocks_count == block_count;
       clear_fixed_bits(geometry, group, bitmap);
       take_bits(own_blocks_, group, bitmap, 0, block_count);
     }
-    if (!believes_counts || places.free_inodes_count + reserved < inode_count) {
+    const bool has_inodes = places.free_inodes_count + reserved < inode_count;
+    if (!places.has_inode_bitmap) {
+      are_right &= !has_inodes && reserved == 0;
+    } else if (!believes_counts || has_inodes) {
       UNIONFS_TRY(upper.read_block(places.inode_bitmap, bitmap));
       are_right &= count_bits(bitmap, 0, inode_count) + places.free_inodes_count == inode_count;
       take_bits(own_inodes_, group, bitmap, reserved, inode_count);

@@ -48,7 +48,7 @@ class LayerCreator {
     return LayerNeeds{area_.end(), space_bytes()};
   }
 
-  Result<void> create(WritableFile& upper) {
+  Result<void> create(WritableFile& upper, const LevelIdentity& level) {
     UNIONFS_TRY(plan());
     UNIONFS_TRY(upper.resize(area_.end()));
     UNIONFS_TRY(upper.write(area_.layer_tables.offset, encoded_tables_));
@@ -56,6 +56,7 @@ class LayerCreator {
     UNIONFS_TRY(write_root_blocks(upper));
     UNIONFS_TRY(write_root_inode(upper));
     UNIONFS_TRY(write_groups(upper));
+    set_parent(area_, level);
     return write_header(upper);
   }
 
@@ -71,7 +72,9 @@ class LayerCreator {
       const GroupNumber group(number);
       const uint64_t copies =
           (merged.has_superblock(group) ? 1U : 0U) + uint64_t{merged.descriptor_copy(group).count};
-      bytes += space_of(2 * uint64_t{merged.block_size_bytes}) +
+      const bool has_bitmaps = own_blocks_.has_any(group) || number + 1 == merged.group_count() ||
+                               geometry_.reserved_inodes_in(group) > 0;
+      bytes += (has_bitmaps ? space_of(2 * uint64_t{merged.block_size_bytes}) : 0) +
                space_of(copies * merged.block_size_bytes);
     }
     return bytes;
@@ -103,7 +106,7 @@ class LayerCreator {
     superblock_.s_feature_compat = features.compat & ~ext2::kCompatResizeInode;
     superblock_.s_feature_incompat =
         features.incompat | ext2::kIncompatFiletype | ext2::kIncompatWhiteout;
-    superblock_.s_feature_ro_compat = features.ro_compat;
+    superblock_.s_feature_ro_compat = features.ro_compat | ext2::kRoCompatGdtCsum;
     superblock_.s_reserved_gdt_blocks = uint16_t{0};
     superblock_.s_first_meta_bg = merged.first_meta_group;
     superblock_.s_blocks_count = static_cast<uint32_t>(merged.block_count);
@@ -211,7 +214,7 @@ class LayerCreator {
     return write_layer_groups(
         upper, geometry_, own_blocks_, no_inodes,
         [&merged](GroupNumber group) { return group == merged.group_of(kRootDirectory) ? 1U : 0U; },
-        superblock_);
+        superblock_, {});
   }
 
   Result<void> write_header(WritableFile& upper) {
@@ -233,8 +236,9 @@ class LayerCreator {
 
 }  // namespace
 
-Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry) {
-  return LayerCreator(lower, geometry).create(upper);
+Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry,
+                          const LevelIdentity& level) {
+  return LayerCreator(lower, geometry).create(upper, level);
 }
 
 Result<LayerNeeds> layer_needs(const Volume& lower, const Geometry& geometry) {

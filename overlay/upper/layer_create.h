@@ -9,13 +9,17 @@
 #include "fsparse/volume.h"
 #include "overlay/geometry/geometry.h"
 #include "overlay/host/file.h"
+#include "overlay/upper/parent.h"
 
 namespace unionfs {
 
-// `upper` is a new, empty file.  Nothing is synced: the caller publishes it.
-// Costs two bitmap blocks a group and the blocks of the root directory.
+// `lower` is the image directly below, `level` what the level is that has it.  `upper` is a new,
+// empty file.  Nothing is synced: the caller publishes it.
+// Costs the descriptors with their copies, 32 bytes a group, and the blocks of the root
+// directory; only groups in which something is used have bitmaps.
 // Same lower and geometry, same bytes.
-Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry);
+Result<void> create_layer(WritableFile& upper, const Volume& lower, const Geometry& geometry,
+                          const LevelIdentity& level = {});
 
 // What create_layer() asks of the host.
 struct LayerNeeds {

@@ -184,6 +184,22 @@ Result<LowerInode> LowerDigests::of(InodeNumber inode) const {
   return digested;
 }
 
+Result<bool> LowerDigests::covers_content(InodeNumber inode) const {
+  UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, inode));
+  const uint64_t most = FallingBlocks::kMaxWholeBytes / lower_.layout().block_size_bytes;
+  uint64_t falling = 0;
+  const Result<void> walked =
+      walk_block_map(lower_, record, [&](BlockRole role, BlockNumber block) -> Result<WalkStep> {
+        falling += role.level == 0 && bits_.falls_through(lower_.layout(), block) ? 1 : 0;
+        UNIONFS_TRY(check_not_cancelled(is_cancelled_));
+        return falling > most ? WalkStep::kStop : WalkStep::kContinue;
+      });
+  if (!walked && walked.error().kind != ErrorKind::kCorrupt) {
+    return Failure(walked.error());
+  }
+  return walked && falling <= most;
+}
+
 Result<Digest> LowerDigests::names_of(const InodeRecord& directory) const {
   const DirectoryRules rules = DirectoryRules::of(lower_);
   NamesSum names;

@@ -42,6 +42,9 @@ class LowerDigests {
   // Reads the slot and the indirect blocks; of a directory also its blocks; of a file
   // that is own and not whited out, at most 1 MiB or 64 blocks that fall through.
   Result<LowerInode> of(InodeNumber inode) const;
+  // Whether of() of this regular file, own and not whited out, has all blocks that fall through
+  // in its content, and no mere sample of them.  False where the lower is damaged.
+  Result<bool> covers_content(InodeNumber inode) const;
   Result<LowerGroup> of(GroupNumber group) const;
   Result<LowerXattr> of(BlockNumber xattr_block) const;
 

@@ -7,6 +7,8 @@
 namespace unionfs {
 namespace {
 
+namespace format = upper_format;
+
 Result<void> check_same_groups(const Volume& upper, const Layout& below) {
   if (upper.layout().blocks_per_group != below.blocks_per_group) {
     return corrupt("{}: superblock: its groups have {} blocks, not {} as those of the lower",
@@ -90,13 +92,8 @@ Result<void> check_features(const std::string& name, const MergedFeatures& featu
   return {};
 }
 
-}  // namespace
-
-Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
-  const std::string& name = upper.name();
-  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+Result<OpenedUpper> open_over(const Volume& below, const std::string& name, UpperState state) {
   const StateArea& area = state.area;
-  UNIONFS_TRY(check_known_lower(area, below, name));
   // The upper first: its descriptors are there, so no count of groups that it does not have
   // costs memory.
   UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
@@ -112,6 +109,55 @@ Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper) {
   LowerRecords records;
   if (area.has_lower_records()) {
     UNIONFS_ASSIGN(records, read_lower_records(*state.file, area.lower_records, below.layout()));
+  }
+  return OpenedUpper{
+      state.file,          std::move(state.stage), state.journal_area, area,
+      std::move(geometry), std::move(volume),      std::move(tables),  std::move(records)};
+}
+
+// The layout of the lower, which differs from the upper's in nothing but the count of blocks.
+Result<Layout> layout_of_lower(const std::string& name, const Layout& upper,
+                               const format::LowerIdentity& lower) {
+  Layout layout = upper;
+  layout.block_count = lower.s_blocks_count;
+  if (layout.block_count > upper.block_count ||
+      layout.block_count <= upper.first_data_block + uint64_t{1}) {
+    return corrupt("{}: state area: its lower has {} blocks, and the merged image {}", name,
+                   layout.block_count, upper.block_count);
+  }
+  return layout;
+}
+
+}  // namespace
+
+Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper,
+                               const LevelIdentity& level) {
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+  UNIONFS_TRY(check_parent(state.area, level, upper.name()));
+  UNIONFS_TRY(check_known_lower(state.area, below, upper.name()));
+  return open_over(below, upper.name(), std::move(state));
+}
+
+Result<OpenedUpper> open_upper_over_another(const Volume& below, const ReadableFile& upper) {
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+  return open_over(below, upper.name(), std::move(state));
+}
+
+// The upper's own layout is the merged image's, and grows by nothing.
+Result<OpenedUpper> open_upper_alone(const ReadableFile& upper) {
+  const std::string& name = upper.name();
+  UNIONFS_ASSIGN(UpperState state, read_upper_state(upper));
+  const StateArea& area = state.area;
+  UNIONFS_ASSIGN(Volume volume, Volume::open(*state.file, SuperblockUse::kUpper));
+  UNIONFS_ASSIGN(Geometry own, Geometry::grow(volume, volume.layout().size_bytes()));
+  auto geometry = std::make_shared<const Geometry>(std::move(own));
+  UNIONFS_TRY(check_sections(name, area, *geometry));
+  UNIONFS_ASSIGN(const Layout lower, layout_of_lower(name, volume.layout(), area.lower.identity));
+  UNIONFS_ASSIGN(LayerTables tables,
+                 read_layer_tables(*state.file, area.layer_tables, geometry->merged()));
+  LowerRecords records;
+  if (area.has_lower_records()) {
+    UNIONFS_ASSIGN(records, read_lower_records(*state.file, area.lower_records, lower));
   }
   return OpenedUpper{
       state.file,          std::move(state.stage), state.journal_area, area,

@@ -13,6 +13,7 @@
 #include "overlay/host/staged_file.h"
 #include "overlay/upper/layer.h"
 #include "overlay/upper/lower_records.h"
+#include "overlay/upper/parent.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
@@ -31,9 +32,16 @@ struct OpenedUpper {
   bool has_journal() const { return stage != nullptr; }
 };
 
-// Without a byte written.  `below` is the image the upper lies on.  kInvalid if it belongs
-// to another one, kCorrupt or kUnsupported where the upper is not as it must be.
-Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper);
+// Without a byte written.  `below` is the image the upper lies on, `level` what the level is that
+// has it.  kInvalid if the upper belongs to another one, kCorrupt or kUnsupported where the upper
+// is not as it must be.
+Result<OpenedUpper> open_upper(const Volume& below, const ReadableFile& upper,
+                               const LevelIdentity& level = {});
+// The same over an image that need not be the upper's lower.  What of that shows is right only
+// where something proves that the lower had the same.
+Result<OpenedUpper> open_upper_over_another(const Volume& below, const ReadableFile& upper);
+// The same without any lower: the geometry is the upper's own.
+Result<OpenedUpper> open_upper_alone(const ReadableFile& upper);
 
 }  // namespace unionfs
 

@@ -65,7 +65,7 @@ Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_reading(const Rea
                                                                        FileRange source) {
   UNIONFS_ASSIGN(auto memory, ZeroedMemory::take(source.length));
   std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(nullptr, source, std::move(memory)));
-  UNIONFS_TRY(bitmap->copy_to_memory(upper, source));
+  UNIONFS_TRY(bitmap->copy_to_memory(upper, source, kTouched));
   return bitmap;
 }
 
@@ -73,14 +73,23 @@ Result<std::unique_ptr<SessionBitmap>> SessionBitmap::open_for_writing(WritableF
                                                                        FileRange live,
                                                                        FileRange durable,
                                                                        bool live_is_current) {
-  UNIONFS_ASSIGN(auto region, upper.map(live.offset, live.length));
+  const bool is_shared = upper.overwrites_in_place();
+  std::unique_ptr<MappedRegion> region;
+  if (is_shared) {
+    UNIONFS_ASSIGN(region, upper.map(live.offset, live.length));
+  } else {
+    UNIONFS_ASSIGN(region, ZeroedMemory::take(live.length));
+  }
   std::unique_ptr<SessionBitmap> bitmap(new SessionBitmap(&upper, durable, std::move(region)));
+  bitmap->is_shared_ = is_shared;
   bitmap->live_ = live;
   if (!live_is_current) {
     UNIONFS_TRY(bitmap->copy_from_durable(live));
   }
   // What the live bitmap has the durable one may lack: all of it is dirty.
-  UNIONFS_TRY(bitmap->find_touched(upper, live, live_is_current ? kTouched | kDirty : kTouched));
+  const uint32_t state = live_is_current ? kTouched | kDirty : kTouched;
+  UNIONFS_TRY(is_shared ? bitmap->find_touched(upper, live, state)
+                        : bitmap->copy_to_memory(upper, live, state));
   return bitmap;
 }
 
@@ -106,7 +115,8 @@ Result<void> SessionBitmap::copy_from_durable(FileRange live) {
   return {};
 }
 
-Result<void> SessionBitmap::copy_to_memory(const ReadableFile& upper, FileRange source) {
+Result<void> SessionBitmap::copy_to_memory(const ReadableFile& upper, FileRange source,
+                                           uint32_t state) {
   const ByteSpan bytes = region_->bytes();
   std::vector<std::byte> page(kPageBytes);
   uint64_t offset = source.offset;
@@ -124,7 +134,7 @@ Result<void> SessionBitmap::copy_to_memory(const ReadableFile& upper, FileRange 
       if (is_new && !is_zero(page)) {
         std::copy(page.begin(), page.end(),
                   bytes.begin() + static_cast<ptrdiff_t>(index * kPageBytes));
-        states_[index].store(kTouched, std::memory_order_relaxed);
+        states_[index].store(state, std::memory_order_relaxed);
         touched_pages_.fetch_add(1, std::memory_order_relaxed);
       }
     }
@@ -187,7 +197,7 @@ uint64_t SessionBitmap::count_set(BlockNumber end) const {
   return count;
 }
 
-void SessionBitmap::set(BlockNumber begin, BlockNumber end) {
+Result<void> SessionBitmap::set(BlockNumber begin, BlockNumber end) {
   BlockNumber block = begin;
   while (block < end) {
     const uint64_t in_word = block.value() % 64;
@@ -198,13 +208,30 @@ void SessionBitmap::set(BlockNumber begin, BlockNumber end) {
       // Whoever sees the new bits writes without setting any, and may flush
       // before the mark below is made: the page counts as dirty from now on.
       state.fetch_add(kSetter, std::memory_order_acq_rel);
-      word(block).fetch_or(mask, std::memory_order_acq_rel);
+      const Result<void> done = set_in_word(block, mask);
       // After the bits, so that a flush which takes the mark also sees them.
       state.fetch_or(kTouched | kDirty, std::memory_order_acq_rel);
       state.fetch_sub(kSetter, std::memory_order_acq_rel);
+      UNIONFS_TRY(done);
     }
     block += count;
   }
+  return {};
+}
+
+Result<void> SessionBitmap::set_in_word(BlockNumber block, uint64_t mask) {
+  if (is_shared_) {
+    word(block).fetch_or(mask, std::memory_order_acq_rel);
+    return {};
+  }
+  const uint64_t index = block.value() / 64;
+  const MutexLock lock(word_mutexes_[index % word_mutexes_.size()]);
+  const uint64_t value = word(block).load(std::memory_order_acquire) | mask;
+  // First in the file: whoever sees a bit may acknowledge a write that relies on it.
+  UNIONFS_TRY(
+      upper_->write(live_.offset + index * sizeof(value), std::as_bytes(std::span(&value, 1))));
+  word(block).fetch_or(mask, std::memory_order_acq_rel);
+  return {};
 }
 
 Result<void> SessionBitmap::reserve(BlockNumber begin, BlockNumber end) {
@@ -253,6 +280,31 @@ Result<void> SessionBitmap::write_durable(const std::vector<DirtyPage>& pages) {
     UNIONFS_TRY(upper_->write(durable_.offset + page.index * kPageBytes, page.bytes));
   }
   return {};
+}
+
+Result<std::unique_ptr<MappedRegion>> SessionBitmap::copy_of_mapping() const {
+  if (!is_shared_) {
+    return std::unique_ptr<MappedRegion>();
+  }
+  UNIONFS_ASSIGN(auto memory, ZeroedMemory::take(region_->bytes().size()));
+  auto* copy = reinterpret_cast<uint64_t*>(memory->bytes().data());
+  constexpr uint64_t kWordsPerPage = kPageBytes / sizeof(uint64_t);
+  for (uint64_t page = 0; page < states_.size(); ++page) {
+    for (uint64_t i = page * kWordsPerPage; is_touched(page) && i < (page + 1) * kWordsPerPage;
+         ++i) {
+      copy[i] = words_[i].load(std::memory_order_acquire);
+    }
+  }
+  return std::unique_ptr<MappedRegion>(std::move(memory));
+}
+
+void SessionBitmap::leave_file(std::unique_ptr<MappedRegion> copy) {
+  if (copy != nullptr) {
+    region_ = std::move(copy);
+    words_ = reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data());
+  }
+  is_shared_ = false;
+  upper_ = nullptr;
 }
 
 void SessionBitmap::put_back(const std::vector<DirtyPage>& pages) {

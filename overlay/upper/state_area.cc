@@ -74,8 +74,17 @@ void append_unknown(std::vector<std::string>& names, uint32_t word, char letter)
 }
 
 void append_incompat(std::vector<std::string>& names, uint32_t word) {
-  if ((word & format::kIncompatLowerRecords) != 0) {
-    names.emplace_back("lower_records");
+  const std::pair<uint32_t, const char*> known[] = {
+      {format::kIncompatLowerRecords, "lower_records"},
+      {format::kIncompatParent, "parent"},
+      {format::kIncompatSealed, "sealed"},
+      {format::kIncompatVoid, "void"},
+      {format::kIncompatFrozen, "frozen"},
+      {format::kIncompatFreezing, "freezing"}};
+  for (const auto& [bit, name] : known) {
+    if ((word & bit) != 0) {
+      names.emplace_back(name);
+    }
   }
   append_unknown(names, word & ~format::kKnownIncompat, 'I');
 }
@@ -88,19 +97,86 @@ bool is_known_version(uint32_t version) {
   return version >= format::kOldestVersion && version <= format::kVersion;
 }
 
-// The bytes of the header that must be zero.  An unknown feature without which one
-// can read may use the reserved ones.
-std::span<const uint8_t> unused_bytes_of(const format::Header& raw) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&raw);
-  const bool is_oldest = raw.version == format::kOldestVersion;
-  const bool has_records = (raw.feature_incompat & format::kIncompatLowerRecords) != 0;
+// The parts of the header that must be zero, from one field up to another: an unknown
+// feature without which one can read may use the reserved bytes.
+struct HeaderPart {
+  size_t begin;
+  size_t end;
+};
+
+std::vector<HeaderPart> unused_parts_of(const format::Header& raw) {
+  if (raw.version == format::kOldestVersion) {
+    return {{offsetof(format::Header, feature_compat), sizeof(raw)}};
+  }
+  std::vector<HeaderPart> parts;
+  const auto is_set = [&](uint32_t bit) { return (raw.feature_incompat & bit) != 0; };
+  if (!is_set(format::kIncompatLowerRecords)) {
+    parts.push_back({offsetof(format::Header, lower_records), offsetof(format::Header, parent)});
+  }
+  if (!is_set(format::kIncompatParent)) {
+    parts.push_back({offsetof(format::Header, parent), offsetof(format::Header, seal)});
+  }
+  if (!is_set(format::kIncompatSealed)) {
+    const bool has_id = is_set(format::kIncompatFrozen | format::kIncompatFreezing);
+    const size_t used = has_id ? sizeof(format::Freeze::id) : 0;
+    parts.push_back({offsetof(format::Header, seal) + used, offsetof(format::Header, reserved)});
+  }
   const bool has_unknown = (raw.feature_compat & ~format::kKnownCompat) != 0 ||
                            (raw.feature_ro_compat & ~format::kKnownRoCompat) != 0;
-  const size_t begin = is_oldest     ? offsetof(format::Header, feature_compat)
-                       : has_records ? offsetof(format::Header, reserved)
-                                     : offsetof(format::Header, lower_records);
-  const size_t end = has_unknown && !is_oldest ? offsetof(format::Header, reserved) : sizeof(raw);
-  return {bytes + begin, bytes + end};
+  if (!has_unknown) {
+    parts.push_back({offsetof(format::Header, reserved), sizeof(raw)});
+  }
+  return parts;
+}
+
+Result<void> check_unused(const std::string& name, const format::Header& raw) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&raw);
+  for (const HeaderPart& part : unused_parts_of(raw)) {
+    for (size_t at = part.begin; at < part.end; ++at) {
+      if (bytes[at] != 0) {
+        return unsupported("{}: state area: reserved byte {:#x} of the header is {:#x}, not 0",
+                           name, at, bytes[at]);
+      }
+    }
+  }
+  return {};
+}
+
+// Whoever follows the name stays in one directory.
+Result<void> check_parent_record(const std::string& name, const format::Header& raw) {
+  const auto is_set = [&](uint32_t bit) { return (raw.feature_incompat & bit) != 0; };
+  const bool is_void = is_set(format::kIncompatVoid);
+  const bool is_frozen = is_set(format::kIncompatFrozen);
+  const bool is_freezing = is_set(format::kIncompatFreezing);
+  if (is_set(format::kIncompatSealed) && (is_void || is_frozen || is_freezing)) {
+    return corrupt("{}: state area: is sealed, and void or frozen as well", name);
+  }
+  if (is_frozen && is_freezing) {
+    return corrupt("{}: state area: is frozen, and is being frozen as well", name);
+  }
+  if (!is_set(format::kIncompatParent)) {
+    return is_void ? Result<void>(corrupt("{}: state area: is void, but has no parent", name))
+                   : Result<void>();
+  }
+  const auto kind = static_cast<format::ParentKind>(raw.parent.kind.value());
+  if (kind != format::ParentKind::kSealed && kind != format::ParentKind::kFrozen &&
+      kind != format::ParentKind::kLayer) {
+    return unsupported("{}: state area: its parent is of kind {}, which is not known", name,
+                       raw.parent.kind);
+  }
+  if (is_void != (kind == format::ParentKind::kFrozen)) {
+    return corrupt("{}: state area: {}", name,
+                   is_void ? "is void, but its parent is not frozen"
+                           : "stands on a frozen session, but is not void");
+  }
+  const std::array<char, 180>& bytes = raw.parent.name;
+  const auto end = std::find(bytes.begin(), bytes.end(), '\0');
+  const std::string_view parent(bytes.data(), static_cast<size_t>(end - bytes.begin()));
+  const bool has_rest = std::any_of(end, bytes.end(), [](char c) { return c != '\0'; });
+  if (has_rest || parent == "." || parent == ".." || parent.find('/') != std::string_view::npos) {
+    return corrupt("{}: state area: its parent's name is no file name", name);
+  }
+  return {};
 }
 
 // Refuses what a later program may have put there.
@@ -120,13 +196,8 @@ Result<void> check_known(const std::string& name, const format::Header& raw) {
     return unsupported("{}: state area: needs features that are not known: {}", name,
                        fmt::join(names_of(unknown), ", "));
   }
-  const std::span<const uint8_t> unused = unused_bytes_of(raw);
-  const auto used = std::find_if(unused.begin(), unused.end(), [](uint8_t b) { return b != 0; });
-  if (used != unused.end()) {
-    return unsupported("{}: state area: reserved byte {:#x} of the header is {:#x}, not 0", name,
-                       &*used - reinterpret_cast<const uint8_t*>(&raw), *used);
-  }
-  return {};
+  UNIONFS_TRY(check_unused(name, raw));
+  return check_parent_record(name, raw);
 }
 
 // Each write of a header raises the one, each checkpoint the other: none wraps.
@@ -163,6 +234,12 @@ StateArea decode(const format::Header& raw) {
   area.block_size_bytes = raw.block_size_bytes;
   area.lower = {raw.lower, raw.lower_free_blocks_count, raw.lower_free_inodes_count,
                 raw.lower_used_dirs_count};
+  area.parent = raw.parent;
+  if (area.is_frozen() || area.is_freezing()) {
+    area.freeze_id = raw.seal.shape;  // the same place
+  } else {
+    area.seal = raw.seal;
+  }
   area.durable_bitmap = decode(raw.durable_bitmap);
   area.live_bitmap = decode(raw.live_bitmap);
   area.fixed_blocks = decode(raw.fixed_blocks);
@@ -319,6 +396,18 @@ Result<void> check_may_write(const std::string& name, const StateArea& area) {
         "{}: state area: can only be read, with -r, because it has features that are not known: {}",
         name, fmt::join(names_of(unknown), ", "));
   }
+  if (area.is_sealed() || area.is_frozen()) {
+    return invalid(
+        "{}: is a {}, which nobody writes any more; make an upper over it: give it before the "
+        "upper, as a layer",
+        name, area.is_sealed() ? "sealed layer" : "frozen level");
+  }
+  if (area.is_freezing()) {
+    return invalid(
+        "{}: a snapshot of it was cut off; serve the upper that it belongs to once to a client "
+        "that may write",
+        name);
+  }
   return {};
 }
 
@@ -368,6 +457,11 @@ format::Header encode_header(const StateArea& area) {
   raw.lower_free_blocks_count = area.lower.free_blocks_count;
   raw.lower_free_inodes_count = area.lower.free_inodes_count;
   raw.lower_used_dirs_count = area.lower.used_dirs_count;
+  raw.parent = area.parent;
+  raw.seal = area.seal;
+  if (area.is_frozen() || area.is_freezing()) {
+    raw.seal = {area.freeze_id, {}, {}};
+  }
   raw.durable_bitmap = encode(area.durable_bitmap);
   raw.live_bitmap = encode(area.live_bitmap);
   raw.fixed_blocks = encode(area.fixed_blocks);

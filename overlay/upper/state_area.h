@@ -56,6 +56,9 @@ struct StateArea {
   uint64_t merged_block_count = 0;  // of the merged image
   uint32_t block_size_bytes = 0;    // ... in each of its blocks
   KnownLower lower;
+  upper_format::Parent parent = {};     // only with upper_format::kIncompatParent
+  upper_format::Seal seal = {};         // only with upper_format::kIncompatSealed
+  upper_format::Digest freeze_id = {};  // only with kIncompatFrozen or kIncompatFreezing
   FileRange durable_bitmap;
   FileRange live_bitmap;
   FileRange fixed_blocks;
@@ -68,6 +71,13 @@ struct StateArea {
   bool has_lower_records() const {
     return (features.incompat & upper_format::kIncompatLowerRecords) != 0;
   }
+  bool has_parent() const { return (features.incompat & upper_format::kIncompatParent) != 0; }
+  bool is_sealed() const { return (features.incompat & upper_format::kIncompatSealed) != 0; }
+  bool is_frozen() const { return (features.incompat & upper_format::kIncompatFrozen) != 0; }
+  // Whether a snapshot of it while it was served has not come to its end.
+  bool is_freezing() const { return (features.incompat & upper_format::kIncompatFreezing) != 0; }
+  // Whether it has no layer of its own, and so no level may be made of it by itself.
+  bool is_void() const { return (features.incompat & upper_format::kIncompatVoid) != 0; }
   // What means nothing any more when a new layer takes the place of session and layer.
   std::vector<FileRange> replaced_sections() const;
   // Where the file ends.
@@ -120,8 +130,9 @@ Result<void> check_merged_size(const std::string& name, const StateArea& area, c
 // Checks that the sections are as long as this geometry needs.
 Result<void> check_sections(const std::string& name, const StateArea& area,
                             const Geometry& geometry);
-// kUnsupported for an upper that this program may only read.  Whoever is about
-// to change an upper asks first.
+// kUnsupported for an upper that this program may only read, kInvalid for what is sealed or
+// frozen, or is being frozen.
+// Whoever is about to change an upper asks first.
 Result<void> check_may_write(const std::string& name, const StateArea& area);
 // The header's bytes, but for generation and checksum.
 upper_format::Header encode_header(const StateArea& area);

@@ -113,9 +113,53 @@ constexpr uint32_t kKnownFlags = kFlagInUse | kFlagUnproven;
 // takes a bit of which word.
 constexpr uint32_t kIncompatLowerRecords = 0x1;  // the lower is recognized by its shape and
                                                  // by records of what the layer depends on
+constexpr uint32_t kIncompatParent = 0x2;        // it stands on another layer: `parent`
+constexpr uint32_t kIncompatSealed = 0x4;        // it never changes again: `seal`
+constexpr uint32_t kIncompatVoid = 0x10;         // it has no layer: what it does not have is its
+                                                 // parent's, session and all
+constexpr uint32_t kIncompatFrozen = 0x20;       // it never changes again, session and all: the
+                                                 // durable bitmap counts; `freeze`
+constexpr uint32_t kIncompatFreezing = 0x40;     // a server was about to freeze it, or has: the
+                                                 // live bitmap counts as in any upper; `freeze`
 constexpr uint32_t kKnownCompat = 0;
-constexpr uint32_t kKnownIncompat = kIncompatLowerRecords;
+constexpr uint32_t kKnownIncompat = kIncompatLowerRecords | kIncompatParent | kIncompatSealed |
+                                    kIncompatVoid | kIncompatFrozen | kIncompatFreezing;
 constexpr uint32_t kKnownRoCompat = 0;
+
+// XXH3-128, canonical.
+using Digest = std::array<uint8_t, 16>;
+
+// What is directly below, where that is no plain image.
+enum class ParentKind : uint32_t {
+  kLower = 0,   // a plain image: there is no parent
+  kSealed = 1,  // a sealed layer
+  kFrozen = 2,  // a frozen level with its session: only of a void upper
+  kLayer = 3,   // the layer of a frozen level, without its session
+};
+
+struct Parent {
+  Le32 kind;                   // ParentKind
+  Digest chain;                // of the parent and all that is below it
+  std::array<char, 180> name;  // of its file when the upper was made, without a directory;
+                               // padded with zeros; empty where it did not fit
+};
+static_assert(sizeof(Parent) == 200);
+
+// What a sealed layer is.  Each digest begins with a word that says of what it is.
+struct Seal {
+  Digest shape;     // superblock, descriptors, layer tables, records of the lower
+  Digest metadata;  // bitmaps and inodes that are own, translated blocks
+  Digest content;   // the other own blocks
+};
+static_assert(sizeof(Seal) == 48);
+
+// What a frozen level has in the place of a seal, and one that is being frozen.
+struct Freeze {
+  Digest id;  // drawn when it was frozen: two copies of one upper share everything else.  The
+              // hidden name of the next upper of a running disk ends in its first half
+  std::array<uint8_t, 32> reserved;
+};
+static_assert(sizeof(Freeze) == sizeof(Seal));
 
 // Two slots, a page apart; the valid one with the higher generation counts.
 // One sector, so a slot is written whole or not at all.
@@ -140,27 +184,36 @@ struct Header {
   Le32 feature_incompat;      // 0x0d4: with an unknown bit the upper is not opened
   Le32 feature_ro_compat;     // 0x0d8: with an unknown bit the upper is only read
   // With kIncompatLowerRecords, else zero.
-  Section lower_records;                // 0x0dc
-  Le32 lower_free_blocks_count;         // 0x0ec: of all groups of the lower; for messages
-  Le32 lower_free_inodes_count;         // 0x0f0
-  Le32 lower_used_dirs_count;           // 0x0f4
-  std::array<uint8_t, 0x108> reserved;  // 0x0f8: zero, unless a feature uses them
+  Section lower_records;               // 0x0dc
+  Le32 lower_free_blocks_count;        // 0x0ec: of all groups of the lower; for messages
+  Le32 lower_free_inodes_count;        // 0x0f0
+  Le32 lower_used_dirs_count;          // 0x0f4
+  Parent parent;                       // 0x0f8: with kIncompatParent, else zero
+  Seal seal;                           // 0x1c0: with kIncompatSealed; with kIncompatFrozen or
+                                       // kIncompatFreezing it is a Freeze; else zero
+  std::array<uint8_t, 0x10> reserved;  // 0x1f0: zero, unless a feature uses them
 };
 static_assert(sizeof(Header) == 512);
 static_assert(offsetof(Header, lower) == 0x38);
 static_assert(offsetof(Header, durable_bitmap) == 0x70);
 static_assert(offsetof(Header, feature_compat) == 0xd0);
 static_assert(offsetof(Header, lower_records) == 0xdc);
-static_assert(offsetof(Header, reserved) == 0xf8);
+static_assert(offsetof(Header, parent) == 0xf8);
+static_assert(offsetof(Header, seal) == 0x1c0);
+static_assert(offsetof(Header, reserved) == 0x1f0);
 
 // Tells whether the live bitmap can be believed: only in the boot and the
-// session it was stamped in.
+// session it was stamped in, and not in a copy of the file.
 struct Stamp {
   std::array<char, 8> magic;
   Le64 session_number;
   std::array<char, 40> boot_id;  // as the kernel prints it, zero-padded
+  Le64 device;                   // of the upper as a file of the host; this and the next two are
+                                 // zero where an earlier program made the stamp
+  Le64 inode;
+  Le64 birth_nanoseconds;
 };
-static_assert(sizeof(Stamp) == 56);
+static_assert(sizeof(Stamp) == 80);
 
 constexpr std::array<char, 8> kStampMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'L'};
 
@@ -272,9 +325,6 @@ struct LowerRecordsHead {
 static_assert(sizeof(LowerRecordsHead) == 32);
 
 constexpr std::array<char, 8> kLowerRecordsMagic = {'u', 'n', 'i', 'o', 'n', 'f', 's', 'R'};
-
-// XXH3-128, canonical.
-using Digest = std::array<uint8_t, 16>;
 
 // Flags of a LowerInode: what the layer has of that number, so what `content` covers.
 constexpr uint32_t kLowerInodeOwn = 0x1;

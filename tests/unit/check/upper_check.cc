@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "fsparse/bitmap.h"
+#include "fsparse/group_checksum.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 namespace unionfs {
@@ -29,6 +30,8 @@ struct Images {
     auto descriptor = upper->get<ext2::GroupDescriptor>(place);
     descriptor.bg_free_blocks_count =
         static_cast<uint16_t>(descriptor.bg_free_blocks_count.value() - 1);
+    const auto superblock = upper->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
+    descriptor.bg_checksum = GroupChecksum(superblock.s_uuid).of(GroupNumber(0), descriptor);
     upper->put(place, descriptor);
   }
 
@@ -64,6 +67,25 @@ uint64_t reads_of_a_look(Images& images, const MemoryFile& file) {
   images.upper->reset_counts();
   (void)value_of(images.check(CheckPurpose::kLook));
   return file.count(FileOperation::kRead);
+}
+
+TEST_CASE("Check: a wrong checksum of a descriptor is mended", "[check]") {
+  Images images;
+  const uint32_t group = GENERATE(0U, 1U);  // the one has bitmaps, the other has none
+  const uint64_t place = images.layout().offset_of(images.layout().primary_descriptor_block(0)) +
+                         group * sizeof(ext2::GroupDescriptor);
+  const auto sound = images.upper->get<ext2::GroupDescriptor>(place);
+  CHECK(((sound.bg_flags & ext2::kGroupBlockUninit) != 0) == (group == 1));
+  auto damaged = sound;
+  damaged.bg_checksum = static_cast<uint16_t>(damaged.bg_checksum ^ 1);
+  images.upper->put(place, damaged);
+  const CheckReport seen = value_of(images.check(CheckPurpose::kLook));
+  REQUIRE_FALSE(seen.found.empty());
+  CHECK(seen.found.size() == seen.left.size());
+  CHECK(value_of(images.check(CheckPurpose::kRepair)).is_repair_tried);
+  CHECK(value_of(images.check(CheckPurpose::kLook)).found.empty());
+  const auto mended = images.upper->get<ext2::GroupDescriptor>(place);
+  CHECK(std::memcmp(&mended, &sound, sizeof(sound)) == 0);
 }
 
 TEST_CASE("Check: a sound upper, one that can be mended, and the mended one", "[check]") {

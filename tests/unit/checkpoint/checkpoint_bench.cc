@@ -40,6 +40,8 @@ std::vector<std::byte> changed_by_debugfs(const Disk& disk,
     input += line + "\n";
   }
   run({"debugfs", "-w", "-f", "-", path.string()}, input);
+  // What debugfs leaves may take e2fsck two rounds.
+  run({"e2fsck", "-fy", path.string()}, "", {0, 1});
   run({"e2fsck", "-fy", path.string()}, "", {0, 1});
   run({"e2fsck", "-fn", path.string()});
   std::ifstream stream(path, std::ios::binary);

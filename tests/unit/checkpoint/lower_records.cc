@@ -155,8 +155,8 @@ TEST_CASE("Lower: what a mount changes does not count", "[lower]") {
   superblock.s_volume_name = {'n', 'e', 'w'};
   superblock.s_last_mounted = {'/', 'm', 'n', 't'};
   superblock.s_free_blocks_count = superblock.s_free_blocks_count - 1;
-  superblock.ignored_150[0x178 - 0x150] ^= 1;  // s_kbytes_written
-  superblock.ignored_150[0x160 - 0x150] ^= 1;  // s_flags
+  superblock.ignored_164[0x178 - 0x164] ^= 1;  // s_kbytes_written
+  superblock.s_flags = superblock.s_flags ^ 1U;
   other.file->put(ext2::kSuperblockOffsetBytes, superblock);
   const Subject& subject = Subject::get();
   for (const char* name : {"program", "large", "dir", "lost+found"}) {

@@ -4,6 +4,7 @@
 // but for what growing must change, and clean to stock e2fsck; so is the layer.
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "fsparse/bitmap.h"
@@ -256,6 +257,27 @@ std::unique_ptr<RealImage> image_with_names(const MakeOptions& options, uint64_t
   return std::make_unique<RealImage>(block_count, with_tree);
 }
 
+struct EntryPlace {
+  uint32_t size_bytes = 0;
+  uint8_t name_len = 0;
+  std::string name;
+};
+
+// The entries of a block by their places, free ones with the bytes that stand there.
+std::map<uint32_t, EntryPlace> entries_of(ConstByteSpan block) {
+  std::map<uint32_t, EntryPlace> entries;
+  const DirectoryRules rules{1U << 20, true, true};
+  const DirectoryPlace place{"test", kRootDirectory, BlockNumber(0)};
+  expect_success(for_each_entry(block, rules, place, [&](const EntryView& view) {
+    ext2::DirectoryEntry raw;
+    std::memcpy(&raw, block.data() + view.offset, sizeof(raw));
+    const char* name = reinterpret_cast<const char*>(block.data()) + view.offset + sizeof(raw);
+    entries[view.offset] = {view.size_bytes, raw.name_len, std::string(name, raw.name_len)};
+    return Result<EntryStep>(EntryStep::kContinue);
+  }));
+  return entries;
+}
+
 constexpr const char* kUsual = "filetype,sparse_super,large_file,dir_index";
 
 }  // namespace
@@ -357,6 +379,38 @@ TEST_CASE("Synthesis: the root shares its xattr block with other inodes", "[synt
   const auto upper = make_upper(lower, 8 * kMebibyte);
   const auto in_layer = upper->get<ext2::XattrHeader>(block * 1024);
   CHECK(in_layer.h_refcount == 1);
+}
+
+// `debugfs ls` prints the names of free entries, too.
+TEST_CASE("Synthesis: a whiteout leaves free space without a name", "[synthesis]") {
+  const RealImage& image = small_image(1024);
+  const Lower lower(image);
+  const auto upper = make_upper(lower, small_merged_size(1024));
+  BlockNumber block;
+  {
+    const auto disk = load_disk(lower, *upper);
+    block = disk->layer().layer().tables().translated.at(0).block;
+  }
+  std::vector<std::byte> bytes(1024);
+  expect_success(upper->read(block.value() * 1024, bytes));
+  const std::map<uint32_t, EntryPlace> before = entries_of(bytes);
+  const auto found = std::find_if(before.begin(), before.end(),
+                                  [](const auto& entry) { return entry.second.name == "hello"; });
+  REQUIRE(found != before.end());
+  rewrite_entry(bytes, found->first, InodeNumber(0), ext2::kFileTypeWhiteout);
+  expect_success(upper->write(block.value() * 1024, bytes));
+
+  const auto disk = load_disk(lower, *upper);
+  const std::vector<std::byte> merged = read_range(*disk, block.value() * 1024, 1024);
+  const std::map<uint32_t, EntryPlace> after = entries_of(merged);
+  REQUIRE(after.size() == before.size());
+  for (const auto& [offset, entry] : before) {
+    INFO("entry " << entry.name << " at " << offset);
+    CHECK(after.at(offset).size_bytes == entry.size_bytes);
+    CHECK(after.at(offset).name == (entry.name == "hello" ? "" : entry.name));
+  }
+  const std::string text(reinterpret_cast<const char*>(merged.data()), merged.size());
+  CHECK(text.find("hello") == std::string::npos);
 }
 
 TEST_CASE("Synthesis: a lower of 256 GiB grown to 512", "[synthesis][huge]") {

@@ -103,6 +103,38 @@ TEST_CASE("Faults: without space for its bit a write is not begun", "[faults]") 
   CHECK_FALSE(bench.upper().has_store_without_space());
 }
 
+TEST_CASE("Faults: a host that copies on write may lack the space of a bit", "[faults]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const uint64_t offset = offset_of("lower data");
+  const auto upper = images.upper();
+  upper->abilities().overwrites_in_place = false;
+  FaultyFile faulty(*upper);
+  const auto disk = open_disk(images.lower(), faulty);
+  expect_success(disk->write(offset_of("lower end"), pattern(1, kBlock)));
+  const std::vector<std::byte> before = read_range(*disk, offset, kBlock);
+  faulty.fail(FileOperation::kWrite, 2, ENOSPC);  // the first is that of the data
+  expect_errno(disk->write(offset, pattern(2, kBlock)), ENOSPC);
+  CHECK(read_range(*disk, offset, kBlock) == before);
+  const auto left = upper->clone();
+  CHECK(read_range(*open_disk(images.lower(), *left), offset, kBlock) == before);
+  expect_success(disk->write(offset, pattern(3, kBlock)));
+  // Nothing was flushed; the server dies.
+  const auto killed = upper->clone();
+  const auto next = open_disk(images.lower(), *killed);
+  CHECK(read_range(*next, offset, kBlock) == pattern(3, kBlock));
+  CHECK(read_range(*next, offset_of("lower end"), kBlock) == pattern(1, kBlock));
+}
+
+TEST_CASE("Faults: a failed sync takes the stamp away, also where it cannot be overwritten",
+          "[faults]") {
+  FaultyDisk bench;
+  expect_success(bench.disk->write(offset_of("lower data"), pattern(1, kBlock)));
+  bench.faulty.fail(FileOperation::kSync, 1, EIO);
+  bench.faulty.fail(FileOperation::kWrite, 1, ENOSPC);
+  expect_errno(bench.disk->flush(), EIO);
+  CHECK_FALSE(bench.is_stamped());
+}
+
 TEST_CASE("Faults: a trim gives back what it can on a full host", "[faults]") {
   SessionBench bench(kBlock);
   const uint64_t lower_data = offset_of("lower data");
@@ -379,6 +411,18 @@ TEST_CASE("Flush: by itself, when nothing was written for two seconds", "[flush]
   CHECK(timed.syncs() == 2);
   timed.bench.reopen(false, kNextBootId);
   timed.bench.check_all();
+}
+
+TEST_CASE("Flush: by itself, also what was written before it was stopped and started", "[flush]") {
+  TimedBench timed;
+  timed.bench.apply(Action::kWrite, offset_of("lower data"), kBlock);
+  CHECK(timed.clock.await_deadline() == seconds(2));
+  timed.bench.disk().flush_by_itself(false);
+  timed.bench.disk().flush_by_itself(true);
+  CHECK(timed.clock.await_deadline() == seconds(2));
+  timed.clock.advance(seconds(2));
+  timed.clock.await_idle();
+  CHECK(timed.has_durable_bits());
 }
 
 TEST_CASE("Flush: by itself, too, when blocks are changed that lie home already", "[flush]") {

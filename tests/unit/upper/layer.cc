@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "fsparse/group_checksum.h"
 #include "tests/unit/support/overlay_fixture.h"
 
 using namespace unionfs;
@@ -22,17 +23,31 @@ struct CountedUpper {
     add_to_superblock(-1);
   }
 
-  // To the free blocks that the group's descriptor counts.
-  void add_to_group(GroupNumber group, int number) {
+  uint64_t descriptor_offset(GroupNumber group) const {
     const Layout& merged = geometry.merged();
     const uint32_t per_block = merged.descriptors_per_block();
-    const uint64_t place =
-        merged.offset_of(merged.primary_descriptor_block(group.value() / per_block)) +
-        group.value() % per_block * sizeof(ext2::GroupDescriptor);
-    auto descriptor = upper->get<ext2::GroupDescriptor>(place);
-    descriptor.bg_free_blocks_count =
-        static_cast<uint16_t>(descriptor.bg_free_blocks_count.value() + number);
-    upper->put(place, descriptor);
+    return merged.offset_of(merged.primary_descriptor_block(group.value() / per_block)) +
+           group.value() % per_block * sizeof(ext2::GroupDescriptor);
+  }
+  ext2::GroupDescriptor descriptor(GroupNumber group) const {
+    return upper->get<ext2::GroupDescriptor>(descriptor_offset(group));
+  }
+  // To the free blocks that the group's descriptor counts.  Its flags stay.
+  void add_to_group(GroupNumber group, int number, bool with_checksum = false) {
+    ext2::GroupDescriptor changed = descriptor(group);
+    changed.bg_free_blocks_count =
+        static_cast<uint16_t>(changed.bg_free_blocks_count.value() + number);
+    if (with_checksum) {
+      const auto raw = upper->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
+      changed.bg_checksum = GroupChecksum(raw.s_uuid).of(group, changed);
+    }
+    upper->put(descriptor_offset(group), changed);
+  }
+  // Without the bitmaps that only a descriptor tells to be none.
+  bool has_bitmap_page(GroupNumber group) const {
+    const Group& places = geometry.groups()[group.value()];
+    return upper->is_allocated(geometry.merged().offset_of(places.block_bitmap)) ||
+           upper->is_allocated(geometry.merged().offset_of(places.inode_bitmap));
   }
   void add_to_superblock(int number) {
     auto raw = upper->get<ext2::Superblock>(ext2::kSuperblockOffsetBytes);
@@ -70,6 +85,39 @@ TEST_CASE("Layer: nor if another group's count makes up for it", "[layer]") {
   subject.add_to_group(subject.last, 1);
   subject.add_to_group(GroupNumber(0), -1);
   subject.check_owned();
+}
+
+TEST_CASE("Layer: a group that nobody touched has no bitmaps", "[layer]") {
+  CountedUpper subject;
+  const Layout& merged = subject.geometry.merged();
+  uint32_t bare_groups = 0;
+  for (uint32_t number = 0; number < merged.group_count(); ++number) {
+    INFO("group " << number);
+    const GroupNumber group(number);
+    const uint16_t flags = subject.descriptor(group).bg_flags;
+    const bool has_own = number == 0 || group == subject.last;  // the root; a block
+    const uint16_t no_blocks = has_own ? 0 : ext2::kGroupBlockUninit;
+    CHECK((flags & ext2::kGroupBlockUninit) == no_blocks);
+    CHECK(((flags & ext2::kGroupInodeUninit) != 0) == (number != 0));
+    if (!has_own && merged.descriptor_copy(group).count == 0 && !merged.has_superblock(group)) {
+      ++bare_groups;
+      CHECK_FALSE(subject.has_bitmap_page(group));
+    }
+  }
+  CHECK(bare_groups > 0);
+}
+
+TEST_CASE("Layer: a group without bitmaps owns nothing, whatever its counts say", "[layer]") {
+  CountedUpper subject;
+  const GroupNumber group(subject.last.value() - 1);
+  REQUIRE((subject.descriptor(group).bg_flags & ext2::kGroupBlockUninit) != 0);
+  const bool with_checksum = GENERATE(true, false);
+  subject.add_to_group(group, -1, with_checksum);
+  subject.add_to_superblock(-1);
+  subject.check_owned();
+  const auto disk = load_disk(subject.lower, *subject.upper);
+  const ConstByteSpan bits = disk->layer().layer().own_blocks().of(group);
+  CHECK(count_bits(bits, 0, bits.size() * 8) == 0);
 }
 
 TEST_CASE("Layer tables: whited-out inodes are ranges that are not beside one another", "[layer]") {

@@ -23,8 +23,9 @@ constexpr uint64_t kBlocks = kPages * kBlocksPerPage;
 constexpr FileRange kDurable = {4096, kPages * 4096};
 constexpr FileRange kLive = {4096 * (1 + kPages), kPages * 4096};
 
-std::unique_ptr<MemoryFile> make_file() {
+std::unique_ptr<MemoryFile> make_file(bool overwrites_in_place = true) {
   auto file = std::make_unique<MemoryFile>("upper.img", 1 << 20);
+  file->abilities().overwrites_in_place = overwrites_in_place;
   expect_success(file->resize(1 << 20));
   return file;
 }
@@ -35,7 +36,7 @@ std::unique_ptr<SessionBitmap> open_bitmap(WritableFile& file, bool live_is_curr
 
 void touch(SessionBitmap& bitmap, uint64_t begin, uint64_t end) {
   expect_success(bitmap.reserve(BlockNumber(begin), BlockNumber(end)));
-  bitmap.set(BlockNumber(begin), BlockNumber(end));
+  expect_success(bitmap.set(BlockNumber(begin), BlockNumber(end)));
 }
 
 }  // namespace
@@ -76,7 +77,7 @@ TEST_CASE("Session bitmap: runs against a model", "[session_bitmap]") {
 }
 
 TEST_CASE("Session bitmap: only pages that gained bits are dirty", "[session_bitmap]") {
-  const auto file = make_file();
+  const auto file = make_file(GENERATE(true, false));
   const auto bitmap = open_bitmap(*file);
   CHECK(bitmap->take_dirty().empty());
   touch(*bitmap, 5, 6);
@@ -113,7 +114,7 @@ TEST_CASE("Session bitmap: only pages that gained bits are dirty", "[session_bit
 }
 
 TEST_CASE("Session bitmap: stale live bits of another boot are dropped", "[session_bitmap]") {
-  const auto file = make_file();
+  const auto file = make_file(GENERATE(true, false));
   touch(*open_bitmap(*file), 40000, 40100);
   const auto next = open_bitmap(*file);
   CHECK_FALSE(next->test(BlockNumber(40000)));
@@ -133,6 +134,26 @@ TEST_CASE("Session bitmap: space is reserved once a page, in both bitmaps", "[se
   CHECK(file->count(FileOperation::kWrite) == 2);
   expect_success(bitmap->reserve(BlockNumber(0), BlockNumber(kBlocksPerPage + 1)));
   CHECK(file->count(FileOperation::kWrite) == 4);
+}
+
+TEST_CASE("Session bitmap: a bit shows after the file has it, or not at all", "[session_bitmap]") {
+  const auto file = make_file(false);
+  FaultyFile faulty(*file);
+  const auto bitmap = open_bitmap(faulty);
+  touch(*bitmap, 3, 4);
+  // As on a host that copies on write and is full.
+  faulty.fail(FileOperation::kWrite, 1, ENOSPC);
+  const Result<void> refused = bitmap->set(BlockNumber(7), BlockNumber(8));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().error_number == ENOSPC);
+  CHECK_FALSE(bitmap->test(BlockNumber(7)));
+  touch(*bitmap, 7, 9);
+  const auto left = file->clone();
+  const auto next = open_bitmap(*left, true);
+  CHECK(next->test(BlockNumber(3)));
+  CHECK(next->test(BlockNumber(7)));
+  CHECK(next->test(BlockNumber(8)));
+  CHECK_FALSE(next->test(BlockNumber(9)));
 }
 
 // ---- a flush in the middle of set() ------------------------------------------------
@@ -189,16 +210,17 @@ void set_with_traps(SessionBitmap& bitmap, BlockNumber block) {
   asm volatile(
       "leaq -128(%%rsp), %%rsp; pushfq; orq $0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::
           : "memory", "cc");
-  bitmap.set(block, block + 1);
+  const bool is_set = bitmap.set(block, block + 1).has_value();
   asm volatile(
       "leaq -128(%%rsp), %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; leaq 128(%%rsp), %%rsp" ::
           : "memory", "cc");
+  CHECK(is_set);
 }
 
 }  // namespace
 
 TEST_CASE("Session bitmap: a bit that shows is never missed by a flush", "[session_bitmap]") {
-  const auto file = make_file();
+  const auto file = make_file(GENERATE(true, false));
   const auto bitmap = open_bitmap(*file);
   expect_success(bitmap->reserve(BlockNumber(0), BlockNumber(kBlocksPerPage)));
   struct sigaction action = {};

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/stack/chain.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "fsparse/printable.h"
+#include "overlay/stack/seal.h"
+#include "overlay/upper/upper_state.h"
+
+namespace unionfs {
+namespace {
+
+// The state of what may be an upper; nothing of what is none, or not there.
+std::optional<StateArea> state_at(const std::string& path) {
+  const auto file = PosixFile::open(path, FileLock::kNone);
+  if (!file) {
+    return std::nullopt;
+  }
+  Result<UpperState> state = read_upper_state(**file);
+  return state ? std::optional(state->area) : std::nullopt;
+}
+
+// A name leads to nothing but a file of this directory.
+bool is_file_here(const std::string& path) {
+  struct stat status = {};
+  return ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+}  // namespace
+
+std::string level_options(const LevelPaths& paths) {
+  std::string options;
+  for (const std::string& path : paths) {
+    options += fmt::format("{}-b {}", options.empty() ? "" : " ", shell_word(path));
+  }
+  return options;
+}
+
+Result<std::unique_ptr<Chain>> Chain::open(const LevelPaths& paths, FileLock lock,
+                                           const LogSink& log) {
+  std::unique_ptr<Chain> chain(new Chain());
+  UNIONFS_TRY(chain->add_all(paths, lock, log));
+  return chain;
+}
+
+Result<std::unique_ptr<Chain>> Chain::open_below(const LevelPaths& paths,
+                                                 const std::string& upper_path, FileLock lock,
+                                                 const LogSink& log) {
+  std::unique_ptr<Chain> chain(new Chain());
+  chain->upper_path_ = upper_path;
+  UNIONFS_TRY(chain->add_all(paths, lock, log));
+  UNIONFS_TRY(chain->add_missing(upper_path, lock, log));
+  return chain;
+}
+
+Result<std::unique_ptr<Chain>> Chain::open_above(const Chain& base, const std::string& upper_path,
+                                                 FileLock lock, const LogSink& log) {
+  std::unique_ptr<Chain> chain(new Chain(base));
+  chain->upper_path_ = upper_path;
+  UNIONFS_TRY(chain->add_missing(upper_path, lock, log));
+  return chain;
+}
+
+Result<void> Chain::add_all(const LevelPaths& paths, FileLock lock, const LogSink& log) {
+  UNIONFS_TRY(add_lower(paths.front(), lock));
+  for (size_t i = 1; i < paths.size(); ++i) {
+    UNIONFS_TRY(add_layer(paths[i], lock, log));
+  }
+  return {};
+}
+
+Result<void> Chain::add_missing(const std::string& upper_path, FileLock lock, const LogSink& log) {
+  UNIONFS_ASSIGN(const LevelPaths missing, missing_layers(upper_path));
+  for (const std::string& path : missing) {
+    UNIONFS_TRY(add_layer(path, lock, log));
+  }
+  return {};
+}
+
+Result<void> Chain::add_lower(const std::string& path, FileLock lock) {
+  UNIONFS_ASSIGN(auto file, PosixFile::open(path, lock));
+  UNIONFS_ASSIGN(auto image, LowerImage::open(*file));
+  files_.push_back(std::move(file));
+  belows_.push_back(std::move(image));
+  return {};
+}
+
+Result<void> Chain::add_layer(const std::string& path, FileLock lock, const LogSink& log) {
+  if (is_full()) {
+    return unsupported("{}: there are {} layers below it, and no more can be stacked; squash some",
+                       path, layers_.size());
+  }
+  UNIONFS_ASSIGN(auto file,
+                 PosixFile::open(path, lock == FileLock::kNone ? lock : FileLock::kSharedUpper));
+  if (has(*file)) {
+    return invalid("{}: is given as two levels", path);
+  }
+  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), *file, log));
+  if (layer->area().is_freezing()) {
+    return add_freezing(std::move(file), std::move(layer));
+  }
+  if (!layer->area().is_frozen()) {
+    return add_sealed(std::move(file), std::move(layer));
+  }
+  const StateArea area = layer->area();
+  UNIONFS_ASSIGN(std::shared_ptr<SessionBitmap> written,
+                 SessionBitmap::open_for_reading(*file, area.durable_bitmap));
+  return add_frozen({std::move(file), std::move(layer), area, std::move(written)});
+}
+
+Result<void> Chain::add_sealed(std::unique_ptr<PosixFile> file,
+                               std::unique_ptr<LayerOverLower> layer) {
+  UNIONFS_TRY(check_sealed(*layer));
+  UNIONFS_ASSIGN(auto below, LayerBelow::open(*layer));
+  files_.push_back(std::move(file));
+  layers_.push_back(std::move(layer));
+  belows_.push_back(std::move(below));
+  is_top_frozen_ = false;
+  return {};
+}
+
+const MergedView* Chain::frozen_view() const {
+  return is_top_frozen_ ? sessions_.back().view.get() : nullptr;
+}
+
+// From the upper down to the topmost level that is there.  Whether they are the right ones
+// shows when they are opened: a layer knows the digest of all that is below it.
+Result<LevelPaths> Chain::missing_layers(const std::string& upper_path) const {
+  LevelPaths missing;
+  const LevelIdentity known = top().identity();
+  const upper_format::Digest known_chain = top().chain_digest();
+  Result<std::string> path = real_path_of(upper_path);
+  if (!path) {
+    return missing;
+  }
+  const std::string directory = path->substr(0, path->rfind('/') + 1);
+  for (std::optional<StateArea> area = state_at(*path); area && area->has_parent();) {
+    const bool is_known = area->parent.chain == known_chain ||
+                          (known.frozen_chain && area->parent.chain == *known.frozen_chain);
+    if (is_known) {
+      break;
+    }
+    const std::string name = parent_name(*area);
+    const std::string parent = directory + name;
+    const bool is_again = std::find(missing.begin(), missing.end(), parent) != missing.end();
+    if (name.empty() || !is_file_here(parent) || parent == *path || is_again ||
+        missing.size() == FlatRuns::kMaxLayers) {
+      return LevelPaths();  // the upper says what it expects
+    }
+    missing.push_back(parent);
+    area = state_at(parent);
+  }
+  std::reverse(missing.begin(), missing.end());
+  return missing;
+}
+
+bool Chain::has(const PosixFile& file) const {
+  return std::any_of(files_.begin(), files_.end(),
+                     [&](const auto& level) { return level->is_same_file(file); });
+}
+
+uint32_t Chain::mode_for_data_in(const PosixFile& upper) const {
+  uint32_t mode = upper.mode_for_data_of(lower_file());
+  for (const auto& file : files_) {
+    mode &= upper.mode_for_data_of(*file);
+  }
+  return mode;
+}
+
+LevelPaths Chain::paths() const {
+  LevelPaths paths;
+  for (const auto& file : files_) {
+    paths.push_back(file->name());
+  }
+  return paths;
+}
+
+std::string Chain::as_options() const {
+  return level_options(paths());
+}
+
+}  // namespace unionfs

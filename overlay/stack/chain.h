@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What an upper stands on, as files: a plain image, sealed layers over it, and frozen levels.
+//
+//     { "base.img" }                       what is below an upper of base.img
+//     { "base.img", "l1.img", "l2.img" }   what is below an upper of l2.img
+//     { "base.img", "monday.img" }         monday.img may be frozen, with its session
+#ifndef UNIONFS_OVERLAY_STACK_CHAIN_H
+#define UNIONFS_OVERLAY_STACK_CHAIN_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "overlay/host/log.h"
+#include "overlay/host/posix_file.h"
+#include "overlay/merged/lower_image.h"
+#include "overlay/merged/merged_image.h"
+
+namespace unionfs {
+
+// The paths of levels, the lowest first: the lower, then layers.
+using LevelPaths = std::vector<std::string>;
+
+// Immutable; thread-safe.  Owns its files, maybe together with other chains.
+class Chain {
+ public:
+  // Opens at least the lower.  Each level above it must be sealed or frozen, and stand on what is
+  // before it.  With
+  // `lock` kNone nobody is kept out.  kInvalid where the levels do not belong together; an error
+  // names the level.
+  static Result<std::unique_ptr<Chain>> open(const LevelPaths& paths, FileLock lock,
+                                             const LogSink& log);
+  // The same below an upper.  Layers that are not given are looked for, by the names that the
+  // layers have recorded, in the directory of the upper, or of its link's target.  The upper
+  // need not be there, or be one.
+  static Result<std::unique_ptr<Chain>> open_below(const LevelPaths& paths,
+                                                   const std::string& upper_path, FileLock lock,
+                                                   const LogSink& log);
+  // The same, but over levels that are open already and stay shared with `base`, which may end
+  // before this.  The upper is in a directory of its own, and no link leads to it.
+  static Result<std::unique_ptr<Chain>> open_above(const Chain& base, const std::string& upper_path,
+                                                   FileLock lock, const LogSink& log);
+
+  // The merged image of all layers, without the sessions of frozen levels over the topmost one.
+  const Below& top() const { return *belows_.back(); }
+  const Volume& volume() const { return top().volume(); }
+  // The same with these sessions, which may be no clean ext2: what a void upper stands on.
+  // nullptr where the topmost level is not frozen.
+  const MergedView* frozen_view() const;
+  // The plain image at the bottom.
+  const PosixFile& lower_file() const { return *files_.front(); }
+  // Of the topmost level.
+  const PosixFile& top_file() const { return *files_.back(); }
+  // Whether one of the levels is this file.
+  bool has(const PosixFile& file) const;
+  // All levels but the plain image, the lowest first.
+  const std::vector<std::shared_ptr<LayerOverLower>>& layers() const { return layers_; }
+  // The most that the mode of a file may be that gets data of all levels.
+  uint32_t mode_for_data_in(const PosixFile& upper) const;
+  // Whether no more level fits on it.
+  bool is_full() const { return layers_.size() == FlatRuns::kMaxLayers; }
+  // Whether it shows a session of which a valid flag in the merged superblock proves nothing.
+  bool is_unproven() const;
+
+  // ---- levels that change (overlay/stack/running_level.cc); not thread-safe ----
+
+  // Adds an upper that is served and will be frozen with this id: `file` is a handle of it, and
+  // called what the frozen file is to be called; `written` is its session's, which may still
+  // change.  It counts as frozen.
+  Result<void> add_running(std::unique_ptr<PosixFile> file, const upper_format::Digest& id,
+                           std::shared_ptr<SessionBitmap> written, const LogSink& log);
+  // Takes it away again; nobody may stand on it any more.
+  void remove_top();
+  // For locks.
+  PosixFile& top_handle() { return *files_.back(); }
+  // Before the upper above it is written: has the topmost level frozen, if a server died while it
+  // was being frozen.  Until then the level shows the same, and nothing is written.
+  // EBUSY while others read it.
+  Result<void> finish_freezing(const LogSink& log);
+  // When the upper is not void any more: void levels mean nothing to it.
+  void remove_void_levels();
+
+  // As they were opened.
+  LevelPaths paths() const;
+  // As options of a command line: "-b base.img -b l1.img".
+  std::string as_options() const;
+
+ private:
+  Chain() = default;
+  Chain(const Chain&) = default;
+
+  Result<void> add_all(const LevelPaths& paths, FileLock lock, const LogSink& log);
+  Result<void> add_missing(const std::string& upper_path, FileLock lock, const LogSink& log);
+  Result<void> add_lower(const std::string& path, FileLock lock);
+  Result<void> add_layer(const std::string& path, FileLock lock, const LogSink& log);
+  Result<void> add_sealed(std::unique_ptr<PosixFile> file, std::unique_ptr<LayerOverLower> layer);
+  // A level that shows its session, too.
+  struct FrozenLevel {
+    std::unique_ptr<PosixFile> file;
+    std::unique_ptr<LayerOverLower> layer;
+    StateArea area;  // as it is, or as it will be, when it is frozen
+    std::shared_ptr<SessionBitmap> written;
+  };
+  Result<void> add_frozen(FrozenLevel level);
+  Result<void> add_freezing(std::unique_ptr<PosixFile> file, std::unique_ptr<LayerOverLower> layer);
+  Result<LevelIdentity> identity_of(const FrozenLevel& level) const;
+  Result<void> freeze_top();
+  Result<LevelPaths> missing_layers(const std::string& upper_path) const;
+
+  // Shared with the chains that stand on this one.
+  std::vector<std::shared_ptr<PosixFile>> files_;
+  std::vector<std::shared_ptr<LayerOverLower>> layers_;
+  std::vector<std::shared_ptr<Below>> belows_;
+  // Sessions of frozen levels.
+  struct FrozenSession {
+    std::shared_ptr<SessionBitmap> bitmap;
+    std::shared_ptr<MergedView> view;
+    bool is_unproven = false;
+  };
+  std::vector<FrozenSession> sessions_;
+  bool is_top_frozen_ = false;
+  bool is_top_freezing_ = false;  // it is so on the disk, and counts as frozen
+  std::string upper_path_;        // of open_below()
+};
+
+// The same of a command line that is to be typed again.
+std::string level_options(const LevelPaths& paths);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_STACK_CHAIN_H
