@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Addresses of NBD exports.  Source: NBD's uri.md, and libnbd's nbd_connect_uri(3).
+#ifndef UNIONFS_OVERLAY_REMOTE_NBD_URI_H
+#define UNIONFS_OVERLAY_REMOTE_NBD_URI_H
+
+#include <string>
+
+namespace unionfs {
+
+// Whether the text is the address of an export: nbd://, nbds://, and with +unix or +vsock.
+bool is_nbd_uri(const std::string& text);
+
+// The address with the files that it names (socket=, tls-certificates=, tls-psk-file=) as seen from
+// `directory`, an absolute path, where they are relative.
+std::string absolute_nbd_uri(const std::string& uri, const std::string& directory);
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_REMOTE_NBD_URI_H

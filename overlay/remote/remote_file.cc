@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/remote/remote_file.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "overlay/remote/remote_reads.h"
+
+namespace unionfs {
+namespace {
+
+constexpr auto kTimeToConnect = std::chrono::seconds(10);
+// A longer read is no metadata.
+constexpr size_t kLongestKept = size_t{256} << 10;
+
+RemoteTime time_in(std::chrono::milliseconds timeout) {
+  return timeout.count() == 0 ? RemoteTime::max() : std::chrono::steady_clock::now() + timeout;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RemoteFile>> RemoteFile::open(const std::string& uri,
+                                                     const RemoteOptions& options,
+                                                     const LogSink& log) {
+  std::unique_ptr<RemoteFile> file(new RemoteFile(uri, options, log));
+  UNIONFS_TRY(file->connect());
+  file->about_ = file->handle_->about();
+  if (!file->about_.is_read_only) {
+    log(fmt::format(
+        "{}: its server would let others write to it; that it stays as it is, they must see to",
+        uri));
+  }
+  return file;
+}
+
+RemoteFile::~RemoteFile() = default;
+
+Result<void> RemoteFile::connect() const {
+  if (handle_ == nullptr) {
+    UNIONFS_ASSIGN(handle_, NbdHandle::connect(uri_, time_in(kTimeToConnect), never_));
+  }
+  return {};
+}
+
+void RemoteFile::suspend() {
+  handle_.reset();
+}
+
+void RemoteFile::start() {
+  handle_.reset();
+  client_ = std::make_unique<RemoteClient>(uri_, about_, options_, log_, check_);
+}
+
+// ---- reading -------------------------------------------------------------------
+
+Result<void> RemoteFile::check_inside(uint64_t offset, size_t length) const {
+  if (offset > size_bytes() || length > size_bytes() - offset) {
+    return corrupt("{}: ends at offset {}, before {} bytes at {}", uri_, size_bytes(), length,
+                   offset);
+  }
+  return {};
+}
+
+bool RemoteFile::is_kept(uint64_t begin, uint64_t end) const {
+  const auto next =
+      std::upper_bound(kept_.begin(), kept_.end(), begin,
+                       [](uint64_t at, const KeptRange& range) { return at < range.end; });
+  return next != kept_.end() && begin >= next->begin && end <= next->end;
+}
+
+// One chunk after another, through the connection of the opening.
+Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
+  std::vector<std::byte> chunk;
+  while (!buffer.empty()) {
+    UNIONFS_TRY(connect());
+    const uint64_t unit = std::max<uint64_t>(ChunkCache::kChunkBytes, about_.minimum_bytes);
+    const uint64_t begin = offset / unit * unit;
+    chunk.resize(std::min(unit, size_bytes() - begin));
+    for (size_t done = 0; done < chunk.size();) {
+      const size_t count = std::min<size_t>(chunk.size() - done, about_.maximum_bytes);
+      const ByteSpan piece = ByteSpan(chunk).subspan(done, count);
+      if (Result<void> got = handle_->read(begin + done, piece, time_in(options_.timeout), never_);
+          !got) {
+        handle_.reset();
+        return got;
+      }
+      done += count;
+    }
+    const size_t skip = offset - begin;
+    const size_t count = std::min(buffer.size(), chunk.size() - skip);
+    std::memcpy(buffer.data(), chunk.data() + skip, count);
+    if (unit == ChunkCache::kChunkBytes) {
+      cache_.insert(begin, chunk);
+    }
+    offset += count;
+    buffer = buffer.subspan(count);
+  }
+  return {};
+}
+
+Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {
+  UNIONFS_TRY(check_inside(offset, buffer.size()));
+  if (client_ != nullptr) {
+    UNIONFS_TRY(client_->check_same());
+  }
+  const size_t done = cache_.copy(offset, buffer);
+  offset += done;
+  buffer = buffer.subspan(done);
+  if (buffer.empty()) {
+    return {};
+  }
+  if (client_ == nullptr) {
+    return read_directly(offset, buffer);
+  }
+  RemoteReads reads({uri_, about_, *client_, cache_});
+  reads.add({this, offset, buffer}, buffer.size() <= kLongestKept);
+  reads.send();
+  return reads.finish();
+}
+
+size_t RemoteFile::read_cached(uint64_t offset, ByteSpan buffer) const {
+  if (!check_inside(offset, buffer.size()) || (client_ != nullptr && !client_->check_same())) {
+    return 0;
+  }
+  const auto holes = client_ != nullptr ? client_->holes() : nullptr;
+  size_t done = 0;
+  while (done < buffer.size()) {
+    const uint64_t at = offset + done;
+    const FileExtent extent =
+        holes != nullptr ? holes->extent_at(at, size_bytes()) : FileExtent{false, size_bytes()};
+    const ByteSpan piece =
+        buffer.subspan(done, std::min<uint64_t>(buffer.size() - done, extent.end - at));
+    size_t count = piece.size();
+    if (extent.is_hole) {
+      std::memset(piece.data(), 0, count);
+    } else {
+      count = cache_.copy(at, piece);
+    }
+    done += count;
+    if (count < piece.size()) {
+      break;
+    }
+  }
+  return done;
+}
+
+std::unique_ptr<PendingReads> RemoteFile::begin_reads(std::span<const ReadRange> ranges) const {
+  const bool is_refused = client_ == nullptr || !client_->check_same() ||
+                          std::any_of(ranges.begin(), ranges.end(), [this](const ReadRange& range) {
+                            return !check_inside(range.offset, range.buffer.size());
+                          });
+  if (is_refused) {
+    return nullptr;  // read() says why
+  }
+  auto reads = std::make_unique<RemoteReads>(RemoteReads::Source{uri_, about_, *client_, cache_});
+  for (const ReadRange& range : ranges) {
+    reads->add(range, is_kept(range.offset, range.offset + range.buffer.size()));
+  }
+  reads->send();
+  return reads;
+}
+
+FileExtent RemoteFile::extent_at(uint64_t offset) const {
+  const auto holes = client_ != nullptr ? client_->holes() : nullptr;
+  return holes != nullptr ? holes->extent_at(offset, size_bytes())
+                          : FileExtent{false, size_bytes()};
+}
+
+// ---- the same image ------------------------------------------------------------
+
+namespace {
+
+// Past the cache.
+class UncachedImage final : public Image {
+ public:
+  UncachedImage(const RemoteFile& file, const RemoteReads::Source& source)
+      : file_(file), source_(source) {}
+
+  const std::string& name() const override { return file_.name(); }
+  uint64_t size_bytes() const override { return file_.size_bytes(); }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
+    RemoteReads reads(source_);
+    reads.add({&file_, offset, buffer}, false);
+    reads.send();
+    return reads.finish();
+  }
+
+ private:
+  const RemoteFile& file_;
+  const RemoteReads::Source source_;
+};
+
+}  // namespace
+
+Result<void> RemoteFile::check_same() const {
+  if (client_ == nullptr) {
+    return {};
+  }
+  UNIONFS_TRY(client_->check_same());
+  const RemoteReads::Source source{uri_, about_, *client_, cache_};
+  Result<void> same = check_ ? check_(UncachedImage(*this, source)) : Result<void>();
+  if (!same && same.error().kind != ErrorKind::kSystem) {
+    client_->note_difference(same.error());
+  }
+  return same;
+}
+
+}  // namespace unionfs

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// An NBD export as a file that can be read.
+//
+// What read() takes comes through a cache, in chunks: it is what the program itself asks for, which
+// is metadata.  What begin_reads() takes is sent as it is, but for the ranges that
+// keep_in_memory() names.
+#ifndef UNIONFS_OVERLAY_REMOTE_REMOTE_FILE_H
+#define UNIONFS_OVERLAY_REMOTE_REMOTE_FILE_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "overlay/host/file.h"
+#include "overlay/host/log.h"
+#include "overlay/remote/chunk_cache.h"
+#include "overlay/remote/remote_client.h"
+
+namespace unionfs {
+
+// The ranges of one request, as pieces that the server takes.  See remote_file.cc.
+class RemoteReads;
+
+// Bytes of a file, from `begin` on up to `end`.
+struct KeptRange {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+class RemoteFile final : public ReadableFile {
+ public:
+  // Connects once.  `uri` is absolute, or the files that it names are seen from the working
+  // directory.  kSystem where the server cannot be reached, kUnsupported where its export cannot
+  // be read as a whole.
+  static Result<std::unique_ptr<RemoteFile>> open(const std::string& uri,
+                                                  const RemoteOptions& options, const LogSink& log);
+  ~RemoteFile() override;
+
+  // Before start(), and before threads share the file: how to tell that the image is the same, and
+  // which ranges are metadata: ascending, apart from each other.
+  void compare_by(SameImageCheck check) { check_ = std::move(check); }
+  void keep_in_memory(std::vector<KeptRange> ranges) { kept_ = std::move(ranges); }
+  // Closes the connection, so that the process can fork.  Until start() a read connects anew.
+  void suspend();
+  // Starts threads; once.
+  void start();
+
+  const std::string& name() const override { return uri_; }
+  uint64_t size_bytes() const override { return about_.size_bytes; }
+  // Not thread-safe before start(); so is all that follows.
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override;
+  size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
+  std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
+  FileExtent extent_at(uint64_t offset) const override;
+  Result<void> check_same() const override;
+
+ private:
+  RemoteFile(std::string uri, const RemoteOptions& options, LogSink log)
+      : uri_(std::move(uri)), options_(options), log_(std::move(log)) {}
+
+  Result<void> connect() const;
+  Result<void> check_inside(uint64_t offset, size_t length) const;
+  Result<void> read_directly(uint64_t offset, ByteSpan buffer) const;
+  bool is_kept(uint64_t begin, uint64_t end) const;
+
+  friend class RemoteReads;
+
+  const std::string uri_;
+  const RemoteOptions options_;
+  const LogSink log_;
+  RemoteExport about_;
+  SameImageCheck check_;
+  std::vector<KeptRange> kept_;
+  mutable ChunkCache cache_;
+
+  WakeEvent never_;                            // nobody signals it
+  mutable std::unique_ptr<NbdHandle> handle_;  // until start()
+  std::unique_ptr<RemoteClient> client_;       // from then on
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_REMOTE_REMOTE_FILE_H

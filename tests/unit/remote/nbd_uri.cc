@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/remote/nbd_uri.h"
+
+#include <catch2/catch.hpp>
+
+using namespace unionfs;
+
+TEST_CASE("NBD addresses are told from paths", "[nbd_uri]") {
+  for (const char* uri : {"nbd://host/base", "nbds://host", "nbd+unix:///?socket=s",
+                          "nbds+unix:///x?socket=s", "nbd+vsock://2", "nbds+vsock://2:1/x"}) {
+    CHECK(is_nbd_uri(uri));
+  }
+  for (const char* path : {"nbd", "nbd:host", "./nbd://host", "/nbd://host", "http://host", ""}) {
+    CHECK_FALSE(is_nbd_uri(path));
+  }
+}
+
+TEST_CASE("Files that an NBD address names become absolute", "[nbd_uri]") {
+  CHECK(absolute_nbd_uri("nbd://host/base", "/d") == "nbd://host/base");
+  CHECK(absolute_nbd_uri("nbd+unix:///?socket=s", "/d") == "nbd+unix:///?socket=/d/s");
+  CHECK(absolute_nbd_uri("nbd+unix:///?socket=/s", "/d") == "nbd+unix:///?socket=/s");
+  CHECK(absolute_nbd_uri("nbd+unix:///?socket=%2Fs", "/d") == "nbd+unix:///?socket=%2Fs");
+  CHECK(absolute_nbd_uri("nbds://h/?tls-psk-file=keys&tls-certificates=c%20d", "/a b&c") ==
+        "nbds://h/?tls-psk-file=/a%20b%26c/keys&tls-certificates=/a%20b%26c/c%20d");
+  CHECK(absolute_nbd_uri("nbd+unix:///x?other=s&socket=", "/d") == "nbd+unix:///x?other=s&socket=");
+}
