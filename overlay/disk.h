@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "overlay/checkpoint/checkpoint.h"
@@ -27,14 +28,25 @@ enum class Access { kReadOnly, kReadWrite };
 // Who wants a checkpoint.  Some sessions only a person can tell to be sound.
 enum class AskedBy { kServer, kPerson };
 
-// attach(), close() and the requests are thread-safe.
+// What clients have written since the last checkpoint.
+struct SessionSize {
+  uint64_t blocks = 0;
+  uint64_t bitmap_pages = 0;
+};
+
+// attach(), close(), session_size() and the requests are thread-safe.
 class Disk {
  public:
   // Checks the upper against what is below it without writing a byte; both outlive the
   // disk.  `boot_id` tells this boot of the host from any other.  `clock` is the session's.
+  // `frozen` is the topmost frozen level, on which a void upper stands, and `below` the layer
+  // under all sessions; nullptr where there is none.  `flusher` is of many disks, and nullptr
+  // stands for one of this session's own.
   static Result<std::unique_ptr<Disk>> load(const Below& below, WritableFile& upper,
                                             std::string boot_id, LogSink log,
-                                            Clock& clock = steady_clock());
+                                            Clock& clock = steady_clock(),
+                                            const MergedView* frozen = nullptr,
+                                            Flusher* flusher = nullptr);
   ~Disk();
 
   // The layer as of the last checkpoint.
@@ -99,7 +111,9 @@ class Disk {
   // only be read; finish_checkpoint() mends that.
   bool has_journal() const { return layer_->has_journal(); }
   Result<void> finish_checkpoint();
-  // Whether there is anything that checkpoint() could turn into a layer; false
+  // Whether it stands on a frozen session, so that a checkpoint takes that over as well.
+  bool is_void() const { return parent_ != nullptr; }
+  // Whether there is anything of its own that checkpoint() could turn into a layer; false
   // unless attach(Access::kReadWrite) was called.
   bool has_session() const;
   // Without a session, before attach(Access::kReadWrite): enlarges the merged image.  Afterwards
@@ -116,18 +130,52 @@ class Disk {
   // Fails, saying why, where only a person can tell.  After attach(Access::kReadWrite).
   Result<void> check_proven() const;
 
+  // Fails where the upper is void, because its layer tells nothing.
+  Result<void> check_has_layer() const;
+
   // For looking only, after attach(Access::kReadOnly): how many blocks the session wrote, and
   // the layer that a checkpoint would make of it.
   uint64_t session_block_count() const;
+  // At any time; nothing before the first attach().
+  std::optional<SessionSize> session_size() const;
   Result<std::unique_ptr<NextLayer>> next_layer();
+
+  // ---- a snapshot while it is served (docs/stacks.md) ----
+  //
+  // Calls of these do not meet one another, nor attach() and close().
+
+  // The header says that it is being frozen with this id, and that is durable.  Requests go on.
+  Result<void> begin_freezing(const upper_format::Digest& id);
+  // Takes that back; also of a disk that was left like this, before attach().
+  Result<void> cancel_freezing();
+  // Whether the session flushes by itself.
+  void flush_by_itself(bool flushes);
+  // What the session has written; may outlive the disk.
+  std::shared_ptr<SessionBitmap> session_bitmap() const;
+  // As attach() of one that may write, for the next upper over `parent`: what is not proven of
+  // the session there is not proven here.  It does not flush by itself yet.
+  Result<void> attach_over(const Disk& parent);
+  // As attach() of one that may write, of a disk that a server was freezing when it died; for
+  // finish_freezing() only.
+  Result<void> attach_to_freeze();
+  // Of a void upper: what its parents' sessions show is not proven, so neither is its own.
+  void mark_unproven();
+  // No request may come any more.  What was answered becomes durable, and then the file is
+  // frozen.  After an error that is no failed sync it can be tried again.
+  Result<void> finish_freezing();
+  // Every request fails from now on, and what was not flushed is not believed by the next start.
+  void fail();
 
  private:
   struct Reading;
   struct Writing;
 
   Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id, LogSink log,
-       Clock& clock);
+       Clock& clock, const MergedView* parent, Flusher* flusher);
 
+  // Of a void upper: what the frozen sessions below have becomes a part of this session, and
+  // the upper stands on the layer below them.
+  Result<void> take_frozen_sessions();
   Result<void> check_alive() const;
   // What neither load() nor the watch has compared.
   Result<void> compare_rest_of_lower(const std::atomic<bool>& is_cancelled);
@@ -136,6 +184,7 @@ class Disk {
   Result<void> show_to_readers();
   Result<void> begin_session();
   Result<std::unique_ptr<Writing>> prepare_session();
+  void clear_stamp(LiveStamp& stamp) const;
 
   const std::unique_ptr<LayerOverLower> layer_;
   WritableFile& upper_file_;
@@ -143,14 +192,18 @@ class Disk {
   const LogSink log_;
   Clock& clock_;
   StateArea area_;
+  const MergedView* const parent_;  // of a void upper; else nullptr
+  Flusher* const flusher_;
+  const MergedView unwritten_view_;
 
-  std::mutex open_mutex_;             // guards what follows while clients come
+  mutable std::mutex open_mutex_;     // guards what follows while clients come
   std::unique_ptr<Reading> reading_;  // for clients that only read, until there is a session
   std::unique_ptr<Writing> writing_;
   std::unique_ptr<LowerWatch> lower_watch_;
   std::atomic<const LowerWatch*> watch_{nullptr};  // the same, for requests
   std::atomic<const MergedView*> view_;            // what requests read through
   std::atomic<Session*> session_{nullptr};         // once it has begun
+  bool finishes_freezing_ = false;                 // who is attached does nothing else
 };
 
 }  // namespace unionfs

@@ -11,11 +11,15 @@ constexpr std::chrono::seconds kGrace(1);
 
 }  // namespace
 
-void AutoCheckpoint::start(LeftSession left_session) {
+void AutoCheckpoint::start(LeftSession left_session, CheckpointsWhen when) {
+  when_ = when;
   if (left_session == LeftSession::kLayer) {
     // What fails here is told to the first client.
     has_left_session_ = overlay_.has_left_session().value_or(false);
     due_at_ = has_left_session_ ? clock_.now() + kGrace : Clock::kNever;
+  }
+  if (when != CheckpointsWhen::kByItself) {
+    return;
   }
   thread_ = std::thread(&AutoCheckpoint::run, this);
 }
@@ -48,26 +52,37 @@ void AutoCheckpoint::run() {
     }
     due_at_ = Clock::kNever;
     lock.unlock();
-    checkpoint_now();
+    (void)checkpoint_now();
     lock.lock();
   }
 }
 
-void AutoCheckpoint::checkpoint_now() {
+CheckpointResult AutoCheckpoint::checkpoint_now() {
+  const std::lock_guard<std::mutex> guard(making_mutex_);
   const Clock::TimePoint begin = clock_.now();
-  CheckpointResult result = std::optional<CheckpointFigures>();
+  CheckpointResult result = try_checkpoint();
+  report(result, begin);
+  return result;
+}
+
+CheckpointResult AutoCheckpoint::try_checkpoint() {
   try {
     const Result<void> taken =
         std::exchange(has_left_session_, false) ? overlay_.take_left_session() : Result<void>();
-    result = taken ? overlay_.checkpoint(AskedBy::kServer)
-                   : tl::unexpected(CheckpointFailure{taken.error(), Commitment::kNone});
+    return taken ? overlay_.checkpoint(AskedBy::kServer)
+                 : tl::unexpected(CheckpointFailure{taken.error(), Commitment::kNone});
   } catch (const std::exception& exception) {  // no memory to open the upper again
-    result = tl::unexpected(CheckpointFailure{Error{ErrorKind::kSystem, ENOMEM, exception.what()},
-                                              Commitment::kUnknown});
+    return tl::unexpected(CheckpointFailure{Error{ErrorKind::kSystem, ENOMEM, exception.what()},
+                                            Commitment::kUnknown});
   }
+}
+
+void AutoCheckpoint::report(const CheckpointResult& result, Clock::TimePoint begin) {
   if (!result) {
     if (result.error().error.error_number != ECANCELED) {
       log_(describe(result.error()));
+      const std::lock_guard<std::mutex> guard(mutex_);
+      ++counts_.refused;
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;
@@ -81,7 +96,33 @@ void AutoCheckpoint::checkpoint_now() {
         fmt::format("checkpoint: {} inodes searched for owners of blocks, {} directories for "
                     "names",
                     figures.inodes_searched, figures.directories_searched));
+    const std::lock_guard<std::mutex> guard(mutex_);
+    ++counts_.made;
   }
+}
+
+AskedCheckpoint AutoCheckpoint::ask() {
+  AskedCheckpoint asked;
+  asked.clients = client_count();
+  if (asked.clients > 0) {
+    return asked;
+  }
+  asked.result = checkpoint_now();
+  const bool has_done_nothing = asked.result ? !asked.result->has_value()
+                                             : asked.result.error().error.error_number == ECANCELED;
+  // A client may have come meanwhile, and has cancelled it.
+  asked.clients = has_done_nothing ? client_count() : 0;
+  return asked;
+}
+
+uint64_t AutoCheckpoint::client_count() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return clients_;
+}
+
+CheckpointCounts AutoCheckpoint::counts() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return counts_;
 }
 
 void AutoCheckpoint::stop() {
@@ -98,8 +139,11 @@ void AutoCheckpoint::stop() {
 
 void AutoCheckpoint::finish() {
   stop();
+  if (when_ == CheckpointsWhen::kAsked) {
+    return;
+  }
   overlay_.cancel_checkpoint(false);
-  checkpoint_now();
+  (void)checkpoint_now();
 }
 
 }  // namespace unionfs

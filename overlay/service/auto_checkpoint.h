@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Checkpoints by itself: some time after the last client has gone, and at the
-// end.  A session that an earlier server has left is layered in the same way, even
-// when no client comes.
+// end, or whenever somebody asks for one.  A session that an earlier server has left is layered in
+// the same way, even when no client comes.
 #ifndef UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 #define UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 
@@ -21,7 +21,27 @@ namespace unionfs {
 // told to make no checkpoints, when no client comes that may write.
 enum class LeftSession { kKeep, kLayer };
 
-// Thread-safe, but for start() and finish().  The overlay outlives it.
+// Who decides that a checkpoint is to be made.
+enum class CheckpointsWhen {
+  kByItself,   // a thread of its own, some time after the last client
+  kScheduled,  // the same, but whoever has many disks waits for all of them, and asks
+  kAsked,      // a person; so there is none at the end either
+};
+
+// What became of asking.
+struct AskedCheckpoint {
+  uint64_t clients = 0;  // it was not made, because so many are there
+  CheckpointResult result = std::optional<CheckpointFigures>();
+};
+
+// Since the start.
+struct CheckpointCounts {
+  uint64_t made = 0;
+  uint64_t refused = 0;  // not those that a client cancelled
+};
+
+// Thread-safe, but for start() and finish(), with which ask() must not meet.  The overlay outlives
+// it.
 class AutoCheckpoint {
  public:
   // `log` is told one line for each checkpoint that was made or refused, `debug` what it
@@ -31,11 +51,16 @@ class AutoCheckpoint {
   ~AutoCheckpoint() { stop(); }
 
   // After the fork, and before the first client.
-  void start(LeftSession left_session);
+  void start(LeftSession left_session, CheckpointsWhen when = CheckpointsWhen::kByItself);
   // For each client: before Overlay::open(), and after it has gone.  A client
   // that comes stops a checkpoint that has not been committed.
   void client_opens();
   void client_closed();
+  // Makes at once what is made after the last client, unless a client is there.  Never waits
+  // for one to go.
+  AskedCheckpoint ask();
+  uint64_t client_count() const;
+  CheckpointCounts counts() const;
   // At the end, when no client is left: stops the thread and does what it was
   // going to do.
   void finish();
@@ -43,21 +68,26 @@ class AutoCheckpoint {
  private:
   void run();
   void stop();
-  void checkpoint_now();
+  CheckpointResult checkpoint_now();
+  CheckpointResult try_checkpoint();
+  void report(const CheckpointResult& result, Clock::TimePoint begin);
 
   Overlay& overlay_;
   LogSink log_;
   LogSink debug_;
   Clock& clock_;
   std::thread thread_;
-  std::mutex mutex_;
+  CheckpointsWhen when_ = CheckpointsWhen::kByItself;  // of start()
+  std::mutex making_mutex_;  // of who makes a checkpoint; mutex_ may be locked inside
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   uint64_t clients_ = 0;  // guarded by mutex_
   // When to make a checkpoint, because the last client has gone.  Guarded by mutex_.
   Clock::TimePoint due_at_ = Clock::kNever;
   bool has_to_stop_ = false;  // guarded by mutex_
-  // Until the first checkpoint was tried.  Of start(), the thread, and then finish().
+  // Until the first checkpoint was tried.  Guarded by making_mutex_.
   bool has_left_session_ = false;
+  CheckpointCounts counts_;  // guarded by mutex_
 };
 
 }  // namespace unionfs

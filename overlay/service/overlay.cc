@@ -4,7 +4,9 @@
 #include <exception>
 
 #include "overlay/changes/import.h"
+#include "overlay/stack/snapshot_names.h"
 #include "overlay/upper/layer_create.h"
+#include "overlay/upper/upper_state.h"
 
 namespace unionfs {
 
@@ -24,16 +26,22 @@ std::string describe(const CheckpointFailure& failure) {
 Result<std::unique_ptr<Overlay>> Overlay::prepare(OverlayOptions options) {
   std::unique_ptr<Overlay> overlay(new Overlay(std::move(options)));
   UNIONFS_ASSIGN(overlay->boot_id_, read_boot_id());
-  UNIONFS_TRY(overlay->open_lower());
+  UNIONFS_TRY(overlay->open_levels());
   UNIONFS_TRY(overlay->open_upper());
   const bool is_there = std::holds_alternative<LoadedUpper>(overlay->state_);
   UNIONFS_TRY(is_there ? overlay->check_can_open() : overlay->check_can_make());
   return overlay;
 }
 
-Result<void> Overlay::open_lower() {
-  UNIONFS_ASSIGN(lower_file_, PosixFile::open(options_.lower_path, FileLock::kShared));
-  UNIONFS_ASSIGN(lower_, LowerImage::open(*lower_file_));
+Result<void> Overlay::open_levels() {
+  if (options_.base != nullptr) {
+    UNIONFS_ASSIGN(chain_, Chain::open_above(*options_.base, options_.upper_path, FileLock::kShared,
+                                             options_.log));
+  } else {
+    UNIONFS_ASSIGN(chain_, Chain::open_below(options_.level_paths, options_.upper_path,
+                                             FileLock::kShared, options_.log));
+  }
+  block_size_bytes_ = chain_->top().layout().block_size_bytes;
   return {};
 }
 
@@ -44,6 +52,12 @@ Result<void> Overlay::open_upper() {
     return expect_upper();
   }
   UNIONFS_ASSIGN(auto file, find_upper());
+  if (file != nullptr && options_.expected_upper == ExpectedUpper::kNone) {
+    return system_failure(EEXIST, fmt::format("{}: is there already", options_.upper_path));
+  }
+  if (file == nullptr && options_.expected_upper == ExpectedUpper::kThere) {
+    return system_failure(ENOENT, fmt::format("{}: is not there", options_.upper_path));
+  }
   if (file == nullptr) {
     UNIONFS_TRY(check_can_appear(options_.upper_path));
     return expect_upper();
@@ -56,31 +70,52 @@ Result<void> Overlay::open_upper() {
   return load();
 }
 
+namespace {
+
+// What is no upper is told by others.
+Result<void> check_not_sealed(const ReadableFile& upper) {
+  const Result<UpperState> state = read_upper_state(upper);
+  return state && state->area.is_sealed() ? check_may_write(upper.name(), state->area)
+                                          : Result<void>();
+}
+
+}  // namespace
+
 // nullptr if there is none.
 Result<std::unique_ptr<PosixFile>> Overlay::find_upper() const {
   // Whoever only reads leaves the upper to others that do.
   const bool only_reads = options_.server_access == Access::kReadOnly;
-  auto opened = PosixFile::open(options_.upper_path,
-                                only_reads ? FileLock::kSharedUpper : FileLock::kExclusive);
+  auto opened = PosixFile::open(
+      options_.upper_path, only_reads ? FileLock::kSharedUpper : FileLock::kExclusive,
+      options_.expected_upper == ExpectedUpper::kAny ? FileLinks::kFollow : FileLinks::kRefuse);
   if (!opened && opened.error().error_number == ENOENT) {
     return std::unique_ptr<PosixFile>();
   }
-  bool is_lower = opened && (*opened)->is_same_file(*lower_file_);
+  bool is_level = opened && chain_->has(**opened);
   if (!opened && opened.error().error_number == EBUSY) {
-    const auto again = PosixFile::open(options_.upper_path, FileLock::kShared);
-    is_lower = again && (*again)->is_same_file(*lower_file_);
+    const auto again = PosixFile::open(options_.upper_path, FileLock::kNone);
+    is_level = again && chain_->has(**again);
+    if (again && !only_reads && !is_level) {
+      UNIONFS_TRY(check_not_sealed(**again));  // others may read it, which keeps writers out
+    }
   }
-  if (is_lower) {
-    return invalid("{}: is given as the lower and as the upper", options_.upper_path);
+  if (is_level) {
+    return invalid("{}: is given as {} and as the upper", options_.upper_path,
+                   chain_->layers().empty() ? "the lower" : "a level");
   }
   return opened;
 }
 
 // Also proves that the lower can be grown, before a client comes.
 Result<void> Overlay::expect_upper() {
-  const uint64_t wanted =
-      options_.size_bytes.value_or(Geometry::default_size_bytes(lower_->layout()));
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
+  const uint64_t wanted = options_.size_bytes.value_or(chain_->top().default_merged_size());
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(chain_->volume(), wanted));
+  if (chain_->frozen_view() != nullptr &&
+      geometry.size_bytes() != chain_->frozen_view()->size_bytes()) {
+    return invalid(
+        "{}: is frozen with a size of {} bytes, and an upper over it has the same, not {}",
+        chain_->top_file().name(), chain_->frozen_view()->size_bytes(), geometry.size_bytes());
+  }
   size_bytes_ = geometry.size_bytes();
   state_ = NoUpper{};
   return {};
@@ -91,7 +126,7 @@ Result<void> Overlay::check_is_meant(const ForeignTree& tree) const {
   if (const std::string marks = find_overlayfs_marks(tree); !marks.empty()) {
     options_.log(
         fmt::format("{}: {}: marks of overlayfs mean nothing here, so what they hide "
-                    "shows",
+                    "shows; unionfs-img import knows them",
                     tree.name(), marks));
   }
   UNIONFS_ASSIGN(const bool is_empty, tree.is_empty());
@@ -100,9 +135,9 @@ Result<void> Overlay::check_is_meant(const ForeignTree& tree) const {
   }
   return invalid(
       "{0}: is an ext2 image with files and without the whiteout feature, so it is no upper, and "
-      "it stays as it is; if its files are to be laid over those of {1}, say so by giving it the "
-      "feature: debugfs -w -R 'feature FEATURE_I5' {0}",
-      tree.name(), lower_file_->name());
+      "it stays as it is; if its files are to be laid over those of {1}, make an upper of it: "
+      "unionfs-img import {2} upper:{3} NEW",
+      tree.name(), chain_->top_file().name(), chain_->as_options(), shell_word(tree.name()));
 }
 
 // Made elsewhere: imported at the first client; until then only looked at.
@@ -113,9 +148,9 @@ Result<void> Overlay::open_foreign(std::unique_ptr<PosixFile> file) {
   if (options_.size_bytes) {
     wanted = *options_.size_bytes;
   } else {
-    UNIONFS_ASSIGN(wanted, foreign_merged_size(lower_->volume(), tree));
+    UNIONFS_ASSIGN(wanted, foreign_merged_size(chain_->volume(), tree));
   }
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), wanted));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(chain_->volume(), wanted));
   size_bytes_ = geometry.size_bytes();
   state_ = ForeignUpper{std::move(file), std::move(tree)};
   return {};
@@ -133,8 +168,8 @@ Result<void> Overlay::check_can_make() const {
     UNIONFS_TRY(find_keep_way(path, kBeforeImport));
   }
   UNIONFS_ASSIGN(const auto probe, create_file(keeping_for(*options_.server_access)));
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
-  UNIONFS_ASSIGN(const LayerNeeds needs, layer_needs(lower_->volume(), geometry));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(chain_->volume(), size_bytes()));
+  UNIONFS_ASSIGN(const LayerNeeds needs, layer_needs(chain_->volume(), geometry));
   UNIONFS_TRY(probe->resize(needs.length_bytes));
   Result<void> allocated = probe->allocate(0, needs.space_bytes);
   const bool is_telling = allocated || allocated.error().error_number != EOPNOTSUPP;
@@ -145,6 +180,12 @@ Result<void> Overlay::check_can_open() const {
   const LoadedUpper& loaded = *std::get_if<LoadedUpper>(&state_);
   if (options_.server_access == Access::kReadWrite) {
     UNIONFS_TRY(loaded.upper.file->check_can_write());
+    const StateArea& area = loaded.disk->state_area();
+    if (area.is_freezing()) {
+      UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
+      UNIONFS_TRY(find_next_upper(path, area.freeze_id));
+      return {};
+    }
     return loaded.disk->check_can_write();
   }
   if (options_.server_access == Access::kReadOnly && loaded.larger) {
@@ -203,12 +244,12 @@ Result<std::unique_ptr<PosixFile>> Overlay::create_file(Keeping keeping) const {
 void Overlay::tell_of_new(Keeping keeping) const {
   if (keeping == Keeping::kNamed) {
     options_.log(fmt::format("{}: created, for a disk of {} bytes over {}", options_.upper_path,
-                             size_bytes_, lower_file_->name()));
+                             size_bytes(), chain_->top_file().name()));
   } else if (keeping == Keeping::kTemporary) {
     options_.log(
         fmt::format("no upper is given, so changes to the disk of {} bytes over {} go to a "
                     "temporary file in {} and are gone at the end",
-                    size_bytes_, lower_file_->name(), options_.temporary_directory));
+                    size_bytes(), chain_->top_file().name(), options_.temporary_directory));
   }
 }
 
@@ -219,22 +260,22 @@ Result<void> Overlay::set_mode_of(PosixFile& file) const {
     file.take_owner_of(*foreign->file);
     mode = foreign->file->mode() & file.mode_for_data_of(*foreign->file);
   }
-  return file.set_mode(options_.mode.value_or(mode & file.mode_for_data_of(*lower_file_)));
+  return file.set_mode(options_.mode.value_or(mode & chain_->mode_for_data_in(file)));
 }
 
 Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
-  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower_->volume(), size_bytes_));
+  UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(chain_->volume(), size_bytes()));
   const auto* foreign = std::get_if<ForeignUpper>(&state_);
   if (keeping == Keeping::kNamed) {
     UNIONFS_TRY(set_mode_of(file));
   }
   if (foreign == nullptr) {
-    UNIONFS_TRY(create_layer(file, lower_->volume(), geometry));
+    UNIONFS_TRY(create_layer(file, chain_->volume(), geometry, chain_->top().identity()));
     UNIONFS_TRY(file.publish());
     tell_of_new(keeping);
     return {};
   }
-  UNIONFS_TRY(import_upper(file, {*lower_, foreign->tree, geometry, boot_id_, options_.log,
+  UNIONFS_TRY(import_upper(file, {chain_->top(), foreign->tree, geometry, boot_id_, options_.log,
                                   options_.progress, *options_.clock}));
   if (keeping != Keeping::kNamed) {
     options_.log(fmt::format("{}: imported to be read; it stays as it is", foreign->tree.name()));
@@ -243,7 +284,7 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
   UNIONFS_ASSIGN(const KeepWay way, find_keep_way(file.name(), kBeforeImport));
   UNIONFS_ASSIGN(const std::string kept, file.publish_over(*foreign->file, way, kBeforeImport));
   options_.log(fmt::format("{}: imported: {} inodes laid over {}; what was there is kept as {}",
-                           file.name(), foreign->tree.used_inode_count(), lower_file_->name(),
+                           file.name(), foreign->tree.used_inode_count(), chain_->top_file().name(),
                            kept));
   return {};
 }
@@ -254,12 +295,19 @@ Result<void> Overlay::load() {
   if (options_.wrap_upper && upper.wrapper == nullptr) {
     upper.wrapper = options_.wrap_upper(*upper.file);
   }
-  UNIONFS_ASSIGN(auto disk,
-                 Disk::load(*lower_, upper.bytes(), boot_id_, options_.log, *options_.clock));
+  UNIONFS_ASSIGN(auto disk, load_disk(upper));
+  if (disk->is_void() && chain_->is_unproven()) {
+    disk->mark_unproven();
+  }
   UNIONFS_ASSIGN(auto larger, larger_than(*disk, *upper.file));
   size_bytes_ = larger ? larger->size_bytes() : disk->geometry().size_bytes();
-  state_ = LoadedUpper{std::move(upper), std::move(disk), std::move(larger), false};
+  become({std::move(upper), std::move(disk), std::move(larger), false});
   return {};
+}
+
+Result<std::unique_ptr<Disk>> Overlay::load_disk(const ClosedUpper& upper) const {
+  return Disk::load(chain_->top(), upper.bytes(), boot_id_, options_.log, *options_.clock,
+                    chain_->frozen_view(), options_.flusher);
 }
 
 // An upper keeps its size; a larger one asked for makes it grow at the first
@@ -279,6 +327,12 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk, const PosixFile
     return invalid("{}: has a merged size of {} bytes; it cannot be shrunk to {} bytes",
                    file.name(), geometry.size_bytes(), wanted.size_bytes());
   }
+  if (disk.is_void()) {
+    return invalid(
+        "{}: stands on a frozen session, so it cannot be grown from {} to {} bytes now; make a "
+        "checkpoint first: unionfs-img checkpoint",
+        file.name(), geometry.size_bytes(), wanted.size_bytes());
+  }
   UNIONFS_TRY(disk.attach(Access::kReadOnly));  // only to look at its session
   if (disk.session_block_count() > 0) {
     return invalid(
@@ -286,7 +340,7 @@ Result<std::optional<Geometry>> Overlay::larger_than(Disk& disk, const PosixFile
         "session into a layer first: unionfs-img checkpoint",
         file.name(), geometry.size_bytes(), wanted.size_bytes());
   }
-  UNIONFS_ASSIGN(Geometry larger, Geometry::grow(lower_->volume(), wanted.size_bytes()));
+  UNIONFS_ASSIGN(Geometry larger, Geometry::grow(chain_->volume(), wanted.size_bytes()));
   return std::optional<Geometry>(std::move(larger));
 }
 
@@ -304,6 +358,7 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
         "server");
   }
   UNIONFS_TRY(file.make_writable());
+  UNIONFS_TRY(end_left_snapshot(loaded));
   if (loaded.disk->has_journal()) {
     if (loaded.is_in_use) {
       return system_failure(
@@ -324,11 +379,57 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
   return true;
 }
 
+void Overlay::become(LoadedUpper loaded) {
+  const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+  seen_disk_ = loaded.disk.get();
+  seen_file_ = loaded.upper.file.get();
+  requests_.serve(loaded.disk.get());
+  state_ = std::move(loaded);
+}
+
 std::unique_ptr<Disk> Overlay::take_disk() {
+  {
+    const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+    seen_disk_ = nullptr;
+    requests_.serve(nullptr);
+  }
   auto& loaded = std::get<LoadedUpper>(state_);
   std::unique_ptr<Disk> disk = std::move(loaded.disk);
   state_ = ClosedUpper(std::move(loaded.upper));
   return disk;
+}
+
+// ---- for others than clients -------------------------------------------------------
+
+Result<void> Overlay::flush() {
+  {
+    const Gate::Pass pass(requests_.flush_gate());
+    const std::shared_lock<std::shared_mutex> seen(seen_mutex_);
+    if (seen_disk_ != nullptr) {
+      UNIONFS_TRY(finish_freezing());
+      return seen_disk_->flush();
+    }
+  }
+  // A checkpoint that is being made has not flushed everything from its first moment on.
+  const std::lock_guard<std::mutex> guard(mutex_);
+  auto* loaded = std::get_if<LoadedUpper>(&state_);
+  return loaded != nullptr ? loaded->disk->flush() : Result<void>();
+}
+
+OverlayFacts Overlay::facts() const {
+  OverlayFacts facts;
+  facts.size_bytes = size_bytes();
+  facts.block_size_bytes = block_size_bytes_;
+  const std::shared_lock<std::shared_mutex> seen(seen_mutex_);
+  if (seen_disk_ != nullptr) {
+    facts.has_failed = seen_disk_->has_failed();
+    facts.session = seen_disk_->session_size();
+  }
+  if (seen_file_ != nullptr) {
+    const Result<HostSpace> space = seen_file_->space();
+    facts.upper = space ? std::optional(*space) : std::nullopt;
+  }
+  return facts;
 }
 
 // ---- for clients, and between them -----------------------------------------------
@@ -338,6 +439,10 @@ Result<void> Overlay::open(Access access) {
     return invalid("a server that only reads has no client that may write");
   }
   const std::lock_guard<std::mutex> guard(mutex_);
+  return make_open(access);
+}
+
+Result<void> Overlay::make_open(Access access) {
   while (true) {
     if (auto* loaded = std::get_if<LoadedUpper>(&state_)) {
       UNIONFS_ASSIGN(const bool is_ready, make_ready(*loaded, access));
@@ -376,11 +481,12 @@ Result<bool> Overlay::has_left_session() {
 
 Result<void> Overlay::take_left_session() {
   const std::lock_guard<std::mutex> guard(mutex_);
-  const LoadedUpper* loaded = loaded_with_session();
+  LoadedUpper* loaded = loaded_with_session();
   if (loaded == nullptr || loaded->has_readers) {
     return {};
   }
   UNIONFS_TRY(loaded->upper.file->make_writable());
+  UNIONFS_TRY(end_left_snapshot(*loaded));
   return loaded->disk->attach(Access::kReadWrite);
 }
 
@@ -388,15 +494,20 @@ CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
   const std::lock_guard<std::mutex> guard(mutex_);
   const auto* loaded = std::get_if<LoadedUpper>(&state_);
   // A client may have come between the decision and the lock: the disk is its.
-  if (is_cancelled_.load() || loaded == nullptr || loaded->upper.keeping != Keeping::kNamed ||
-      !loaded->disk->has_session()) {
+  const bool has_one =
+      loaded != nullptr &&
+      (loaded->disk->has_session() || (asked_by == AskedBy::kPerson && loaded->disk->is_void()));
+  if (is_cancelled_.load() || !has_one || loaded->upper.keeping != Keeping::kNamed) {
     return std::optional<CheckpointFigures>();
+  }
+  if (Result<void> finished = finish_freezing(); !finished) {
+    return tl::unexpected(CheckpointFailure{std::move(finished).error(), Commitment::kNone});
   }
   // Whatever happens from here on, the disk is loaded anew.
   std::unique_ptr<Disk> disk = take_disk();
   if (Result<void> closed = disk->close(); !closed) {
     if (disk->has_failed()) {  // every request fails until a restart
-      state_ = LoadedUpper{std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}, false};
+      become({std::move(std::get<ClosedUpper>(state_)), std::move(disk), {}, false});
     }
     return tl::unexpected(CheckpointFailure{std::move(closed).error(), Commitment::kNone});
   }
@@ -408,6 +519,10 @@ CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
     figures = invalid("{}", exception.what());
   }
   disk.reset();
+  const Result<UpperState> state = read_upper_state(std::get<ClosedUpper>(state_).bytes());
+  if (state && !state->area.is_void()) {
+    chain_->remove_void_levels();
+  }
   return load_after_checkpoint(session_number, std::move(figures));
 }
 
@@ -437,6 +552,7 @@ Result<void> Overlay::close() {
   if (loaded == nullptr) {
     return {};
   }
+  UNIONFS_TRY(finish_freezing());
   loaded->is_in_use = false;
   return loaded->disk->close();
 }

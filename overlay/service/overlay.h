@@ -28,6 +28,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <variant>
 
@@ -36,13 +37,35 @@
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
 #include "overlay/host/posix_file.h"
-#include "overlay/merged/lower_image.h"
+#include "overlay/service/gated_disk.h"
+#include "overlay/stack/chain.h"
 
 namespace unionfs {
 
+// How far a snapshot has come; for tests, which stop it there.
+enum class SnapshotStep {
+  kNextUpper,  // the next upper has its hidden name
+  kFreezing,   // the header of this one says what is going on
+  kNamed,      // it has its second name
+  kClosed,     // no request is there
+  kRenamed,    // the next upper has the name: the commit
+  kServed,     // requests go on
+  kFrozen,     // what is below is frozen
+};
+
+// What prepare() shall find under the upper's name.
+enum class ExpectedUpper {
+  kAny,    // an upper, or none; links are followed
+  kThere,  // an upper, and no link leads to it
+  kNone,   // nothing at all
+};
+
 struct OverlayOptions {
-  std::string lower_path;
-  std::string upper_path;              // empty: a temporary upper, gone at the end
+  LevelPaths level_paths;  // what is below: the lower, then sealed layers
+  // The same, opened already and shared with other overlays; nullptr: level_paths count.
+  std::shared_ptr<const Chain> base = nullptr;
+  std::string upper_path;  // empty: a temporary upper, gone at the end
+  ExpectedUpper expected_upper = ExpectedUpper::kAny;
   std::string temporary_directory;     // where that one lives
   std::optional<uint64_t> size_bytes;  // of the merged image; none: as it is, or the default
   std::optional<uint32_t> mode;        // of a new upper; none: by the lower's
@@ -51,9 +74,12 @@ struct OverlayOptions {
   LogSink log;
   LogSink progress;                // of what takes long, a line every few seconds; may be empty
   Clock* clock = &steady_clock();  // of the session and of the progress; outlives the overlay
+  Flusher* flusher = nullptr;      // of many disks, outlives them; nullptr: each has its own
   // What the disk is given instead of an upper's file, so that a test can make it fail.
   // Called for each upper once; the file outlives what is made.  May be empty.
   std::function<std::unique_ptr<WritableFile>(WritableFile&)> wrap_upper;
+  // Called when a snapshot has come so far; may be empty.
+  std::function<void(SnapshotStep)> at_snapshot_step;
 };
 
 // Whether a checkpoint that failed has made the layer all the same.
@@ -78,16 +104,33 @@ class [[nodiscard]] CheckpointResult
   using expected::expected;
 };
 
+// What a snapshot took.
+struct SnapshotFigures {
+  double pause_seconds = 0;  // requests but flushes waited so long
+  double flush_seconds = 0;  // flushes did
+};
+
+// How a served disk does.
+struct OverlayFacts {
+  uint64_t size_bytes = 0;             // of the merged image
+  uint32_t block_size_bytes = 0;       // the same
+  bool has_failed = false;             // every request fails until a restart
+  std::optional<SessionSize> session;  // nothing while no disk is loaded, or no client came yet
+  std::optional<HostSpace> upper;      // nothing until there is an upper
+};
+
 // prepare() locks and checks without writing a byte that stays.  What it knows of
 // OverlayOptions::server_access it uses to find at once what would stop a client.  The first
-// open() decides whether anything will ever be written.  open(), close() and checkpoint() are
-// thread-safe.
+// open() decides whether anything will ever be written.  open(), close(), checkpoint(),
+// snapshot(), flush() and facts() are thread-safe.
 class Overlay {
  public:
   static Result<std::unique_ptr<Overlay>> prepare(OverlayOptions options);
 
   // Of the merged image, from prepare() on.
-  uint64_t size_bytes() const { return size_bytes_; }
+  uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_relaxed); }
+  // All that is below the upper.
+  const Chain& chain() const { return *chain_; }
   // As it was given; empty if there is none.
   const std::string& upper_path() const { return options_.upper_path; }
 
@@ -110,7 +153,21 @@ class Overlay {
   // While true, a checkpoint that is not committed gives up with ECANCELED.
   void cancel_checkpoint(bool cancel) { is_cancelled_.store(cancel); }
 
-  // Only after a successful open(), until the last client has gone.
+  // While clients may be there: the upper is frozen, as it is at one moment of the call, under
+  // this name in its own directory, and a void upper over it takes its place.  Waits for a
+  // checkpoint.  docs/stacks.md has the order.  kInvalid and kUnsupported say that nothing has
+  // happened; others, what is the case.
+  Result<SnapshotFigures> snapshot(const std::string& name);
+
+  // For who is no client: what was answered to clients before the call survives a power loss
+  // after it.  Waits for a checkpoint that is being made.
+  Result<void> flush();
+  // At any time.  Does not wait for a checkpoint, nor for an upper that is being made.
+  OverlayFacts facts() const;
+
+  // The requests of clients.  Only after a successful open(), until the last client has gone.
+  GatedDisk& requests() { return requests_; }
+  // The same disk at this moment, for who knows that no snapshot is taken meanwhile.
   Disk& disk() { return *std::get_if<LoadedUpper>(&state_)->disk; }
 
  private:
@@ -146,9 +203,25 @@ class Overlay {
     bool is_in_use = false;    // one is there, or may be
   };
 
-  explicit Overlay(OverlayOptions options) : options_(std::move(options)) {}
+  // The next upper of a snapshot, and the disk over it.
+  struct NextUpper {
+    ClosedUpper upper;
+    std::unique_ptr<Disk> disk;
+  };
+  // The last upper, until what was written to it is durable and it is frozen.
+  struct FreezingUpper {
+    ClosedUpper upper;
+    std::unique_ptr<Disk> disk;
+    Disk* next = nullptr;            // the one that is served
+    PosixFile* next_file = nullptr;  // its upper
+    PosixFile* level = nullptr;      // the chain's handle of this one
+  };
+  class RunningSnapshot;
 
-  Result<void> open_lower();
+  explicit Overlay(OverlayOptions options)
+      : options_(std::move(options)), requests_([this] { return finish_freezing(); }) {}
+
+  Result<void> open_levels();
   // The first state.
   Result<void> open_upper();
   Result<std::unique_ptr<PosixFile>> find_upper() const;
@@ -169,26 +242,54 @@ class Overlay {
   Result<void> fill_and_publish(PosixFile& file, Keeping keeping);
   // ClosedUpper -> LoadedUpper; after an error the same.
   Result<void> load();
+  // The disk of an upper over all levels.
+  Result<std::unique_ptr<Disk>> load_disk(const ClosedUpper& upper) const;
   Result<std::optional<Geometry>> larger_than(Disk& disk, const PosixFile& file) const;
+  // What open() does, with mutex_ held.
+  Result<void> make_open(Access access);
+  // Before a session begins: what a server has left that died in a snapshot.
+  Result<void> end_left_snapshot(LoadedUpper& loaded);
+  // Takes back a snapshot that was cut off before it counted.
+  Result<void> take_back_snapshot(LoadedUpper& loaded);
+  // Whether the upper can be frozen under this path.
+  Result<void> check_can_freeze(const LoadedUpper& loaded, const std::string& path,
+                                const std::string& frozen_path) const;
+  // After the commit of a snapshot; nothing where all is done.  Before it no bit of the next
+  // upper may become durable, and no flush be answered.
+  Result<void> finish_freezing();
+  Result<void> freeze_last_upper(FreezingUpper& last);
+  Result<void> let_go_of(FreezingUpper& last);
   // A named upper's, if it is loaded and may have a session.
   LoadedUpper* loaded_with_session();
   // Whether the disk can be attached to.  If not, it was made so: LoadedUpper -> ClosedUpper.
   Result<bool> make_ready(LoadedUpper& loaded, Access access);
-  // LoadedUpper -> ClosedUpper.
+  // LoadedUpper -> ClosedUpper.  Waits for a flush() that uses the disk.
   std::unique_ptr<Disk> take_disk();
+  // Any state but LoadedUpper -> LoadedUpper.
+  void become(LoadedUpper loaded);
   // ClosedUpper -> LoadedUpper, after a checkpoint of this session that ended so.
   CheckpointResult load_after_checkpoint(uint64_t session_number,
                                          Result<CheckpointFigures> figures);
 
   OverlayOptions options_;
   std::string boot_id_;
-  uint64_t size_bytes_ = 0;
-  std::unique_ptr<PosixFile> lower_file_;
-  std::unique_ptr<LowerImage> lower_;
+  std::atomic<uint64_t> size_bytes_{0};
+  uint32_t block_size_bytes_ = 0;
+  std::unique_ptr<Chain> chain_;
   std::atomic<bool> is_cancelled_{false};
+  GatedDisk requests_;
 
-  std::mutex mutex_;  // guards state_ while clients come
+  std::mutex mutex_;  // guards state_ and chain_ while clients come
   std::variant<NoUpper, ForeignUpper, ClosedUpper, LoadedUpper> state_;
+  // What who is no client looks at, because mutex_ may be held for minutes.  Who has mutex_ may
+  // lock this one, and not the other way round.
+  mutable std::shared_mutex seen_mutex_;
+  Disk* seen_disk_ = nullptr;             // of a LoadedUpper; guarded by seen_mutex_
+  const PosixFile* seen_file_ = nullptr;  // of an upper, which stays but for snapshots; guarded
+  // Who has mutex_, or has passed the gate of flushes, may lock this one.
+  std::mutex freezing_mutex_;
+  std::unique_ptr<FreezingUpper> freezing_;  // guarded by freezing_mutex_
+  std::atomic<bool> is_freezing_{false};     // whether there is one, for a look without a lock
 };
 
 }  // namespace unionfs

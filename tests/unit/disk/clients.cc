@@ -2,6 +2,9 @@
 //
 // Clients that come and go, one after another, over files of the host: what the server
 // does between them.
+#include <atomic>
+#include <thread>
+
 #include "overlay/service/auto_checkpoint.h"
 #include "overlay/service/overlay.h"
 #include "tests/unit/support/manual_clock.h"
@@ -19,7 +22,7 @@ struct Server {
 
   void start() {
     OverlayOptions options;
-    options.lower_path = small_image(kBlock).path();
+    options.level_paths = {small_image(kBlock).path()};
     options.upper_path = scratch.path() / "upper.img";
     options.log = quiet_log();
     overlay = value_of(Overlay::prepare(options));
@@ -268,4 +271,130 @@ TEST_CASE("Clients: a session that was left goes on with a client that comes", "
   server.checkpointer->client_closed();
   server.checkpointer->finish();
   CHECK(server.made() == 1);
+}
+
+namespace {
+
+// A server that makes a checkpoint only when it is asked for one.
+struct AskedServer : CheckpointingServer {
+  AskedServer() { restart_asked(); }
+
+  void restart_asked() {
+    checkpointer.reset();
+    restart();
+    checkpointer = std::make_unique<AutoCheckpoint>(
+        *overlay, [this](const std::string& line) { lines.push_back(line); },
+        [](const std::string&) {}, clock);
+    checkpointer->start(LeftSession::kLayer, CheckpointsWhen::kAsked);
+  }
+  // Whether a checkpoint was made.
+  bool asks() {
+    const AskedCheckpoint asked = checkpointer->ask();
+    if (!asked.result) {
+      FAIL(describe(asked.result.error()));
+    }
+    return asked.result->has_value();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Clients: a checkpoint that is asked for is made when nobody is there", "[clients]") {
+  AskedServer server;
+  CHECK_FALSE(server.asks());
+  server.open();
+  server.open();
+  server.write(1);
+  CHECK(server.checkpointer->ask().clients == 2);
+  server.checkpointer->client_closed();
+  CHECK(server.checkpointer->client_count() == 1);
+  CHECK(server.checkpointer->ask().clients == 1);
+  server.checkpointer->client_closed();
+  CHECK(server.made() == 0);
+  CHECK(server.asks());
+  CHECK(server.made() == 1);
+  CHECK_FALSE(server.asks());
+  CHECK(server.checkpointer->counts().made == 1);
+  CHECK(server.checkpointer->counts().refused == 0);
+  // By itself it makes none.
+  server.open();
+  server.write(2);
+  server.checkpointer->client_closed();
+  server.checkpointer->finish();
+  CHECK(server.made() == 1);
+  // What was left is made a layer, too.
+  server.restart_asked();
+  CHECK(server.asks());
+  CHECK(server.made() == 2);
+}
+
+TEST_CASE("Clients: a checkpoint that is asked for and refused is counted", "[clients]") {
+  AskedServer server;
+  server.open();
+  // The magic number: this is no file system any more.
+  expect_success(server.overlay->disk().write(ext2::kSuperblockOffsetBytes + 56, pattern(1, 2)));
+  server.checkpointer->client_closed();
+  const AskedCheckpoint asked = server.checkpointer->ask();
+  CHECK(asked.clients == 0);
+  REQUIRE_FALSE(asked.result);
+  CHECK(server.checkpointer->counts().made == 0);
+  CHECK(server.checkpointer->counts().refused == 1);
+  CHECK(server.lines.size() == 1);
+}
+
+TEST_CASE("Clients: a session is seen and flushed from beside", "[clients]") {
+  AskedServer server;
+  const OverlayFacts before = server.overlay->facts();
+  CHECK(before.size_bytes == server.overlay->size_bytes());
+  CHECK(before.block_size_bytes == kBlock);
+  CHECK_FALSE(before.session);
+  CHECK_FALSE(before.upper);
+  expect_success(server.overlay->flush());
+  server.open();
+  server.write(1);
+  const OverlayFacts written = server.overlay->facts();
+  REQUIRE(written.session);
+  CHECK(written.session->blocks == 1);
+  CHECK(written.session->bitmap_pages == 1);
+  REQUIRE(written.upper);
+  CHECK(written.upper->used_bytes > 0);
+  CHECK(written.upper->free_bytes > 0);
+  CHECK_FALSE(written.has_failed);
+  expect_success(server.overlay->flush());
+  server.checkpointer->client_closed();
+  CHECK(server.asks());
+  const OverlayFacts layered = server.overlay->facts();
+  CHECK_FALSE(layered.session);
+  CHECK(layered.upper);
+  server.open();
+  CHECK(server.overlay->facts().session->blocks == 0);
+  server.checkpointer->client_closed();
+}
+
+TEST_CASE("Clients: looks and flushes from beside meet checkpoints and clients", "[clients]") {
+  AskedServer server;
+  std::atomic<bool> is_over{false};
+  std::atomic<int> failures{0};
+  std::thread looking([&] {
+    while (!is_over.load()) {
+      (void)server.overlay->facts();
+      (void)server.checkpointer->counts();
+    }
+  });
+  std::thread flushing([&] {
+    while (!is_over.load()) {
+      failures += server.overlay->flush() ? 0 : 1;
+    }
+  });
+  for (uint64_t round = 1; round <= 5; ++round) {
+    server.open();
+    server.write(round);
+    server.checkpointer->client_closed();
+    CHECK(server.asks());
+  }
+  is_over.store(true);
+  looking.join();
+  flushing.join();
+  CHECK(failures.load() == 0);
+  CHECK(server.made() == 5);
 }

@@ -72,6 +72,43 @@ TEST_CASE("Disk: a reader sees what is live in this boot, what is durable in the
   CHECK(read_range(*now, offset + 20 * kBlock, kBlock) == pattern(3, kBlock));
 }
 
+TEST_CASE("Disk: the live bitmap is believed in its own file, and not in a copy", "[disk]") {
+  const BenchImages& images = BenchImages::of(kBlock);
+  const uint64_t flushed = offset_of("lower data");
+  const uint64_t acknowledged = flushed + 10 * kBlock;
+  const auto has_acknowledged = [&](const MemoryFile& left, const FileIdentity& identity) {
+    const auto upper = left.clone();
+    upper->set_identity(identity);
+    const auto disk = load_disk(images.lower(), *upper);
+    expect_success(disk->attach(Access::kReadOnly));
+    CHECK(read_range(*disk, flushed, kBlock) == pattern(1, kBlock));
+    const bool is_seen = read_range(*disk, acknowledged, kBlock) == pattern(2, kBlock);
+    expect_success(disk->attach(Access::kReadWrite));
+    CHECK((read_range(*disk, acknowledged, kBlock) == pattern(2, kBlock)) == is_seen);
+    CHECK(((disk->state_area().flags & upper_format::kFlagUnproven) != 0) == !is_seen);
+    return is_seen;
+  };
+  const auto write_both = [&](MemoryFile& upper) {
+    const auto disk = open_disk(images.lower(), upper);
+    expect_success(disk->write(flushed, pattern(1, kBlock)));
+    expect_success(disk->flush());
+    expect_success(disk->write(acknowledged, pattern(2, kBlock)));
+  };
+  const FileIdentity identity{7, 12, 1000};
+  const auto upper = images.upper();
+  upper->set_identity(identity);
+  write_both(*upper);
+  CHECK(has_acknowledged(*upper, identity));
+  CHECK_FALSE(has_acknowledged(*upper, {8, 12, 1000}));  // another file system
+  CHECK_FALSE(has_acknowledged(*upper, {7, 13, 1000}));  // another file
+  CHECK_FALSE(has_acknowledged(*upper, {7, 12, 1001}));  // another file in the place of this one
+
+  // A server of a program that did not know of identities was killed.
+  const auto old = images.upper();
+  write_both(*old);
+  CHECK(has_acknowledged(*old, identity));
+}
+
 TEST_CASE("Disk: a session that could not begin is no session, and the next client begins it",
           "[disk][faults]") {
   const BenchImages& images = BenchImages::of(kBlock);

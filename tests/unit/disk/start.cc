@@ -27,7 +27,7 @@ struct Start {
   ScratchDirectory scratch;
   OverlayOptions options = [this] {
     OverlayOptions made;
-    made.lower_path = small_image(kBlock).path();
+    made.level_paths = {small_image(kBlock).path()};
     made.upper_path = upper();
     made.temporary_directory = scratch.path();
     made.size_bytes = small_merged_size(kBlock);
@@ -122,9 +122,9 @@ namespace {
 uint32_t mode_over(uint32_t lower_mode, std::optional<uint32_t> asked_for = std::nullopt) {
   Start start;
   const fs::path lower = start.scratch.path() / "lower.img";
-  fs::copy_file(start.options.lower_path, lower);
+  fs::copy_file(start.options.level_paths.front(), lower);
   fs::permissions(lower, static_cast<fs::perms>(lower_mode));
-  start.options.lower_path = lower;
+  start.options.level_paths.front() = lower;
   start.options.mode = asked_for;
   start.serve_once();
   return static_cast<uint32_t>(fs::status(start.upper()).permissions());
@@ -211,7 +211,7 @@ TEST_CASE("Start: several servers that only read have one upper", "[start]") {
 
 TEST_CASE("Start: one file as lower and as upper", "[start]") {
   Start start;
-  start.options.upper_path = start.options.lower_path;
+  start.options.upper_path = start.options.level_paths.front();
   for (const Access access : {Access::kReadOnly, Access::kReadWrite}) {
     expect_error(start.prepare(access), {"as the lower and as the upper"});
   }
@@ -263,7 +263,8 @@ TEST_CASE("Start: a base image in the place of the upper stays as it is", "[star
   for (const std::optional<Access> access :
        {std::optional(Access::kReadWrite), std::optional(Access::kReadOnly),
         std::optional<Access>()}) {
-    expect_error(start.prepare(access), {"upper.img", "whiteout feature", "debugfs -w -R"});
+    expect_error(start.prepare(access),
+                 {"upper.img", "whiteout feature", "unionfs-img import -b "});
   }
   CHECK(start.bytes_of(start.upper()) == before);
   CHECK(start.names() == 1);

@@ -53,7 +53,7 @@ class Server {
  public:
   explicit Server(const std::filesystem::path& upper) {
     OverlayOptions options;
-    options.lower_path = small_image(kBlock).path();
+    options.level_paths = {small_image(kBlock).path()};
     options.upper_path = upper;
     options.size_bytes = small_merged_size(kBlock);
     options.log = quiet_log();

@@ -10,6 +10,7 @@
 
 #include "fsparse/bitmap.h"
 #include "overlay/upper/layer_create.h"
+#include "overlay/upper/layer_groups.h"
 
 namespace unionfs::testing {
 namespace {
@@ -111,7 +112,12 @@ void make_own(MemoryFile& upper, const Geometry& geometry, BlockRange blocks, Co
   for (BlockNumber block = blocks.begin; block < blocks.end; ++block) {
     const GroupNumber group = merged.group_of(block);
     const uint64_t bitmap = merged.offset_of(geometry.groups()[group.value()].block_bitmap);
-    set_bit(upper.bytes(bitmap, merged.block_size_bytes), block - merged.blocks_of(group).begin);
+    std::vector<std::byte> bits(merged.block_size_bytes);
+    expect_success(upper.peek(bitmap, bits));
+    set_fixed_bits(geometry, group, bits);
+    set_bits(bits, merged.blocks_of(group).count(), bits.size() * 8);
+    set_bit(bits, block - merged.blocks_of(group).begin);
+    upper.poke(bitmap, bits);
     const uint32_t per_block = merged.descriptors_per_block();
     const uint64_t place =
         merged.offset_of(merged.primary_descriptor_block(group.value() / per_block)) +
@@ -119,6 +125,8 @@ void make_own(MemoryFile& upper, const Geometry& geometry, BlockRange blocks, Co
     auto descriptor = upper.get<ext2::GroupDescriptor>(place);
     descriptor.bg_free_blocks_count =
         static_cast<uint16_t>(descriptor.bg_free_blocks_count.value() - 1);
+    DescriptorForm(geometry, upper.get<ext2::Superblock>(ext2::kSuperblockOffsetBytes))
+        .finish(group, descriptor);
     upper.put(place, descriptor);
   }
   upper.poke(merged.offset_of(blocks.begin), bytes);

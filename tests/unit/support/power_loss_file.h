@@ -83,12 +83,14 @@ class PowerLossFile final : public WritableFile {
   uint64_t size_bytes() const override { return file_->size_bytes(); }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   FileExtent extent_at(uint64_t offset) const override { return file_->extent_at(offset); }
+  FileIdentity identity() const override { return file_->identity(); }
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
   Result<void> punch(uint64_t offset, uint64_t length) override;
   Result<void> zero_range(uint64_t offset, uint64_t length) override;
   Result<void> allocate(uint64_t offset, uint64_t length) override;
   Result<void> resize(uint64_t size_bytes) override;
   Result<void> sync() override;
+  bool overwrites_in_place() const override { return file_->overwrites_in_place(); }
   Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override;
 
  private:

@@ -46,6 +46,7 @@ struct HostAbilities {
   bool zero_range = true;
   bool allocate = true;
   bool cached_reads = true;  // read_cached() gives all but the last sector asked for; else nothing
+  bool overwrites_in_place = true;
 };
 
 // A sparse file in memory.  Like a real one it keeps space in pages, tells
@@ -73,12 +74,14 @@ class MemoryFile final : public WritableFile {
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
   FileExtent extent_at(uint64_t offset) const override;
+  FileIdentity identity() const override { return identity_; }
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override;
   Result<void> punch(uint64_t offset, uint64_t length) override;
   Result<void> zero_range(uint64_t offset, uint64_t length) override;
   Result<void> allocate(uint64_t offset, uint64_t length) override;
   Result<void> resize(uint64_t size_bytes) override;
   Result<void> sync() override;
+  bool overwrites_in_place() const override { return abilities_.overwrites_in_place; }
   Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override;
 
   // ---- for tests ----
@@ -115,6 +118,8 @@ class MemoryFile final : public WritableFile {
   Result<void> peek(uint64_t offset, ByteSpan buffer) const;
   void poke(uint64_t offset, ConstByteSpan bytes);
   void set_name(std::string name) { name_ = std::move(name); }
+  // All zero at first, and in a clone.
+  void set_identity(const FileIdentity& identity) { identity_ = identity; }
 
  private:
   enum PageState : uint8_t { kHole = 0, kReserved = 1, kData = 2 };
@@ -131,6 +136,7 @@ class MemoryFile final : public WritableFile {
   }
 
   std::string name_;
+  FileIdentity identity_;
   uint64_t capacity_bytes_;
   std::byte* memory_;
   std::atomic<uint8_t>* states_;  // of each page
@@ -160,6 +166,7 @@ class ForwardingFile : public WritableFile {
     return file_.read_cached(offset, buffer);
   }
   FileExtent extent_at(uint64_t offset) const override { return file_.extent_at(offset); }
+  FileIdentity identity() const override { return file_.identity(); }
   void prefetch(uint64_t offset, uint64_t length) const override { file_.prefetch(offset, length); }
   Result<void> write(uint64_t offset, ConstByteSpan bytes) override {
     return file_.write(offset, bytes);
@@ -175,6 +182,7 @@ class ForwardingFile : public WritableFile {
   }
   Result<void> resize(uint64_t size_bytes) override { return file_.resize(size_bytes); }
   Result<void> sync() override { return file_.sync(); }
+  bool overwrites_in_place() const override { return file_.overwrites_in_place(); }
   Result<std::unique_ptr<MappedRegion>> map(uint64_t offset, uint64_t length) override {
     return file_.map(offset, length);
   }

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Many disks of one server: each name that clients ask for is an upper in one directory, over
+// the same levels.  docs/exports.md says what for, and has the states of a name.
+#ifndef UNIONFS_OVERLAY_SERVICE_EXPORTS_H
+#define UNIONFS_OVERLAY_SERVICE_EXPORTS_H
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "overlay/service/export_schedule.h"
+#include "overlay/service/served_disk.h"
+#include "overlay/session/flusher.h"
+
+namespace unionfs {
+
+// More than these make libnbd refuse the whole list.
+constexpr size_t kMaxListedExports = 9999;
+
+struct ExportsOptions {
+  std::string directory;                   // of the uppers
+  bool may_create = true;                  // else only uppers that are there are exports
+  size_t max_exports = kMaxListedExports;  // a new name beyond them is refused
+  OverlayOptions overlay;                  // of each of them, without an upper
+  bool is_shared = false;                  // several clients may write to one of them
+  Writers::IsGone is_gone;
+  bool checkpoints_by_itself = true;
+  LogSink debug_checkpoint;  // what a checkpoint took
+};
+
+// How a server of many disks does.
+struct ExportFacts {
+  std::string name;
+  uint64_t clients = 0;
+  bool has_upper = false;  // else nothing was written yet
+  OverlayFacts overlay;
+};
+
+// Thread-safe, but for start() and finish().  A disk that fails disturbs no other.
+class Exports {
+  struct Entry;
+
+ public:
+  // How long an export stays open when its last checkpoint is made.
+  static constexpr std::chrono::seconds kIdle{60};
+  static constexpr size_t kWorkers = 2;
+
+  // What a client has open.
+  struct Client {
+    ServedDisk& disk;
+    std::unique_ptr<DiskClient> on_disk;
+    std::shared_ptr<Entry> entry;
+  };
+
+  // Opens what all of them share, and tries whether an upper could be made.  Makes nothing that
+  // stays, and opens no upper.
+  static Result<std::unique_ptr<Exports>> prepare(ExportsOptions options);
+  ~Exports();
+
+  // After the fork.
+  void start();
+  // Makes the last checkpoints and closes all; what fails is in the log.
+  void finish();
+
+  // The names of all uppers, sorted; of more than kMaxListedExports the first.  Opens none.
+  Result<std::vector<std::string>> list() const;
+  // For each client.  The name is checked.  Waits for whoever opens or closes the same one.
+  Result<std::unique_ptr<Client>> open(const std::string& name, Access access,
+                                       const std::function<Peer()>& find_peer);
+  void close(std::unique_ptr<Client> client);
+
+  // Of those that are open, by name.  Does not wait for a checkpoint.
+  std::vector<ExportFacts> facts() const;
+  const std::string& directory() const { return options_.directory; }
+
+ private:
+  enum class Task { kCheckpoint, kClose };
+
+  explicit Exports(ExportsOptions options);
+
+  Result<void> open_shared();
+  ServingOptions serving() const;
+  OverlayOptions options_for(const std::string& upper_path) const;
+  std::string path_of(const std::string& name) const;
+  Result<bool> is_there(const std::string& path) const;
+  Result<std::vector<std::string>> names_in_directory() const;
+  Result<void> check_room() const;
+
+  // An entry is in the table as long as it is used: by clients, and by tasks.
+  std::shared_ptr<Entry> use(const std::string& name);
+  void unuse(const std::shared_ptr<Entry>& entry);
+
+  Result<std::unique_ptr<ServedDisk>> make_disk(const Entry& entry) const;
+  Result<ServedDisk*> open_entry(Entry& entry);
+  void client_gone(const std::shared_ptr<Entry>& entry);
+  void close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const;
+  void finish_entry(Entry& entry) const;
+  void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay);
+  void do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t round);
+
+  ExportsOptions options_;
+  Clock& clock_;
+  std::shared_ptr<const Chain> base_;
+  std::unique_ptr<Overlay> empty_;    // what a name without a file shows; nullptr: nothing
+  std::unique_ptr<Flusher> flusher_;  // from start() on
+
+  mutable std::mutex mutex_;  // who has an entry's may lock it, and not the other way round
+  std::map<std::string, std::shared_ptr<Entry>> entries_;  // guarded by mutex_
+  std::unique_ptr<ExportSchedule> schedule_;               // from start() on
+};
+
+}  // namespace unionfs
+
+#endif  // UNIONFS_OVERLAY_SERVICE_EXPORTS_H
