@@ -2,25 +2,21 @@
 //
 // The nbdkit plugin: nbdkit's callbacks on one side, the overlay on the other.
 // Errors become errno values and log lines here; no exception leaves here.
-#define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <algorithm>
 #include <chrono>
-#include <exception>
-#include <new>
 #include <string>
 
+#include "overlay/control/control_server.h"
 #include "overlay/host/process.h"
-#include "overlay/service/auto_checkpoint.h"
-#include "overlay/service/overlay.h"
-#include "overlay/service/writers.h"
+#include "overlay/service/exports.h"
+#include "overlay/service/served_disk.h"
+#include "plugin/callback.h"
+#include "plugin/disk_control.h"
+#include "plugin/parameters.h"
 #include "plugin/peer.h"
 #include "plugin/route.h"
 #include "plugin/server_options.h"
@@ -37,164 +33,58 @@ NBDKIT_DLL_PUBLIC int unionfs_debug_checkpoint = 0;  // what a checkpoint had to
 namespace {
 
 using unionfs::Access;
-using unionfs::AutoCheckpoint;
 using unionfs::ByteSpan;
+using unionfs::CheckpointsWhen;
 using unionfs::ConstByteSpan;
-using unionfs::Error;
+using unionfs::ControlServer;
+using unionfs::debug_line;
+using unionfs::DiskClient;
+using unionfs::DiskControl;
+using unionfs::Exports;
+using unionfs::FlushedBy;
+using unionfs::guarded;
 using unionfs::LeftSession;
-using unionfs::Overlay;
+using unionfs::log_line;
 using unionfs::OverlayOptions;
+using unionfs::RequestKind;
 using unionfs::Result;
-using unionfs::Writers;
+using unionfs::ServedDisk;
 
-OverlayOptions options;
-std::unique_ptr<Overlay> overlay;
-bool checkpoints_by_itself = true;
-std::unique_ptr<AutoCheckpoint> checkpointer;  // unless checkpoint=never
+unionfs::PluginParameters parameters;
+OverlayOptions& options = parameters.overlay;
+std::unique_ptr<ServedDisk> served;  // the only disk; without dir=
+std::unique_ptr<Exports> exports;    // with dir=
 
-bool is_shared = false;            // several clients may write
-std::unique_ptr<Writers> writers;  // unless is_shared
+// With control= only.
+std::unique_ptr<DiskControl> control;
+std::unique_ptr<ControlServer> control_server;
 
-// What a client has open.
+// What a connection has open.
 struct Handle {
-  Access access;
-  std::unique_ptr<Writers::Connection> connection;  // nullptr: nobody asks who writes
+  ServedDisk* disk;
+  std::unique_ptr<DiskClient> of_only_disk = nullptr;
+  std::unique_ptr<Exports::Client> of_export = nullptr;  // with dir=
+
+  const DiskClient& client() const { return of_export ? *of_export->on_disk : *of_only_disk; }
 };
 
 const Handle& as_handle(void* handle) {
   return *static_cast<const Handle*>(handle);
 }
 
-// The last guard against bytes of an image that would steer a terminal or end a line.
-void log_line(const std::string& message) {
-  nbdkit_error("%s", unionfs::printable_line(message).c_str());
-}
-
-void debug_line(const std::string& message) {
-  nbdkit_debug("%s", unionfs::printable_line(message).c_str());
-}
-
-int report(const Error& error) {
-  log_line(error.message);
-  nbdkit_set_error(error.error_number);
-  return -1;
-}
-
-// Runs what a callback does; `action` returns Result<void>.
-template <typename Action>
-int guarded(Action&& action) {
-  try {
-    const Result<void> result = action();
-    return result ? 0 : report(result.error());
-  } catch (const std::bad_alloc&) {
-    nbdkit_error("out of memory");
-    nbdkit_set_error(ENOMEM);
-  } catch (const std::exception& exception) {
-    nbdkit_error("internal error: %s", exception.what());
-    nbdkit_set_error(EIO);
-  }
-  return -1;
+ServedDisk& disk_of(void* handle) {
+  return *as_handle(handle).disk;
 }
 
 // ---- configuration -----------------------------------------------------------
 
-int set_path(const char* what, std::string& path, const char* value) {
-  if (!path.empty()) {
-    nbdkit_error("%s is given twice: %s and %s", what, path.c_str(), value);
-    return -1;
-  }
-  // The server leaves this directory before the file is opened.
-  char* absolute = nbdkit_absolute_path(value);
-  if (absolute == nullptr) {
-    return -1;
-  }
-  path = absolute;
-  free(absolute);
-  return 0;
-}
-
-// Octal, and no less than what the next server needs.
-int set_mode(const char* value) {
-  constexpr unsigned long kLeast = 0600;
-  constexpr unsigned long kMost = 0666;
-  char* end = nullptr;
-  const unsigned long mode = strtoul(value, &end, 8);
-  const bool is_octal = *value >= '0' && *value <= '7' && *end == '\0';
-  if (!is_octal || (mode & kLeast) != kLeast || (mode & ~kMost) != 0) {
-    nbdkit_error("mode=%s: must be octal, with 0600 and within 0666, as 0640", value);
-    return -1;
-  }
-  options.mode = static_cast<uint32_t>(mode);
-  return 0;
-}
-
 int unionfs_config(const char* key, const char* value) {
-  if (strcmp(key, "lower") == 0) {
-    return set_path("lower", options.lower_path, value);
-  }
-  if (strcmp(key, "upper") == 0) {
-    return set_path("upper", options.upper_path, value);
-  }
-  if (strcmp(key, "image") == 0) {  // a bare parameter
-    return options.lower_path.empty() ? set_path("lower", options.lower_path, value)
-                                      : set_path("upper", options.upper_path, value);
-  }
-  if (strcmp(key, "size") == 0) {
-    const int64_t size = nbdkit_parse_size(value);
-    if (size == -1) {
-      return -1;
-    }
-    options.size_bytes = static_cast<uint64_t>(size);
-    return 0;
-  }
-  if (strcmp(key, "mode") == 0) {
-    return set_mode(value);
-  }
-  if (strcmp(key, "checkpoint") == 0) {
-    if (strcmp(value, "auto") != 0 && strcmp(value, "never") != 0) {
-      nbdkit_error("checkpoint=%s: must be auto or never", value);
-      return -1;
-    }
-    checkpoints_by_itself = strcmp(value, "auto") == 0;
-    return 0;
-  }
-  if (strcmp(key, "shared") == 0) {
-    const int shared = nbdkit_parse_bool(value);
-    is_shared = shared == 1;
-    return shared == -1 ? -1 : 0;
-  }
-  nbdkit_error("unknown parameter '%s'", key);
-  return -1;
+  return unionfs::set_parameter(parameters, key, value);
 }
 
 int unionfs_config_complete() {
-  if (options.lower_path.empty()) {
-    nbdkit_error("the lower image is missing: give it as the first parameter, or as lower=FILE");
-    return -1;
-  }
-  const char* directory = getenv("TMPDIR");
-  char* absolute =
-      nbdkit_absolute_path(directory != nullptr && *directory != '\0' ? directory : "/var/tmp");
-  if (absolute == nullptr) {
-    return -1;
-  }
-  options.temporary_directory = absolute;
-  free(absolute);
-  return 0;
+  return unionfs::complete_parameters(parameters);
 }
-
-constexpr const char* kConfigHelp =
-    "[lower=]<FILE>      (required) The ext2 image below, never written.\n"
-    "[upper=]<FILE>      The layer over it, created if missing;\n"
-    "                    without one changes are gone at exit.\n"
-    "size=<SIZE>         Size of the disk; a larger one makes an upper grow\n"
-    "                    (default: the upper's; for a new one the lower's,\n"
-    "                    plus as much or 1G).\n"
-    "mode=<MODE>         Mode of a new upper, octal (default: as the lower's,\n"
-    "                    but no more than 0644).\n"
-    "checkpoint=auto|never  Whether what was written becomes a layer of\n"
-    "                    files when the last client has gone (default: auto).\n"
-    "shared=<BOOL>       Whether several clients may write at once (default: false).";
 
 void unionfs_dump_plugin() {
   printf("unionfs_upper_version=%u\n", unionfs::upper_format::kVersion);
@@ -203,20 +93,6 @@ void unionfs_dump_plugin() {
 
 // ---- life --------------------------------------------------------------------
 
-int unionfs_get_ready() {
-  // A file size limit must be an error of what is tried here, and not our end.
-  const auto before = signal(SIGXFSZ, SIG_IGN);
-  const int result = guarded([]() -> Result<void> {
-    options.log = log_line;
-    options.progress = debug_line;
-    options.server_access = unionfs::server_access();
-    UNIONFS_ASSIGN(overlay, Overlay::prepare(options));
-    return {};
-  });
-  signal(SIGXFSZ, before);  // of what nbdkit runs
-  return result;
-}
-
 // Only with a flag that was given to -D.
 void debug_checkpoint(const std::string& message) {
   if (unionfs_debug_checkpoint != 0) {
@@ -224,87 +100,171 @@ void debug_checkpoint(const std::string& message) {
   }
 }
 
+bool is_gone(const unionfs::Peer& peer) {
+  return unionfs::is_process_gone(peer.process, peer.started_at);
+}
+
+Result<void> prepare_exports() {
+  unionfs::raise_open_file_limit();
+  unionfs::ExportsOptions wanted;
+  wanted.directory = parameters.directory_path;
+  wanted.may_create = parameters.may_create.value_or(true);
+  wanted.max_exports = parameters.max_exports.value_or(wanted.max_exports);
+  wanted.overlay = options;
+  wanted.is_shared = parameters.is_shared;
+  wanted.is_gone = is_gone;
+  wanted.checkpoints_by_itself = parameters.checkpoints_by_itself;
+  wanted.debug_checkpoint = debug_checkpoint;
+  UNIONFS_ASSIGN(exports, Exports::prepare(std::move(wanted)));
+  return {};
+}
+
+int unionfs_get_ready() {
+  // A file size limit must be an error of what is tried here, and not our end.
+  const auto before = signal(SIGXFSZ, SIG_IGN);
+  const int result = guarded([]() -> Result<void> {
+    options.log = log_line;
+    options.progress = debug_line;
+    options.server_access = unionfs::server_access();
+    if (!parameters.control_path.empty()) {
+      UNIONFS_TRY(ControlServer::check_can_start(parameters.control_path));
+    }
+    if (parameters.has_many_disks()) {
+      return prepare_exports();
+    }
+    UNIONFS_ASSIGN(served, ServedDisk::prepare(options));
+    return {};
+  });
+  signal(SIGXFSZ, before);  // of what nbdkit runs
+  return result;
+}
+
+bool only_reads() {
+  return options.server_access == Access::kReadOnly;
+}
+
+Result<void> start_control() {
+  control = std::make_unique<DiskControl>(
+      DiskControl::About{UNIONFS_VERSION, parameters.lower_path, only_reads(),
+                         parameters.checkpoints_by_itself},
+      served->overlay(), *served->checkpointer());
+  UNIONFS_ASSIGN(control_server, ControlServer::start(parameters.control_path, *control));
+  return {};
+}
+
 int unionfs_after_fork() {
   // A write past the file size limit is an error for the client, not our end.
   signal(SIGXFSZ, SIG_IGN);
   return guarded([]() -> Result<void> {
-    if (!is_shared) {
-      // The longest request of a lower that is a file takes no time to speak of.
-      writers = std::make_unique<Writers>(
-          [](const unionfs::Peer& peer) {
-            return unionfs::is_process_gone(peer.process, peer.started_at);
-          },
-          options.log, std::chrono::milliseconds(0));
-    }
-    if (!checkpoints_by_itself) {
+    if (exports) {
+      exports->start();
       return {};
     }
-    checkpointer = std::make_unique<AutoCheckpoint>(*overlay, options.log, debug_checkpoint);
+    unionfs::ServingOptions serving;
+    serving.is_shared = parameters.is_shared;
+    serving.is_gone = is_gone;
+    serving.has_checkpoints = parameters.checkpoints_by_itself || !parameters.control_path.empty();
     // nbdkit says that it only reads when a client comes, but none may come.
-    checkpointer->start(options.server_access == Access::kReadWrite ? LeftSession::kLayer
-                                                                    : LeftSession::kKeep);
-    return {};
+    serving.left_session =
+        options.server_access == Access::kReadWrite ? LeftSession::kLayer : LeftSession::kKeep;
+    serving.checkpoints_when =
+        parameters.checkpoints_by_itself ? CheckpointsWhen::kByItself : CheckpointsWhen::kAsked;
+    serving.debug_checkpoint = debug_checkpoint;
+    served->start(std::move(serving));
+    return parameters.control_path.empty() ? Result<void>() : start_control();
   });
 }
 
 void unionfs_cleanup() {
   (void)guarded([]() -> Result<void> {
-    if (checkpointer) {
-      checkpointer->finish();
+    control_server.reset();
+    if (exports) {
+      exports->finish();
     }
-    return overlay ? overlay->close() : Result<void>();
+    return served ? served->finish() : Result<void>();
   });
 }
 
 void unionfs_unload() {
-  writers.reset();
-  checkpointer.reset();
-  overlay.reset();
+  control_server.reset();
+  control.reset();
+  served.reset();
+  exports.reset();
 }
 
-void close_handle(std::unique_ptr<Handle> handle) {
-  if (handle != nullptr && handle->connection != nullptr) {
-    writers->close(std::move(handle->connection));
+// ---- clients -------------------------------------------------------------------
+
+unionfs::Peer find_peer() {
+  return unionfs::current_peer(options.log);
+}
+
+int list_all(nbdkit_exports* list) {
+  return guarded([list]() -> Result<void> {
+    UNIONFS_ASSIGN(const std::vector<std::string> names, exports->list());
+    for (const std::string& name : names) {
+      if (nbdkit_add_export(list, name.c_str(), nullptr) == -1) {
+        return unionfs::system_failure(errno, "cannot list exports");
+      }
+    }
+    return {};
+  });
+}
+
+int unionfs_list_exports(int, int, nbdkit_exports* list) {
+  return exports ? list_all(list) : nbdkit_use_default_export(list);
+}
+
+// nbdkit has no export of no name, and asks for this one instead.
+const char* unionfs_default_export(int, int) {
+  return parameters.default_export.c_str();
+}
+
+Result<std::unique_ptr<Handle>> open_export(Access access) {
+  const char* const asked = nbdkit_export_name();
+  if (asked == nullptr) {
+    return unionfs::system_failure(errno, "cannot get the name of the export");
   }
-  if (checkpointer) {
-    checkpointer->client_closed();
-  }
+  const std::string name = *asked != '\0' ? asked : parameters.default_export;
+  UNIONFS_ASSIGN(auto client, exports->open(name, access, find_peer));
+  ServedDisk* const disk = &client->disk;
+  return std::make_unique<Handle>(Handle{disk, nullptr, std::move(client)});
 }
 
 void* unionfs_open(int readonly) {
-  if (checkpointer) {
-    checkpointer->client_opens();
-  }
+  const Access access = readonly != 0 ? Access::kReadOnly : Access::kReadWrite;
   std::unique_ptr<Handle> handle;
-  const int result = guarded([&]() -> Result<void> {
-    const Access access = readonly != 0 ? Access::kReadOnly : Access::kReadWrite;
-    handle = std::make_unique<Handle>(Handle{access, nullptr});
-    if (writers && access == Access::kReadWrite) {
-      handle->connection = writers->open(unionfs::current_peer(options.log));
-      if (handle->connection->is_read_only()) {
-        handle->access = Access::kReadOnly;
-      }
+  (void)guarded([&]() -> Result<void> {
+    if (exports) {
+      UNIONFS_ASSIGN(handle, open_export(access));
+      return {};
     }
-    return overlay->open(handle->access);
+    UNIONFS_ASSIGN(auto client, served->open(access, find_peer));
+    handle = std::make_unique<Handle>(Handle{served.get(), std::move(client)});
+    return {};
   });
-  if (result == -1) {
-    close_handle(std::move(handle));
-  }
   return handle.release();
 }
 
 void unionfs_close(void* handle) {
-  close_handle(std::unique_ptr<Handle>(static_cast<Handle*>(handle)));
+  const std::unique_ptr<Handle> closed(static_cast<Handle*>(handle));
+  (void)guarded([&]() -> Result<void> {
+    if (closed->of_export) {
+      exports->close(std::move(closed->of_export));
+    } else {
+      served->close(std::move(closed->of_only_disk));
+    }
+    return {};
+  });
 }
 
 // ---- what the disk can do ------------------------------------------------------
 
-int64_t unionfs_get_size(void*) {
-  return static_cast<int64_t>(overlay->size_bytes());
+int64_t unionfs_get_size(void* handle) {
+  return static_cast<int64_t>(disk_of(handle).size_bytes());
 }
 
 int unionfs_can_write(void* handle) {
-  return as_handle(handle).access == Access::kReadOnly ? 0 : 1;
+  return as_handle(handle).client().access == Access::kReadOnly ? 0 : 1;
 }
 
 int unionfs_yes(void*) {
@@ -332,42 +292,61 @@ int unionfs_block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* 
 
 // ---- data ----------------------------------------------------------------------
 
-void debug_route(const char* what, uint64_t offset, uint64_t count) {
+void debug_route(void* handle, const char* what, uint64_t offset, uint64_t count) {
   if (unionfs_debug_route != 0 && count > 0) {
-    const std::string route = unionfs::describe_route(overlay->disk().view(), offset, count);
-    nbdkit_debug("%s %" PRIu64 "+%" PRIu64 ": %s", what, offset, count, route.c_str());
+    disk_of(handle).disk().with_view([&](const unionfs::MergedView& view) {
+      const std::string route = unionfs::describe_route(view, offset, count);
+      nbdkit_debug("%s %" PRIu64 "+%" PRIu64 ": %s", what, offset, count, route.c_str());
+    });
   }
 }
 
-Result<void> flush() {
+Result<void> flush(void* handle, FlushedBy by) {
   const auto begin = std::chrono::steady_clock::now();
-  Result<void> flushed = overlay->disk().flush();
+  Result<void> flushed = disk_of(handle).disk().flush();
   if (unionfs_debug_flush != 0) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     nbdkit_debug("flush: %s after %.6f s", flushed ? "done" : "failed", seconds.count());
   }
+  if (control && flushed) {
+    control->count_flush(by);
+  }
   return flushed;
 }
 
-int unionfs_pread(void*, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
-  return guarded([&] {
-    debug_route("read", offset, count);
-    return overlay->disk().read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
+// Counts a request, if somebody may ask for it; `action` gives what the callback does.
+template <typename Action>
+int counted(RequestKind kind, uint32_t count, Action&& action) {
+  if (!control) {
+    return action();
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const int result = action();
+  control->requests().count(kind, count, result == 0, std::chrono::steady_clock::now() - begin);
+  return result;
+}
+
+int unionfs_pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
+  return counted(RequestKind::kRead, count, [&] {
+    return guarded([&] {
+      debug_route(handle, "read", offset, count);
+      return disk_of(handle).disk().read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
+    });
   });
 }
 
 // Does what changes the disk, and flushes if that is asked for.
 template <typename Action>
-int change(void* handle, uint32_t flags, Action&& action) {
+int change_uncounted(void* handle, uint32_t flags, Action&& action) {
   bool is_allowed = true;
   const int result = guarded([&]() -> Result<void> {
-    Writers::Connection* const connection = as_handle(handle).connection.get();
-    is_allowed = connection == nullptr || writers->may_change(*connection);
+    is_allowed = disk_of(handle).may_change(as_handle(handle).client());
     if (is_allowed) {
+      UNIONFS_TRY(disk_of(handle).make_for_change());
       UNIONFS_TRY(action());
     }
     const bool is_durable = is_allowed && (flags & NBDKIT_FLAG_FUA) != 0;
-    return is_durable ? flush() : Result<void>();
+    return is_durable ? flush(handle, FlushedBy::kFua) : Result<void>();
   });
   if (!is_allowed) {
     nbdkit_set_error(EPERM);  // the log has it, once
@@ -376,42 +355,52 @@ int change(void* handle, uint32_t flags, Action&& action) {
   return result;
 }
 
+template <typename Action>
+int change(RequestKind kind, uint32_t count, void* handle, uint32_t flags, Action&& action) {
+  return counted(kind, count, [&] { return change_uncounted(handle, flags, action); });
+}
+
 int unionfs_pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset,
                    uint32_t flags) {
-  return change(handle, flags, [&] {
-    debug_route("write", offset, count);
-    return overlay->disk().write(offset,
-                                 ConstByteSpan(static_cast<const std::byte*>(buffer), count));
+  return change(RequestKind::kWrite, count, handle, flags, [&] {
+    debug_route(handle, "write", offset, count);
+    return disk_of(handle).disk().write(
+        offset, ConstByteSpan(static_cast<const std::byte*>(buffer), count));
   });
 }
 
 int unionfs_zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
                                   (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
-  if (zero.must_be_fast && !overlay->disk().can_zero_fast(zero.may_trim)) {
-    nbdkit_set_error(ENOTSUP);  // an answer, not a fault
-    return -1;
-  }
-  return change(handle, flags, [&] { return overlay->disk().zero(offset, count, zero); });
+  return counted(RequestKind::kZero, count, [&] {
+    if (zero.must_be_fast && !disk_of(handle).disk().can_zero_fast(zero.may_trim)) {
+      nbdkit_set_error(ENOTSUP);  // an answer, not a fault
+      return -1;
+    }
+    return change_uncounted(handle, flags,
+                            [&] { return disk_of(handle).disk().zero(offset, count, zero); });
+  });
 }
 
 int unionfs_trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
-  return change(handle, flags, [&] { return overlay->disk().trim(offset, count); });
+  return change(RequestKind::kTrim, count, handle, flags,
+                [&] { return disk_of(handle).disk().trim(offset, count); });
 }
 
-int unionfs_flush(void*, uint32_t) {
-  return guarded([] { return flush(); });
+int unionfs_flush(void* handle, uint32_t) {
+  return counted(RequestKind::kFlush, 0,
+                 [&] { return guarded([&] { return flush(handle, FlushedBy::kClient); }); });
 }
 
 // Extents of one answer; more would only delay it.
 constexpr int kMaxExtents = 4096;
 
-int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
-                    nbdkit_extents* extents) {
+int list_extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
+                 nbdkit_extents* extents) {
   return guarded([&]() -> Result<void> {
     bool failed = false;
     int left = kMaxExtents;
-    UNIONFS_TRY(overlay->disk().for_each_extent(
+    UNIONFS_TRY(disk_of(handle).disk().for_each_extent(
         offset, count, [&](uint64_t start, uint64_t length, bool is_hole) {
           const uint32_t type = is_hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0;
           failed = nbdkit_add_extent(extents, start, length, type) == -1;
@@ -424,8 +413,16 @@ int unionfs_extents(void*, uint32_t count, uint64_t offset, uint32_t flags,
   });
 }
 
-int unionfs_cache(void*, uint32_t count, uint64_t offset, uint32_t) {
-  return guarded([&] { return overlay->disk().prefetch(offset, count); });
+int unionfs_extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
+                    nbdkit_extents* extents) {
+  return counted(RequestKind::kExtents, count,
+                 [&] { return list_extents(handle, count, offset, flags, extents); });
+}
+
+int unionfs_cache(void* handle, uint32_t count, uint64_t offset, uint32_t) {
+  return counted(RequestKind::kCache, count, [&] {
+    return guarded([&] { return disk_of(handle).disk().prefetch(offset, count); });
+  });
 }
 
 nbdkit_plugin make_plugin() {
@@ -437,12 +434,14 @@ nbdkit_plugin make_plugin() {
   plugin.unload = unionfs_unload;
   plugin.config = unionfs_config;
   plugin.config_complete = unionfs_config_complete;
-  plugin.config_help = kConfigHelp;
+  plugin.config_help = unionfs::kParametersHelp;
   plugin.magic_config_key = "image";
   plugin.dump_plugin = unionfs_dump_plugin;
   plugin.get_ready = unionfs_get_ready;
   plugin.after_fork = unionfs_after_fork;
   plugin.cleanup = unionfs_cleanup;
+  plugin.list_exports = unionfs_list_exports;
+  plugin.default_export = unionfs_default_export;
   plugin.open = unionfs_open;
   plugin.close = unionfs_close;
   plugin.get_size = unionfs_get_size;
