@@ -8,6 +8,7 @@
 
 #include "tools/command_line/commands.h"
 #include "tools/command_line/text.h"
+#include "tools/control/control.h"
 
 #ifndef UNIONFS_VERSION
 #define UNIONFS_VERSION "unknown"
@@ -47,14 +48,9 @@ int run(const Command& command) {
   return *status;
 }
 
-// Parses and runs; gives the exit status.
-int run_command_line(int argc, char** argv) {
-  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
-  app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
-  app.require_subcommand(1);
-  app.failure_message(parse_failure);
-  Command chosen;
+void add_commands(CLI::App& app, Command& chosen) {
   add_create(app, chosen);
+  add_mkbase(app, chosen);
   add_info(app, chosen);
   add_ls(app, chosen);
   add_diff(app, chosen);
@@ -62,7 +58,29 @@ int run_command_line(int argc, char** argv) {
   add_check(app, chosen);
   add_checkpoint(app, chosen);
   add_rebase(app, chosen);
+  add_seal(app, chosen);
+  add_snapshot(app, chosen);
+  add_squash(app, chosen);
   add_convert(app, chosen);
+  add_import(app, chosen);
+  add_export(app, chosen);
+  add_extract(app, chosen);
+  add_cat(app, chosen);
+  add_control_option(app);
+}
+
+// Parses and runs; gives the exit status.
+int run_command_line(int argc, char** argv) {
+  CLI::App app{"Looks after the uppers of nbdkit-unionfs-plugin(1)", "unionfs-img"};
+  app.set_version_flag("-V,--version", "unionfs-img " UNIONFS_VERSION);
+  app.require_subcommand(1);
+  app.failure_message(parse_failure);
+  Command chosen;
+  if (is_for_server(argc, argv)) {
+    add_control_commands(app, chosen);
+  } else {
+    add_commands(app, chosen);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -4,24 +4,39 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <cstdlib>
 
 namespace unionfs::img {
 
-void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
-  CLI::Option* option =
-      command.add_option("-b,--lower", arguments.lower, "The lower image of the upper")
-          ->type_name("LOWER");
-  if (lower == LowerArgument::kRequired) {
-    option->required();
-  }
+void add_output_format(CLI::App& command, bool& as_json) {
   command
       .add_option_function<std::string>(
-          "--output",
-          [&arguments](const std::string& format) { arguments.as_json = format == "json"; },
+          "--output", [&as_json](const std::string& format) { as_json = format == "json"; },
           "How facts are printed")
       ->check(CLI::IsMember({"human", "json"}))
       ->type_name("human|json");
+}
+
+CLI::Option* add_levels(CLI::App& command, const std::string& names, LevelPaths& levels,
+                        const std::string& description) {
+  return command.add_option(names, levels, description)
+      ->type_name("LOWER")
+      ->allow_extra_args(false);
+}
+
+void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
+  CLI::Option* option =
+      add_levels(command, "-b,--lower", arguments.levels,
+                 "What is below the upper: the lower, then each sealed layer over it");
+  if (lower == LowerArgument::kRequired) {
+    option->required();
+  }
   command.add_option("UPPER", arguments.upper, "The upper")->required()->type_name("");
+}
+
+void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
+  add_images(command, arguments, lower);
+  add_output_format(command, arguments.as_json);
 }
 
 void add_layer_flag(CLI::App& command, bool& only_layer) {
@@ -61,6 +76,20 @@ Result<uint64_t> parse_size(const std::string& text) {
     return invalid("\"{}\" is not a size: a number, with K, M, G or T behind it", text);
   }
   return number << shift;
+}
+
+Result<std::optional<int64_t>> source_date_epoch() {
+  const char* text = std::getenv("SOURCE_DATE_EPOCH");
+  if (text == nullptr || *text == '\0') {
+    return std::nullopt;
+  }
+  const std::string_view digits(text);
+  int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(digits.begin(), digits.end(), seconds);
+  if (error != std::errc() || end != digits.end()) {
+    return invalid("SOURCE_DATE_EPOCH is {}, and not a number of seconds", quoted_name(digits));
+  }
+  return seconds;
 }
 
 Result<void> check_absent(const std::string& path) {

@@ -23,6 +23,7 @@ using Command = std::function<Result<int>()>;
 
 // Each adds its subcommand, which sets `chosen` once it is parsed.
 void add_create(CLI::App& app, Command& chosen);
+void add_mkbase(CLI::App& app, Command& chosen);
 void add_info(CLI::App& app, Command& chosen);
 void add_ls(CLI::App& app, Command& chosen);
 void add_diff(CLI::App& app, Command& chosen);
@@ -30,7 +31,14 @@ void add_map(CLI::App& app, Command& chosen);
 void add_check(CLI::App& app, Command& chosen);
 void add_checkpoint(CLI::App& app, Command& chosen);
 void add_rebase(CLI::App& app, Command& chosen);
+void add_seal(CLI::App& app, Command& chosen);
+void add_snapshot(CLI::App& app, Command& chosen);
+void add_squash(CLI::App& app, Command& chosen);
 void add_convert(CLI::App& app, Command& chosen);
+void add_import(CLI::App& app, Command& chosen);
+void add_export(CLI::App& app, Command& chosen);
+void add_extract(CLI::App& app, Command& chosen);
+void add_cat(CLI::App& app, Command& chosen);
 
 }  // namespace unionfs::img
 

@@ -7,18 +7,23 @@
 
 namespace unionfs::img {
 
-Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const std::string& lower, WritableFile& upper) {
+Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const LevelPaths& levels, WritableFile& upper) {
   std::unique_ptr<OpenDisk> open(new OpenDisk());
-  UNIONFS_ASSIGN(open->lower_file_, PosixFile::open(lower, FileLock::kNone));
-  UNIONFS_ASSIGN(open->lower_, LowerImage::open(*open->lower_file_));
+  UNIONFS_ASSIGN(open->chain_, Chain::open_below(levels, upper.name(), FileLock::kNone, note));
   UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(open->disk_, Disk::load(*open->lower_, upper, std::move(boot_id), note));
+  UNIONFS_ASSIGN(open->disk_, Disk::load(open->chain_->top(), upper, std::move(boot_id), note,
+                                         steady_clock(), open->chain_->frozen_view()));
   UNIONFS_TRY(open->disk_->attach(Access::kReadOnly));
   return open;
 }
 
 bool OpenDisk::is_in_use() const {
   return (disk_->state_area().flags & upper_format::kFlagInUse) != 0;
+}
+
+Result<std::unique_ptr<MergedImage>> open_merged(OpenDisk& open, bool only_layer) {
+  return MergedImage::open("merged image",
+                           only_layer ? open.disk().layer().view() : open.disk().view());
 }
 
 uint64_t disk_bytes(const ReadableFile& file) {

@@ -11,19 +11,21 @@
 #include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
 #include "overlay/look/look.h"
-#include "overlay/merged/lower_image.h"
+#include "overlay/merged/merged_image.h"
+#include "overlay/stack/chain.h"
 #include "tools/command_line/arguments.h"
 
 namespace unionfs::img {
 
-// A lower and an upper opened for looking: nothing is written, and nothing locked, so the
+// An upper and what is below it, opened for looking: nothing is written, and nothing locked, so the
 // upper may be served meanwhile.
 class OpenDisk {
  public:
-  // Refers to the upper.
-  static Result<std::unique_ptr<OpenDisk>> open(const std::string& lower, WritableFile& upper);
+  // `levels`: what is below.  Refers to the upper.
+  static Result<std::unique_ptr<OpenDisk>> open(const LevelPaths& levels, WritableFile& upper);
 
-  const Volume& lower() const { return lower_->volume(); }
+  const Volume& lower() const { return chain_->volume(); }
+  const Chain& chain() const { return *chain_; }
   Disk& disk() { return *disk_; }
   const Layout& merged() const { return disk_->geometry().merged(); }
   // Whether a server has the upper, or had it and was killed.
@@ -32,10 +34,13 @@ class OpenDisk {
  private:
   OpenDisk() = default;
 
-  std::unique_ptr<PosixFile> lower_file_;
-  std::unique_ptr<LowerImage> lower_;
+  std::unique_ptr<Chain> chain_;
   std::unique_ptr<Disk> disk_;
 };
+
+// The merged image as files, with what an open session has changed, as it is at that moment, or
+// without it.  Refers to the disk.
+Result<std::unique_ptr<MergedImage>> open_merged(OpenDisk& open, bool only_layer);
 
 // What a look at the disk finds; see overlay/look/look.h.  `look` prints nothing, because it
 // may be called more than once.
@@ -46,7 +51,7 @@ Result<T> look_at_disk(const CommonArguments& arguments,
   return look_for<T>(
       upper_at(arguments.upper),
       [&](WritableFile& upper) -> Result<T> {
-        UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments.lower, upper));
+        UNIONFS_ASSIGN(const auto open, OpenDisk::open(arguments.levels, upper));
         return look(*open);
       },
       needs);

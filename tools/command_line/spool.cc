@@ -14,16 +14,15 @@ constexpr size_t kBufferBytes = 64 * 1024;
 
 }  // namespace
 
-Result<std::unique_ptr<Spool>> Spool::make() {
+Result<std::unique_ptr<PosixFile>> make_temporary_file() {
   const char* given = std::getenv("TMPDIR");
   auto file = PosixFile::create_temporary(given != nullptr && *given != '\0' ? given : "/var/tmp");
-  if (!file) {
-    file = PosixFile::create_in_memory();
-  }
-  if (!file) {
-    return Failure(std::move(file).error());
-  }
-  return std::unique_ptr<Spool>(new Spool(std::move(*file)));
+  return file ? std::move(file) : PosixFile::create_in_memory();
+}
+
+Result<std::unique_ptr<Spool>> Spool::make() {
+  UNIONFS_ASSIGN(auto file, make_temporary_file());
+  return std::unique_ptr<Spool>(new Spool(std::move(file)));
 }
 
 void Spool::add(std::string_view text) {

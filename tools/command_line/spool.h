@@ -32,6 +32,9 @@ class Spool {
   Result<void> written_;
 };
 
+// A nameless file in TMPDIR, or /var/tmp; in memory where that cannot be.
+Result<std::unique_ptr<PosixFile>> make_temporary_file();
+
 }  // namespace unionfs::img
 
 #endif  // UNIONFS_TOOLS_COMMAND_LINE_SPOOL_H

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "overlay/changes/file_state.h"
+#include "overlay/tree/file_state.h"
 #include "tools/command_line/text.h"
 
 namespace unionfs::img {

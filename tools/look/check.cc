@@ -2,6 +2,7 @@
 //
 // unionfs-img check: whether an upper keeps the contract, and mending it.
 #include "overlay/check/upper_check.h"
+#include "overlay/stack/seal.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/text.h"
@@ -11,6 +12,7 @@ namespace {
 
 struct CheckArguments : CommonArguments {
   bool repair = false;
+  bool with_content = false;
 };
 
 std::string counted(size_t violations) {
@@ -50,10 +52,35 @@ Json to_json(const std::string& upper, const CheckReport& report) {
               {"not-checked", report.not_checked}};
 }
 
+// Reads all that each sealed layer owns, the upper too if it is one.
+Result<void> check_content(const CheckArguments& arguments, std::vector<Violation>& violations) {
+  const std::atomic<bool> never{false};
+  UNIONFS_ASSIGN(const auto chain,
+                 Chain::open_below(arguments.levels, arguments.upper, FileLock::kNone, note));
+  const auto check_one = [&](const LayerOverLower& layer) -> Result<void> {
+    Result<void> same = check_sealed_content(layer, never);
+    if (!same && same.error().kind == ErrorKind::kCorrupt) {
+      violations.push_back({std::move(same).error().message, false});
+      return {};
+    }
+    return same;
+  };
+  for (const auto& layer : chain->layers()) {
+    if (layer->area().is_sealed()) {
+      UNIONFS_TRY(check_one(*layer));
+    }
+  }
+  UNIONFS_ASSIGN(const auto upper, PosixFile::open(arguments.upper, FileLock::kNone));
+  const auto layer = LayerOverLower::load(chain->top(), *upper, note);
+  return layer && (*layer)->area().is_sealed() ? check_one(**layer) : Result<void>();
+}
+
 Result<int> check(const CheckArguments& arguments) {
   const CheckPurpose purpose = arguments.repair ? CheckPurpose::kRepair : CheckPurpose::kLook;
-  UNIONFS_ASSIGN(const CheckReport report,
-                 check_upper(arguments.lower, arguments.upper, purpose, note));
+  UNIONFS_ASSIGN(CheckReport report, check_upper(arguments.levels, arguments.upper, purpose, note));
+  if (arguments.with_content) {
+    UNIONFS_TRY(check_content(arguments, report.left));
+  }
   if (report.is_repair_tried && !arguments.as_json) {
     print_violations(report.found);
   }
@@ -75,6 +102,8 @@ void add_check(CLI::App& app, Command& chosen) {
       app.add_subcommand("check", "Verify that the layer keeps its contract over the lower");
   const auto arguments = std::make_shared<CheckArguments>();
   command->add_flag("--repair", arguments->repair, "Rebuild what can be derived");
+  command->add_flag("--content", arguments->with_content,
+                    "Also read all that sealed layers own, and compare it with their digests");
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback([arguments, &chosen] { chosen = [arguments] { return check(*arguments); }; });
 }

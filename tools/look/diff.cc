@@ -6,6 +6,7 @@
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/open_disk.h"
+#include "tools/command_line/since.h"
 #include "tools/command_line/spool.h"
 #include "tools/look/change_output.h"
 #include "tools/make/rebase_report.h"
@@ -18,7 +19,8 @@ struct DiffArguments : CommonArguments {
   bool tells_difference = false;  // by the exit status
   bool is_stat = false;
   bool is_records = false;
-  std::string against;  // another lower
+  LevelPaths against;  // another lower
+  std::string since;   // another level
   std::vector<std::string> paths;
 };
 
@@ -40,8 +42,9 @@ std::unique_ptr<ChangeOutput> output_of(const DiffArguments& arguments, const Ch
 }
 
 Result<ToldChanges> tell_changes(const DiffArguments& arguments, const ChosenPaths& chosen,
-                                 Disk& disk) {
+                                 OpenDisk& open) {
   ToldChanges told;
+  UNIONFS_ASSIGN(const LayerInstead instead, layers_since(open.chain(), arguments.since));
   UNIONFS_ASSIGN(told.text, Spool::make());
   const auto tell = [&](const ComparedTrees& trees) -> Result<void> {
     UNIONFS_TRY(chosen.check_present(trees.lower, trees.merged));
@@ -55,8 +58,8 @@ Result<ToldChanges> tell_changes(const DiffArguments& arguments, const ChosenPat
     output->end();
     return {};
   };
-  UNIONFS_TRY(visit_changes(
-      disk, arguments.only_layer ? ChangesUntil::kLayer : ChangesUntil::kSession, tell));
+  const ChangesUntil until = arguments.only_layer ? ChangesUntil::kLayer : ChangesUntil::kSession;
+  UNIONFS_TRY(visit_changes(open.disk(), until, tell, instead));
   return told;
 }
 
@@ -66,7 +69,7 @@ Result<int> diff(const DiffArguments& arguments) {
   }
   UNIONFS_ASSIGN(const ChosenPaths chosen, ChosenPaths::parse(arguments.paths));
   UNIONFS_ASSIGN(const ToldChanges told, look_at_disk<ToldChanges>(arguments, [&](OpenDisk& open) {
-                   return tell_changes(arguments, chosen, open.disk());
+                   return tell_changes(arguments, chosen, open);
                  }));
   UNIONFS_TRY(told.text->copy_to_stdout());
   return arguments.tells_difference && told.is_any ? kExitDifferent : kExitSuccess;
@@ -90,6 +93,7 @@ void add_diff(CLI::App& app, Command& chosen) {
           ->add_option("--against", arguments->against,
                        "Tell what a rebase onto this lower would do; nothing is changed")
           ->type_name("NEW");
+  add_since(*command, arguments->since)->excludes(against);
   add_common(*command, *arguments, LowerArgument::kRequired);
   against->excludes(stat)->excludes(records);
   records->excludes(stat)->excludes(command->get_option("--output"));

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "overlay/upper/lower_identity.h"
+#include "overlay/upper/parent.h"
 #include "overlay/upper/upper_facts.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
@@ -33,7 +34,7 @@ struct Outlook {
 // Everything of a checkpoint but its commit.
 Result<Outlook> look_ahead(const CommonArguments& arguments, WritableFile& upper) {
   Outlook outlook;
-  auto opened = OpenDisk::open(arguments.lower, upper);
+  auto opened = OpenDisk::open(arguments.levels, upper);
   if (!opened) {
     if (opened.error().kind != ErrorKind::kInvalid) {
       return Failure(std::move(opened).error());
@@ -145,6 +146,9 @@ void print_facts(const CommonArguments& arguments, const Information& informatio
              facts.merged_size_bytes);
   fmt::print("block size: {}\n", block_size);
   fmt::print("space on disk: {}\n", human_size(information.disk_size_bytes));
+  if (facts.area.has_parent()) {
+    fmt::print("stands on: {}\n", printable(describe_parent(facts.area)));
+  }
   fmt::print("lower: {}\n", describe(facts.area.lower.identity));
   fmt::print("session: number {}, {}\n", facts.area.session_number,
              facts.written_blocks == 0
@@ -181,7 +185,7 @@ Result<Information> gather(const CommonArguments& arguments, WritableFile& upper
   UNIONFS_ASSIGN(information.facts, read_upper_facts(upper));
   information.file_size_bytes = upper.size_bytes();
   information.disk_size_bytes = disk_bytes(upper);
-  if (!arguments.lower.empty()) {
+  if (!arguments.levels.empty()) {
     UNIONFS_ASSIGN(information.outlook, look_ahead(arguments, upper));
   }
   return information;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// unionfs-img ls: the layer as a tree of names.
+// unionfs-img ls: the layer as a tree of names, or all names of the merged image.
 #include <map>
 
 #include "overlay/upper/layer_tree.h"
@@ -9,6 +9,7 @@
 #include "tools/command_line/open_disk.h"
 #include "tools/command_line/spool.h"
 #include "tools/command_line/text.h"
+#include "tools/look/ls_merged.h"
 
 namespace unionfs::img {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 struct LsArguments : CommonArguments {
   bool is_long = false;
   bool only_layer = false;
+  bool is_merged = false;
+  std::vector<std::string> paths;  // with is_merged
 };
 
 class Lister {
@@ -135,7 +138,14 @@ struct Listing {
 Result<Listing> list_disk(const LsArguments& arguments, OpenDisk& open) {
   Listing listing;
   UNIONFS_ASSIGN(listing.text, Spool::make());
+  if (arguments.is_merged) {
+    UNIONFS_ASSIGN(const auto image, open_merged(open, arguments.only_layer));
+    UNIONFS_TRY(list_merged(
+        image->volume(), {arguments.is_long, arguments.as_json, arguments.paths}, *listing.text));
+    return listing;
+  }
   const Volume& upper = open.disk().layer().upper();
+  UNIONFS_TRY(open.disk().check_has_layer());
   if (arguments.only_layer || open.disk().session_block_count() == 0) {
     UNIONFS_TRY(Lister(arguments, open.lower(), upper, *listing.text).list());
     return listing;
@@ -153,6 +163,9 @@ Result<Listing> list_disk(const LsArguments& arguments, OpenDisk& open) {
 }
 
 Result<int> list(const LsArguments& arguments) {
+  if (!arguments.paths.empty() && !arguments.is_merged) {
+    return invalid("PATHs are for -R, which lists the merged image");
+  }
   UNIONFS_ASSIGN(const Listing listing, look_at_disk<Listing>(arguments, [&](OpenDisk& open) {
                    return list_disk(arguments, open);
                  }));
@@ -171,8 +184,12 @@ void add_ls(CLI::App& app, Command& chosen) {
   const auto arguments = std::make_shared<LsArguments>();
   command->add_flag("-l,--long", arguments->is_long,
                     "Also inode number, mode, size, and how many bytes of it are own");
+  command->add_flag("-R,--recursive", arguments->is_merged,
+                    "List the merged image instead: all names, the lower's among them");
   add_layer_flag(*command, arguments->only_layer);
   add_common(*command, *arguments, LowerArgument::kRequired);
+  command->add_option("PATH", arguments->paths, "With -R: only what is at or below these paths")
+      ->type_name("");
   command->callback([arguments, &chosen] { chosen = [arguments] { return list(*arguments); }; });
 }
 

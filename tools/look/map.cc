@@ -63,7 +63,7 @@ Result<int> show_map(const MapArguments& arguments) {
                  look_at_disk<OwnerMap>(arguments, [](OpenDisk& open) -> Result<OwnerMap> {
                    return make_owner_map(open.disk().view(), open.disk().state_area());
                  }));
-  map.lower_name = arguments.lower;
+  map.lower_name = arguments.levels.back();
   map.upper_name = arguments.upper;
   if (!arguments.svg.empty()) {
     UNIONFS_TRY(write_svg(arguments.svg, map));

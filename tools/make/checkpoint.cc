@@ -25,10 +25,10 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     UNIONFS_ASSIGN(is_import, ForeignTree::is_foreign(*upper));
   }
   if (arguments.with_fsck) {
-    UNIONFS_TRY(run_fsck({arguments.lower, arguments.upper, arguments.plugin}));
+    UNIONFS_TRY(run_fsck({arguments.levels, arguments.upper, arguments.plugin}));
   }
   OverlayOptions options;
-  options.lower_path = arguments.lower;
+  options.level_paths = arguments.levels;
   options.upper_path = arguments.upper;
   options.log = note;
   if (::isatty(STDERR_FILENO) == 1) {
@@ -62,7 +62,7 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     print_json(json);
   } else if (is_import) {
     fmt::print("{}: was made elsewhere, and is an upper of {} now\n", printable(arguments.upper),
-               printable(arguments.lower));
+               printable(arguments.levels.back()));
   } else if (!*figures) {
     fmt::print("{}: no session: nothing to do\n", printable(arguments.upper));
   } else {

@@ -16,17 +16,22 @@ struct CreateArguments : CommonArguments {
 
 Result<int> create(const CreateArguments& arguments) {
   UNIONFS_TRY(check_absent(arguments.upper));
-  UNIONFS_ASSIGN(const auto lower_file, PosixFile::open(arguments.lower, FileLock::kShared));
-  UNIONFS_ASSIGN(const Volume lower, Volume::open(*lower_file, SuperblockUse::kLower));
-  uint64_t wanted = Geometry::default_size_bytes(lower.layout());
+  UNIONFS_ASSIGN(const auto chain, Chain::open(arguments.levels, FileLock::kShared, note));
+  const Volume& lower = chain->volume();
+  uint64_t wanted = chain->top().default_merged_size();
   if (!arguments.size.empty()) {
     UNIONFS_ASSIGN(wanted, parse_size(arguments.size));
   }
   UNIONFS_ASSIGN(const Geometry geometry, Geometry::grow(lower, wanted));
+  if (chain->frozen_view() != nullptr &&
+      geometry.size_bytes() != chain->frozen_view()->size_bytes()) {
+    return invalid("{}: is frozen with a size of {} bytes, and an upper over it has the same",
+                   chain->top_file().name(), chain->frozen_view()->size_bytes());
+  }
   UNIONFS_TRY(check_can_appear(arguments.upper));
   UNIONFS_ASSIGN(const auto upper, PosixFile::create_for(arguments.upper));
-  UNIONFS_TRY(upper->set_mode(upper->mode() & upper->mode_for_data_of(*lower_file)));
-  UNIONFS_TRY(create_layer(*upper, lower, geometry));
+  UNIONFS_TRY(upper->set_mode(upper->mode() & chain->mode_for_data_in(*upper)));
+  UNIONFS_TRY(create_layer(*upper, lower, geometry, chain->top().identity()));
   UNIONFS_TRY(upper->publish());
   if (arguments.as_json) {
     print_json(Json{{"upper", arguments.upper},

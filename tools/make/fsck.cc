@@ -125,10 +125,18 @@ class ServedFile {
     // The server changes its directory, so that it needs whole paths.
     const auto whole = [](const std::string& path) { return fs::absolute(path).string(); };
     const bool is_path = images.plugin.find('/') != std::string::npos;
-    UNIONFS_ASSIGN(served.pid_, start({nbdfuse, name + "/image", "--command", nbdkit, "-s",
-                                       is_path ? whole(images.plugin) : images.plugin,
-                                       "lower=" + whole(images.lower),
-                                       "upper=" + whole(images.upper), "checkpoint=never"}));
+    std::vector<std::string> command = {nbdfuse,
+                                        name + "/image",
+                                        "--command",
+                                        nbdkit,
+                                        "-s",
+                                        is_path ? whole(images.plugin) : images.plugin,
+                                        "lower=" + whole(images.levels.front())};
+    for (size_t i = 1; i < images.levels.size(); ++i) {
+      command.push_back("layer=" + whole(images.levels[i]));
+    }
+    command.insert(command.end(), {"upper=" + whole(images.upper), "checkpoint=never"});
+    UNIONFS_ASSIGN(served.pid_, start(command));
     while (ended_by == 0) {  // an import may take long
       int status = 0;
       if (::waitpid(served.pid_, &status, WNOHANG) == served.pid_) {

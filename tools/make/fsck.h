@@ -7,12 +7,12 @@
 
 #include <string>
 
-#include "fsparse/result.h"
+#include "overlay/stack/chain.h"
 
 namespace unionfs::img {
 
 struct FsckImages {
-  std::string lower;
+  LevelPaths levels;
   std::string upper;
   std::string plugin;  // of nbdkit: a name or a path
 };

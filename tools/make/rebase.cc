@@ -10,35 +10,14 @@
 #include "overlay/upper/lower_identity.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
+#include "tools/make/rebase_arguments.h"
 #include "tools/make/rebase_report.h"
 
 namespace unionfs::img {
 namespace {
 
 constexpr const char* kPurpose = "rebase";  // of hidden names
-
-struct RebaseArguments : CommonArguments {
-  std::string onto;
-  std::string output;  // empty: in the place of the upper
-  std::string size;
-  bool is_dry_run = false;
-  bool only_tells = false;  // for diff: whether the upper could be replaced is no matter
-  bool without_backup = false;
-  bool verifies_all = false;
-  RebasePolicy policy;
-};
-
-struct LowerOfRebase {
-  std::unique_ptr<PosixFile> file;
-  std::unique_ptr<LowerImage> image;
-};
-
-Result<LowerOfRebase> open_rebased_lower(const std::string& path) {
-  LowerOfRebase lower;
-  UNIONFS_ASSIGN(lower.file, PosixFile::open(path, FileLock::kShared));
-  UNIONFS_ASSIGN(lower.image, LowerImage::open(*lower.file));
-  return lower;
-}
+const std::atomic<bool> never_cancelled{false};
 
 // One run of the command.
 class RebaseRun {
@@ -49,6 +28,8 @@ class RebaseRun {
 
  private:
   Result<int> carry_over();
+  Result<void> load_upper(const std::string& boot_id);
+  Result<RebaseOutcome> make(PosixFile& target, const std::string& boot_id);
   bool replaces() const { return arguments_.output.empty(); }
   Result<void> check_arguments() const;
   Result<void> open_images();
@@ -61,11 +42,12 @@ class RebaseRun {
 
   const RebaseArguments& arguments_;
   std::optional<uint64_t> size_bytes_;
-  LowerOfRebase old_;
-  LowerOfRebase new_;
+  std::unique_ptr<Chain> old_;  // what is below now; none without it
+  std::unique_ptr<Chain> new_;
   std::string path_;  // of the upper's file itself
   std::unique_ptr<PosixFile> upper_;
-  std::unique_ptr<Disk> disk_;
+  std::unique_ptr<Disk> disk_;         // over the old lower
+  std::unique_ptr<LayerAlone> alone_;  // without it
   std::string kept_as_;
 };
 
@@ -74,7 +56,8 @@ Result<int> RebaseRun::run() {
   Result<int> status = carry_over();
   if (!status && upper_ != nullptr) {
     Error error = std::move(status).error();
-    const std::string end = how_to_rebase(arguments_.lower, upper_->name());
+    const std::string end =
+        how_to_rebase(old_ ? old_->top_file().name() : std::string(), upper_->name());
     if (error.message.ends_with(end)) {
       error.message.resize(error.message.size() - end.size());
     }
@@ -90,13 +73,30 @@ Result<int> RebaseRun::carry_over() {
   }
   UNIONFS_TRY(open_images());
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(disk_, Disk::load(*old_.image, *upper_, boot_id, note));
-  UNIONFS_TRY(disk_->attach(Access::kReadOnly));
-  tell_of_unproven();
+  UNIONFS_TRY(load_upper(boot_id));
   if (replaces() && !arguments_.only_tells) {
     UNIONFS_TRY(check_can_replace_upper());
   }
   UNIONFS_ASSIGN(const auto target, create_target());
+  UNIONFS_ASSIGN(const RebaseOutcome outcome, make(*target, boot_id));
+  if (outcome.is_done) {
+    UNIONFS_TRY(put_in_place(*target));
+  }
+  return report(outcome);
+}
+
+Result<void> RebaseRun::load_upper(const std::string& boot_id) {
+  if (arguments_.is_without_old) {
+    UNIONFS_ASSIGN(alone_, LayerAlone::open(*upper_, new_->top(), note, never_cancelled));
+    return {};
+  }
+  UNIONFS_ASSIGN(disk_, Disk::load(old_->top(), *upper_, boot_id, note));
+  UNIONFS_TRY(disk_->attach(Access::kReadOnly));
+  tell_of_unproven();
+  return {};
+}
+
+Result<RebaseOutcome> RebaseRun::make(PosixFile& target, const std::string& boot_id) {
   RebaseOptions options;
   options.policy = arguments_.policy;
   options.size_bytes = size_bytes_;
@@ -104,13 +104,10 @@ Result<int> RebaseRun::carry_over() {
   options.verifies_all = arguments_.verifies_all;
   options.always_makes = !replaces();
   const LogSink progress = ::isatty(STDERR_FILENO) == 1 ? LogSink(note) : LogSink();
-  const std::atomic<bool> never{false};
-  UNIONFS_ASSIGN(const RebaseOutcome outcome,
-                 rebase(*disk_, *new_.image, *target, options, boot_id, note, progress, never));
-  if (outcome.is_done) {
-    UNIONFS_TRY(put_in_place(*target));
-  }
-  return report(outcome);
+  return alone_ ? rebase_without_old(*alone_, new_->top(), target, options, boot_id, note, progress,
+                                     never_cancelled)
+                : rebase(*disk_, new_->top(), target, options, boot_id, note, progress,
+                         never_cancelled);
 }
 
 Result<void> RebaseRun::check_arguments() const {
@@ -125,6 +122,16 @@ Result<void> RebaseRun::check_arguments() const {
                      quoted_name(tree));
     }
   }
+  if (arguments_.is_without_old != arguments_.levels.empty()) {
+    return invalid("{}", arguments_.is_without_old
+                             ? "--without-old: the old lower is gone, and no -b can name it"
+                             : "-b OLD is needed; where that is gone, give --without-old");
+  }
+  const bool needs_old =
+      !arguments_.policy.ours_trees.empty() || arguments_.policy.ids == IdPolicy::kNames;
+  if (arguments_.is_without_old && needs_old) {
+    return invalid("--ours-tree and --ids=names cannot be had with --without-old");
+  }
   if (replaces()) {
     return {};
   }
@@ -133,16 +140,20 @@ Result<void> RebaseRun::check_arguments() const {
 }
 
 Result<void> RebaseRun::open_images() {
-  UNIONFS_ASSIGN(old_, open_rebased_lower(arguments_.lower));
-  UNIONFS_ASSIGN(new_, open_rebased_lower(arguments_.onto));
+  if (!arguments_.is_without_old) {
+    UNIONFS_ASSIGN(old_,
+                   Chain::open_below(arguments_.levels, arguments_.upper, FileLock::kShared, note));
+  }
+  UNIONFS_ASSIGN(new_, Chain::open(arguments_.onto, FileLock::kShared, note));
   UNIONFS_ASSIGN(path_, real_path_of(arguments_.upper));
   UNIONFS_ASSIGN(upper_, open_upper());
   UNIONFS_ASSIGN(const bool is_foreign, ForeignTree::is_foreign(*upper_));
   if (is_foreign) {
     return invalid(
         "{}: was made elsewhere and is not imported yet, so there is no layer to carry "
-        "over; import it first: unionfs-img checkpoint -b {} {}",
-        arguments_.upper, shell_word(arguments_.lower), shell_word(arguments_.upper));
+        "over; import it first: unionfs-img checkpoint {} {}",
+        arguments_.upper, arguments_.is_without_old ? "-b OLD" : old_->as_options(),
+        shell_word(arguments_.upper));
   }
   return {};
 }
@@ -154,7 +165,7 @@ Result<std::unique_ptr<PosixFile>> RebaseRun::open_upper() const {
     return opened;
   }
   const auto again = PosixFile::open(path_, FileLock::kNone);
-  if (again && ((*again)->is_same_file(*old_.file) || (*again)->is_same_file(*new_.file))) {
+  if (again && ((old_ && old_->has(**again)) || new_->has(**again))) {
     return invalid("{}: is given as a lower and as the upper", arguments_.upper);
   }
   Error error = std::move(opened).error();
@@ -200,7 +211,7 @@ Result<std::unique_ptr<PosixFile>> RebaseRun::create_target() const {
     UNIONFS_TRY(remove_leftovers(arguments_.output, kPurpose));
     UNIONFS_ASSIGN(auto target, PosixFile::create_for(arguments_.output, kPurpose));
     UNIONFS_TRY(target->set_mode(target->mode() & target->mode_for_data_of(*upper_) &
-                                 target->mode_for_data_of(*new_.file)));
+                                 new_->mode_for_data_in(*target)));
     return target;
   }
   UNIONFS_TRY(remove_leftovers(path_, kPurpose));
@@ -229,12 +240,14 @@ Result<void> RebaseRun::put_in_place(PosixFile& target) {
 
 Result<int> RebaseRun::report(const RebaseOutcome& outcome) const {
   RebaseSummary summary{
-      .old_lower = {arguments_.lower, &old_.image->volume(), outcome.old_merged_bytes},
-      .new_lower = {arguments_.onto, &new_.image->volume(), outcome.new_merged_bytes},
+      .old_lower = disk_ ? std::optional(RebasedLower{arguments_.levels.back(), &old_->volume(),
+                                                      outcome.old_merged_bytes})
+                         : std::nullopt,
+      .new_lower = {arguments_.onto.back(), &new_->volume(), outcome.new_merged_bytes},
       .upper = arguments_.upper,
       .output = replaces() ? std::optional<std::string>() : arguments_.output,
       .kept_as = kept_as_,
-      .session_blocks = disk_->session_block_count(),
+      .session_blocks = disk_ ? disk_->session_block_count() : 0,
       .is_dry_run = arguments_.is_dry_run,
       .outcome = outcome};
   if (arguments_.as_json) {
@@ -296,9 +309,13 @@ void add_policy(CLI::App& command, RebasePolicy& policy) {
       ->type_name("numbers|names");
 }
 
+Result<int> run_rebase(const RebaseArguments& arguments) {
+  return arguments.moves_chain ? rebase_chain(arguments) : RebaseRun(arguments).run();
+}
+
 }  // namespace
 
-Result<int> tell_of_rebase(const CommonArguments& images, const std::string& onto) {
+Result<int> tell_of_rebase(const CommonArguments& images, const LevelPaths& onto) {
   RebaseArguments arguments;
   static_cast<CommonArguments&>(arguments) = images;
   arguments.onto = onto;
@@ -310,7 +327,15 @@ Result<int> tell_of_rebase(const CommonArguments& images, const std::string& ont
 void add_rebase(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("rebase", "Carry the layer over to another lower");
   const auto arguments = std::make_shared<RebaseArguments>();
-  command->add_option("--onto", arguments->onto, "The new lower")->required()->type_name("NEW");
+  add_levels(*command, "--onto", arguments->onto,
+             "What the upper is to lie on: the new lower, then each sealed layer over it")
+      ->required()
+      ->type_name("NEW");
+  command->add_flag("--without-old", arguments->is_without_old,
+                    "The old lower is gone: carry what the layer alone proves");
+  CLI::Option* chain = command->add_flag(
+      "--chain", arguments->moves_chain,
+      "Carry the layers below the upper over, too; all of them are written into the directory -o");
   add_policy(*command, arguments->policy);
   command->add_flag("--dry-run", arguments->is_dry_run, "Only say what would be done");
   CLI::Option* output =
@@ -323,12 +348,13 @@ void add_rebase(CLI::App& app, Command& chosen) {
   command
       ->add_option("-s,--size", arguments->size,
                    "Size of the new merged image, with K, M, G or T; default: as it was")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->excludes(chain);
   command->add_flag("--verify", arguments->verifies_all,
                     "Compare all of the new lower with the new merged image as well");
-  add_common(*command, *arguments, LowerArgument::kRequired);
+  add_common(*command, *arguments, LowerArgument::kOptional);
   command->callback(
-      [arguments, &chosen] { chosen = [arguments] { return RebaseRun(*arguments).run(); }; });
+      [arguments, &chosen] { chosen = [arguments] { return run_rebase(*arguments); }; });
 }
 
 }  // namespace unionfs::img

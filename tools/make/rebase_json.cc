@@ -88,7 +88,7 @@ Json rebase_json(const RebaseSummary& summary) {
     put_bytes(json, "kept_as", summary.kept_as);
   }
   json["dry_run"] = summary.is_dry_run;
-  json["old"] = lower_json(summary.old_lower);
+  json["old"] = summary.old_lower ? lower_json(*summary.old_lower) : Json(nullptr);
   json["new"] = lower_json(summary.new_lower);
   json["session_blocks"] = summary.session_blocks;
   json["applied"] = report.applied.size();

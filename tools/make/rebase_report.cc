@@ -107,10 +107,11 @@ void print_counts(const RebaseReport& report) {
 }
 
 std::string command_line(const RebaseSummary& summary, const char* options) {
-  return fmt::format("unionfs-img rebase -b {} --onto {}{}{} {}",
-                     shell_word(summary.old_lower.path), shell_word(summary.new_lower.path),
-                     options, summary.output ? " -o " + shell_word(*summary.output) : "",
-                     shell_word(summary.upper));
+  const std::string old =
+      summary.old_lower ? "-b " + shell_word(summary.old_lower->path) : "--without-old";
+  return fmt::format(
+      "unionfs-img rebase {} --onto {}{}{} {}", old, shell_word(summary.new_lower.path), options,
+      summary.output ? " -o " + shell_word(*summary.output) : "", shell_word(summary.upper));
 }
 
 void print_end(const RebaseSummary& summary) {

@@ -23,7 +23,7 @@ struct RebasedLower {
 
 // Refers to all of it.
 struct RebaseSummary {
-  RebasedLower old_lower;
+  std::optional<RebasedLower> old_lower;  // none: it is gone
   RebasedLower new_lower;
   std::string upper;                  // as it was given
   std::optional<std::string> output;  // -o
@@ -35,7 +35,7 @@ struct RebaseSummary {
 
 // What diff --against does: tells what a rebase onto that lower would do, and changes nothing.
 // The exit status is that of the rebase.
-Result<int> tell_of_rebase(const CommonArguments& images, const std::string& onto);
+Result<int> tell_of_rebase(const CommonArguments& images, const LevelPaths& onto);
 
 Json rebase_json(const RebaseSummary& summary);
 void print_rebase(const RebaseSummary& summary);

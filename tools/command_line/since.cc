@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tools/command_line/since.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "overlay/stack/squash.h"
+#include "tools/command_line/spool.h"
+#include "tools/command_line/text.h"
+
+namespace unionfs::img {
+namespace {
+
+const std::atomic<bool> since_never_cancelled{false};
+
+// All layers above a level as one.
+struct LayersAsOne {
+  std::unique_ptr<PosixFile> file;
+  std::unique_ptr<LayerOverLower> layer;
+};
+
+Result<const LayerOverLower*> make_one(LayersAsOne& one, const LayerOverLower& lowest,
+                                       const LayerOverLower& top) {
+  UNIONFS_ASSIGN(one.file, make_temporary_file());
+  // What is looked at may change meanwhile, and nothing is kept.
+  UNIONFS_TRY(squash_layers(lowest, top, *one.file, {.log = note, .is_compared = false},
+                            since_never_cancelled));
+  UNIONFS_ASSIGN(one.layer, LayerOverLower::load(lowest.below(), *one.file, note));
+  return one.layer.get();
+}
+
+Result<size_t> level_of(const Chain& chain, const std::string& text) {
+  const LevelPaths paths = chain.paths();
+  const auto path = std::find(paths.begin(), paths.end(), text);
+  if (path != paths.end()) {
+    return static_cast<size_t>(path - paths.begin());
+  }
+  size_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || rest != end || number >= paths.size()) {
+    return invalid("\"{}\" is no level below the upper: these are 0 to {}, or a file of {}", text,
+                   paths.size() - 1, chain.as_options());
+  }
+  return number;
+}
+
+}  // namespace
+
+CLI::Option* add_since(CLI::App& command, std::string& level) {
+  return command
+      .add_option("--since", level,
+                  "Against this level and not the one directly below: its number, 0 for the lower, "
+                  "or its file")
+      ->type_name("LEVEL");
+}
+
+Result<LayerInstead> layers_since(const Chain& chain, const std::string& level) {
+  if (level.empty()) {
+    return LayerInstead();
+  }
+  UNIONFS_ASSIGN(const size_t number, level_of(chain, level));
+  if (number == chain.layers().size()) {
+    return LayerInstead();
+  }
+  const LayerOverLower& lowest = *chain.layers()[number];
+  const auto one = std::make_shared<LayersAsOne>();
+  return LayerInstead(
+      [one, &lowest](const LayerOverLower& top) { return make_one(*one, lowest, top); });
+}
+
+}  // namespace unionfs::img
