@@ -26,6 +26,7 @@ TITLES = {
     "overlayfs": "kernel overlayfs",
     "fuse-overlayfs": "fuse-overlayfs",
     "preadv": "preadv alone",
+    "one": "one layer",
 }
 
 
@@ -100,6 +101,7 @@ class Disk:
     size_bytes: int
     flags: tuple = ()  # of nbdkit
     parameters: tuple = ()  # of nbdkit's filters
+    levels: tuple = ()  # ours: sealed layers between lower and upper
 
     @property
     def upper(self):
@@ -133,7 +135,7 @@ class Disk:
             return [*nbdkit, "file", self.upper, *self.parameters]
         if self.peer == "cow":
             return [*nbdkit, "--filter=cow", "file", self.lower]
-        return [*nbdkit, plugin(), self.lower, self.upper, f"size={self.size_bytes}",
+        return [*nbdkit, plugin(), self.lower, *self.levels, self.upper, f"size={self.size_bytes}",
                 "checkpoint=never"]
 
     def delete(self):

@@ -49,7 +49,7 @@ group_parameters() {
     local lower=$WORK/plain.img upper=$WORK/new-upper.img size
     step "parameters"
     must_refuse "an unknown parameter" surprise "$lower" "$upper" surprise=1
-    must_refuse "three images" extra.img "$lower" "$upper" "$WORK/extra.img"
+    must_refuse "a layer that is not there" new-upper.img "$lower" "$upper" "$WORK/extra.img"
     for size in '' garbage 0 1 -1 1025 2599K 8E 9223372036854775807 5T; do
         must_refuse "size=$size" size "$lower" "$upper" "size=$size"
     done

@@ -17,7 +17,7 @@ demonstrate() {
     mkdir -p "$WORK/scratch"
     ATTACH=$1 TMPDIR=$WORK/scratch "$(dirname "$0")/../../demo.sh" >"$WORK/demo.log" 2>&1 </dev/null ||
         fail "demo.sh ended with status $?"
-    for line in '^\$ nbdkit -U ' 'new-directory/LICENSE' '^lower.img: OK$' '^added +/new-directory' 'upper.img.before-rebase'; do
+    for line in '^\$ nbdkit -U ' 'new-directory/LICENSE' '^lower.img: OK$' '^added +/new-directory' 'upper.img.before-rebase' '^name: monday.img$' '^export="bert"' ' anna.img$'; do
         grep -qE -- "$line" "$WORK/demo.log" || fail "demo.sh did not show $line"
     done
     [ -z "$(ls -A "$WORK/scratch")" ] || fail "demo.sh left $(ls -A "$WORK/scratch")"

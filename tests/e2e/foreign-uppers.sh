@@ -336,7 +336,7 @@ part_refused() {
     before=$(identity_of upper.img)
 
     step "a base image in the place of the upper"
-    refuse 'plain.img: .*without the whiteout feature.*debugfs -w -R' lower.img plain.img
+    refuse 'plain.img: .*without the whiteout feature.*unionfs-img import -b [^ ]*/lower.img upper:[^ ]*/plain.img NEW' lower.img plain.img
     NBDKIT_FLAGS=(-r)
     refuse 'plain.img: .*without the whiteout feature' lower.img plain.img
     NBDKIT_FLAGS=()

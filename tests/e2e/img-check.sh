@@ -150,7 +150,8 @@ mended 'group 0: bg_free_inodes_count' 'group[0].bg_free_inodes_count=-1'
 mended 'group 0: bg_used_dirs_count' 'group[0].bg_used_dirs_count=+1'
 mended 'superblock: s_free_blocks_count' 'superblock.s_free_blocks_count=-1'
 mended 'superblock: s_free_inodes_count' 'superblock.s_free_inodes_count=-1'
-broken 's_feature_incompat 0x2 lacks WHITEOUT' 'superblock.s_feature_incompat=^0x20'
+# Without the bit it would be some image that does not belong here.
+broken 'unsupported features: uninit_bg' 'superblock.s_feature_incompat=^0x20'
 broken 'was not cleanly unmounted' 'superblock.s_state=0'
 broken 'is for 49152 blocks of 1024 bytes, but the superblock says 49151' \
     'superblock.s_blocks_count=-1'
@@ -270,8 +271,8 @@ broken "is of version 2, but the superblock's mark of version 1" mark.version=1
 broken 'reserved byte 0xd4 of the header is 0x1, not 0' header.version=1 header.checksum=checksum
 broken 'section lower records at .* does not lie between' \
     header.lower_records.offset=+1048576 header.checksum=checksum
-broken 'needs features that are not known: FEATURE_I1, FEATURE_I6' \
-    header.feature_incompat=0x42 header.checksum=checksum
+broken 'needs features that are not known: FEATURE_I7, FEATURE_I8' \
+    header.feature_incompat=0x180 header.checksum=checksum
 broken "the mark's reserved word is 0x1, not 0" mark.reserved=1
 broken 'section fixed blocks at .* does not lie between' \
     "header.fixed_blocks.offset=$(field header.live_bitmap.offset)" \

@@ -328,7 +328,6 @@ strange_names() {
     echo 1 >"strange/$name"
     make_image strange strange.img
     rm -f disks/upper.img
-    echo ours >ours.conf
     serve disk lower=strange.img upper=disks/upper.img checkpoint=never size=24M
     save_image disk wanted.img
     rm -rf place && mkdir place
@@ -419,8 +418,37 @@ no_space() {
     step "$failed sizes were too small"
 }
 
+# The rows are those of rebase/without_old_rows.py.
+without_old() {
+    fresh
+    unchanged 1 'give --without-old' --onto clash.img disks/upper.img
+    unchanged 1 'no -b can name it' -b old.img --without-old --onto clash.img disks/upper.img
+    unchanged 1 'cannot be had with --without-old' --without-old --ours-tree /etc --onto clash.img disks/upper.img
+    unchanged 1 'cannot be had with --without-old' --without-old --ids=names --onto clash.img disks/upper.img
+    unchanged 3 'rebase --without-old --onto clash.img --conflicts=theirs' --without-old --onto clash.img \
+        disks/upper.img
+    unchanged 3 '"needs-old"' --without-old --onto clash.img --output=json disks/upper.img
+    valid out
+    unchanged 0 'nothing to do' --without-old --onto old.img disks/upper.img
+    # Of /data/numbers the layer has one block.
+    unchanged 3 'it can only be theirs' --without-old --onto new.img --conflicts=ours disks/upper.img
+    rebase 0 --without-old --onto new.img --theirs /data/numbers --conflicts=ours --verify disks/upper.img
+    cmp upper.kept disks/upper.img.before-rebase || fail "the old upper is not kept"
+    rm -rf without
+    make_base without
+    more_of_theirs without
+    mkdir without/new
+    cp ours.conf without/etc/conf
+    cp ours.file without/new/file
+    ln -s ../etc/conf without/new/link
+    rm -r without/dir/a without/gone
+    check_disk new.img disks/upper.img without
+    cp session.img disks/session.img
+    unchanged 1 'has an open session of' --without-old --onto clash.img disks/session.img
+}
+
 CASES=(carried_over same_bytes conflicts_stop_it policies sessions refused limits strange_names killed
-    no_space)
+    no_space without_old)
 [ "$#" -gt 0 ] || set -- "${CASES[@]}"
 for case in "$@"; do
     step "$case"

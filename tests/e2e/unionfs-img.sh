@@ -58,6 +58,13 @@ refused 1 "^unionfs-img: size of 1024 blocks is smaller than the lower's 32768 b
 "$IMG" create --output=json -b "$LOWER" -s 65536K "$WORK/other.img" |
     json 'j["merged-size"] == 64 << 20 and j["block-size"] == 1024'
 "$IMG" diff --output=json -b "$LOWER" "$UPPER" | json 'j == {"format": 1, "changes": []}'
+# Of 2560 groups the upper has descriptors, and hardly any bitmap.
+"$IMG" create -b "$LOWER" -s 20G "$WORK/large.img" >"$WORK/out"
+space=$(du -k "$WORK/large.img" | cut -f 1)
+[ "$space" -le 2048 ] || fail "a new upper of 20 GiB takes $space KiB"
+check_layer_clean "$WORK/large.img" "$WORK/large.copy"
+"$IMG" check -b "$LOWER" "$WORK/large.img"
+rm -- "$WORK/large.img" "$WORK/large.copy"
 "$IMG" diff --exit-code -b "$LOWER" "$UPPER" >/dev/null
 "$IMG" check -b "$LOWER" "$UPPER" >/dev/null
 

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# fuzz.sh TARGET CORPUS RUNS
+# fuzz.sh TARGET CORPUS RUNS [BYTES]
 #
 # Runs a fuzz target: each input of its corpus, and then inputs made of them, up to RUNS of
 # both, so that a quick machine does not come farther than others; a slow one stops after a
 # minute.  The seed is always the same.  Which inputs are made also depends on the order of
 # the corpus on the disk, and on which lines the threads of a session come to in time.
+# Inputs have at most BYTES bytes (default: 484, which a recipe has).
 # An input that breaks something is kept, and shown in hexadecimal.
 #
 # Environment:
@@ -16,7 +17,7 @@
 #   FUZZ_FSCK_EVERY   e2fsck is asked about one image of that many (default: 64)
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
-target=$1 corpus=$2 runs=$3
+target=$1 corpus=$2 runs=$3 most_bytes=${4:-484}
 [ -z "${FUZZ_SECONDS:-}" ] || runs=-1
 name=$(basename "$target")
 
@@ -28,7 +29,7 @@ broken=$PWD/broken-inputs
 mkdir -p "$kept" "$broken"
 
 # An execution takes milliseconds and no more memory than a few images.
-flags=(-seed=1 -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=484
+flags=(-seed=1 -timeout=25 -rss_limit_mb=1024 -malloc_limit_mb=256 "-max_len=$most_bytes"
     -print_final_stats=1 -reload=0 "-artifact_prefix=$broken/$name-")
 
 run() {
@@ -48,7 +49,6 @@ run() {
 }
 
 touch "$work/began"
-run -runs=0 "$corpus"
 echo "corpus: $(find "$corpus" -type f | wc -l) inputs"
 run "-max_total_time=${FUZZ_SECONDS:-60}" "-runs=$runs" "$kept" "$corpus"
 sed -n 's/^stat::/ /p' "$work/log"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // An edited pair of images under the commands of unionfs-img, and under a client.
-#include "overlay/changes/file_state.h"
 #include "overlay/changes/tree_changes.h"
 #include "overlay/check/upper_check.h"
 #include "overlay/merged/owner_map.h"
+#include "overlay/tree/file_state.h"
 #include "overlay/upper/layer_tree.h"
 #include "overlay/upper/upper_facts.h"
 #include "tests/fuzz/support/edited_pair.h"

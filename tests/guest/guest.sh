@@ -35,7 +35,7 @@ TCP_PORT=
 # Everything any test may load; modprobe finds what these depend on. crc32c is
 # asked for by ext4 by name at mount time, which no dependency tells.
 GUEST_MODULES=(virtio_pci virtio_blk virtio_net virtio_scsi sd_mod nbd ext4
-    crc32c_generic)
+    crc32c_generic mtdram jffs2 overlay)
 
 # What busybox must be able to do inside a guest and, for the same answers, on
 # the host.

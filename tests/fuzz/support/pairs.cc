@@ -86,6 +86,10 @@ std::unique_ptr<MemoryFile> with_journal(const SoundLower& lower, const MemoryFi
 
 }  // namespace
 
+std::unique_ptr<MemoryFile> load_image(const std::string& name) {
+  return file_of("upper.img", load_bytes(name));
+}
+
 LogSink no_log() {
   return [](const std::string&) {};
 }
@@ -124,7 +128,7 @@ SoundImages::SoundImages() {
   add_new_pair("wide-new", *lowers_[1], wide_clients_[0].size(), wide_clients_);
   add_golden_pairs();
   add_wide_pairs();
-  foreign_ = file_of("upper.img", load_bytes("foreign"));
+  foreign_ = load_image("foreign");
   foreign_atlas_ = atlas_of(*foreign_, SuperblockUse::kUpper);
 }
 

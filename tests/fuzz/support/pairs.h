@@ -71,6 +71,9 @@ class SoundImages {
   ImageAtlas foreign_atlas_;
 };
 
+// One of the images by its name, called "upper.img".
+std::unique_ptr<MemoryFile> load_image(const std::string& name);
+
 LogSink no_log();
 // What a disk shows.
 Result<std::vector<std::byte>> read_whole(const Disk& disk);

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ten sealed layers below an upper beside one, where both own the same blocks: does the number of
+levels cost anything?"""
+
+import os
+import shutil
+from dataclasses import replace
+
+import clients
+import fio_workloads
+import host
+import images
+import mount_workloads
+import peers
+import report
+
+_LEVELS = 10
+_BLOCK = 4 * host.KIB
+_ONE, _TEN = "one", report.OURS
+NOTES = (
+    "ours: ten sealed layers, each of which owns every tenth block of a file; beside it one layer "
+    "that owns all of them; an empty upper over both",
+    "open: from the start of nbdkit to the first answer",
+)
+_WORKLOADS = (
+    fio_workloads.Workload("stack-read", "4k random read", "randread"),
+    fio_workloads.Workload("stack-read-256k", "256k random read", "randread", 256),
+    fio_workloads.Workload("stack-write-first", "4k random write, first touch", "randwrite",
+                           touches=True),
+)
+_AIM = 0.95
+
+
+def _write_share(disk, first, step):
+    """Every `step`th block of the file, from `first` on, through a mount."""
+    with mount_workloads.mounted_export(disk) as top:
+        block = os.urandom(_BLOCK)
+        with open(top / "data", "r+b", buffering=0) as file:
+            for offset in range(first * _BLOCK, os.path.getsize(top / "data"), step * _BLOCK):
+                os.pwrite(file.fileno(), block, offset)
+
+
+def _sealed(disk, first, step):
+    """The disk's upper, with this share, sealed."""
+    disk.directory.mkdir(parents=True)
+    _write_share(disk, first, step)
+    levels = [option for level in (disk.lower, *disk.levels) for option in ("-b", level)]
+    host.run([peers.unionfs_img(), "seal", *levels, disk.upper])
+    return disk.upper
+
+
+def _make_levels(directory, lower, size_bytes, settings):
+    """For both the disk of an upper that is not there yet."""
+    def disk(name, levels=()):
+        return peers.Disk(report.OURS, directory / name, lower, size_bytes, levels=tuple(levels))
+
+    settings.progress("one layer")
+    one = disk(_ONE, [_sealed(disk("one.layer"), 0, 1)])
+    layers = []
+    for number in range(_LEVELS):
+        settings.progress(f"layer {number + 1} of {_LEVELS}")
+        layers.append(_sealed(disk(f"layer{number}", layers), number, _LEVELS))
+    return {_ONE: one, _TEN: disk(_TEN, layers)}
+
+
+def _figures(workload, disks, area, settings):
+    values = {peer: [] for peer in disks}
+    for number in range(settings.rounds):
+        for peer in report.in_turn(list(disks), number):
+            settings.progress(f"{workload.title}: round {number + 1}, {peer}")
+            shutil.rmtree(disks[peer].directory, ignore_errors=True)
+            with peers.served(disks[peer]) as server:
+                if workload.is_read:
+                    fio_workloads.fio(server, "read", 256, area.offset, area.length)
+                values[peer].append(
+                    fio_workloads.measure(server, workload, area, settings.seconds))
+    return values
+
+
+def _opens(disks, settings):
+    values = {peer: [] for peer in disks}
+    for number in range(settings.rounds):
+        for peer in report.in_turn(list(disks), number):
+            settings.progress(f"open: round {number + 1}, {peer}")
+            values[peer].append(clients.open_milliseconds(disks[peer]))
+    return values
+
+
+def run_part(directory, settings, missing):
+    del missing
+    fio_workloads.require_fio()
+    host.require_mounts()
+    clients.require_libnbd()
+    area = fio_workloads.Area.of(min(settings.area_bytes, 128 * host.MIB))
+    lower = images.make_data_lower(directory / "lower.img", area.disk, area.length)
+    disks = _make_levels(directory, lower, area.disk, settings)
+    # The file's blocks lie behind the tables of the first group, or of the next ones.
+    area = replace(area, length=area.length - 16 * host.MIB)
+    speeds, costs = [], []
+    for workload in _WORKLOADS:
+        values = _figures(workload, disks, area, settings)
+        what = "request" if workload.counts_requests else "MiB"
+        speeds.append(report.comparison(
+            workload.name, workload.title, "requests/s" if workload.counts_requests else "MiB/s",
+            {peer: [figures.speed for figures in values[peer]] for peer in disks},
+            limit=_ONE, aims={_ONE: _AIM}))
+        costs.append(report.comparison(
+            workload.name, workload.title, f"us/{what}",
+            {peer: [figures.cost for figures in values[peer]] for peer in disks},
+            limit=_ONE, is_time=True))
+    speeds.append(report.comparison("stack-open", "open", "ms", _opens(disks, settings),
+                                    limit=_ONE, aims={_ONE: _AIM}, is_time=True))
+    return {"comparisons": speeds, "costs": costs, "notes": NOTES}

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# One server of many disks: the exports of a directory, as clients see them.
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+
+require mke2fs debugfs nbdinfo nbdsh e2fsck
+make_work
+cd "$WORK"
+
+uri() { printf 'nbd+unix:///%s?socket=%s/disks.sock' "$1" "$WORK"; }
+
+# at NAME COMMANDS - a client of the export.
+at() { PATH=/usr/bin:$PATH nbdsh -u "$(uri "$1")" -c "$2"; }
+
+# refused NAME WHY - it cannot be opened, and the log says why.
+refused() {
+    if at "$1" 'pass' 2>client.err; then
+        fail "the export $1 was opened"
+    fi
+    grep -qF -- "$2" disks.log || fail "the log says nothing of: $2"
+}
+
+# said PATTERN - waits until the log has it.
+said() {
+    local deadline=$((SECONDS + 60))
+    until grep -qE -- "$1" disks.log; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "the log does not say: $1"
+        sleep 0.02
+    done
+}
+
+listed() { PATH=/usr/bin:$PATH nbdinfo --list --json "$(uri "")" |
+    sed -n 's/.*"export-name": "\(.*\)",/\1/p' | sort | tr '\n' ' '; }
+
+expect() { [ "$1" = "$2" ] || fail "$3: $2 and not $1"; }
+
+
+step "a directory that is none, and parameters that do not go together"
+mkdir uppers tree
+head -c 65536 /dev/zero | tr '\0' x >tree/file
+mke2fs -q -t ext2 -b 4096 -d tree lower.img 16m
+# A checkpoint keeps what is written to a file.
+PLACE=$(debugfs -R 'blocks /file' lower.img 2>/dev/null | awk '{ print $2 * 4096 }')
+WRITE="
+h.pwrite(name.encode().ljust(512), $PLACE)
+h.flush()
+"
+READ="
+assert h.pread(512, $PLACE) == name.encode().ljust(512), name
+"
+for words in 'dir=nowhere' 'dir=lower.img' 'dir=uppers upper=u.img' 'dir=uppers control=sock' \
+    'create=no' 'dir=uppers default-export=a/b' 'dir=uppers max-exports=x' 'dir=uppers create=?'; do
+    # shellcheck disable=SC2086  # several words
+    if (use_sanitizer && exec nbdkit -f -U "$WORK/none.sock" "$UNIONFS_PLUGIN" lower.img $words) \
+        >start.log 2>&1 </dev/null; then
+        fail "a server started with $words"
+    fi
+    [ -s start.log ] || fail "nothing was said of $words"
+done
+[ -z "$(ls -A uppers)" ] || fail "a server that did not start left $(ls -A uppers)"
+
+step "a name gets a file when it is written"
+serve disks lower.img dir=uppers default-export=anna max-exports=3
+expect "" "$(listed | tr -d ' ')" "exports of an empty directory"
+at anna 'h.pread(4096, 0)'
+[ -z "$(ls -A uppers)" ] || fail "a client that read left $(ls -A uppers)"
+at anna "name = 'anna'$WRITE"
+at bert "name = 'bert'$WRITE"
+at "" "name = 'anna'$READ"
+at bert "name = 'bert'$READ"
+expect "anna.img bert.img " "$(find uppers -type f -printf '%f\n' | sort | tr '\n' ' ')" "files"
+expect "anna bert " "$(listed)" "exports"
+
+step "names that leave the directory, or are no text"
+refused a%2Fb 'has a slash'
+refused .. 'begins with a dot'
+refused .hidden 'begins with a dot'
+refused a%0Ab 'no plain text'
+refused "$(printf '%0250d' 0)" 'longer than 220 bytes'
+ln -s anna.img uppers/link.img
+refused link 'is not a regular file'
+at carl "name = 'carl'$WRITE"
+refused dora 'max-exports=3'
+
+step "each has its checkpoint"
+said 'anna.img: checkpoint made'
+said 'bert.img: checkpoint made'
+said 'carl.img: checkpoint made'
+
+step "a server that is killed loses none"
+at anna "name = 'anna2'$WRITE"
+kill_server disks
+serve disks lower.img dir=uppers create=no
+at anna "name = 'anna2'$READ"
+at bert "name = 'bert'$READ"
+refused dora 'create=no'
+refused "" 'default-export'
+stop_server disks
+for name in anna bert carl; do
+    check_layer_clean "uppers/$name.img" copy.img
+done
+[ ! -e uppers/dora.img ] || fail "create=no created"
+
+step "a server that only reads"
+NBDKIT_FLAGS=(-r)
+serve disks lower.img dir=uppers
+at anna "name = 'anna2'$READ
+assert h.is_read_only()"
+at dora 'assert h.is_read_only()'
+stop_server disks
+[ ! -e uppers/dora.img ] || fail "a server that only reads created a file"
