@@ -20,9 +20,10 @@ Runs the tests.  The last line is "N passed, N failed, N skipped".  The status i
   SUITE        only these: unit, e2e, guest, docs, fuzz, long
 
 Environment:
-  BUILD_ROOT     where the build directories build-test, build-asan, build-tsan and
-                 build-fuzz go (default: here)
-  FUZZ_SECONDS   how long each fuzz target runs (default: about 24; with --long: 7200)
+  BUILD_ROOT     where the build directories build-test, build-asan and build-tsan go
+                 (default: here)
+  FUZZ_SECONDS   how long each fuzz target runs (default: a number of inputs;
+                 with --long: 7200)
 END
 }
 
@@ -60,8 +61,7 @@ logs=()
 say() { printf '\n=== %s\n' "$*"; }
 
 # configure NAME OPTIONS... - configures the build directory build-NAME.  Files of the
-# product are joined to large pieces, which takes a fraction of the time to compile; the
-# lint compiles each for itself.
+# product are joined to large pieces, which takes a fraction of the time to compile.
 configure() {
     local directory=$BUILD_ROOT/build-$1
     shift
@@ -98,36 +98,52 @@ run_tests() {
     logs+=("$directory/meson-logs/run.json")
 }
 
-# fuzz - builds the fuzz targets and runs them, or notes why that cannot be.
-fuzz() {
-    scripts/install-packages.sh fuzz || true
-    if ! clang++ -fsanitize=fuzzer,address -x c++ -o /dev/null - 2>/dev/null <<'END'; then
+# has_fuzzer - whether there is a clang with libFuzzer.
+has_fuzzer() {
+    clang++ -fsanitize=fuzzer,address -x c++ -o /dev/null - 2>/dev/null <<'END'
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }
 END
-        mkdir -p "$BUILD_ROOT/build-fuzz/meson-logs"
-        logs+=("$BUILD_ROOT/build-fuzz/meson-logs/skipped.json")
+}
+
+# configure_sanitized - the build of the fuzz targets, which is that of the tests with
+# sanitizers as well: clang takes half of g++'s time for instrumented code.  Not optimized, it
+# is compiled in a third of the time, and tests wait for disks most of theirs.  Warnings are
+# errors in the normal build only.
+configure_sanitized() {
+    local cache='' optimization=0
+    ! command -v ccache >/dev/null || cache="ccache "
+    [ -z "$long" ] || optimization=1
+    CC="${cache}clang" CXX="${cache}clang++" configure asan -Dfuzz=enabled \
+        "-Doptimization=$optimization" -Ddebug=false -Dwerror=false -Db_sanitize=address,undefined
+}
+
+# fuzz - builds the fuzz targets and runs them, or notes why that cannot be.
+fuzz() {
+    if ! has_fuzzer; then
+        mkdir -p "$BUILD_ROOT/build-asan/meson-logs"
+        logs+=("$BUILD_ROOT/build-asan/meson-logs/skipped.json")
         printf '{"name": "fuzz", "result": "SKIP", "stdout": "SKIP: no clang++ with libFuzzer"}\n' \
             >"${logs[-1]}"
         return
     fi
-    local cache=
-    ! command -v ccache >/dev/null || cache="ccache "
-    CC="${cache}clang" CXX="${cache}clang++" configure fuzz -Dtests=disabled -Dfuzz=enabled \
-        -Doptimization=1 -Ddebug=false -Db_pch=false -Db_lundef=false \
-        -Db_sanitize=address,undefined -Dwerror=false
-    ninja -C "$BUILD_ROOT/build-fuzz" fuzz-targets
+    configure_sanitized
+    ninja -C "$BUILD_ROOT/build-asan" fuzz-targets
     if [ -n "$long" ]; then
         # What was found is where the next long run begins.
-        FUZZ_SECONDS=${FUZZ_SECONDS:-7200} FUZZ_KEEP=$BUILD_ROOT/build-fuzz/found \
-            run_tests fuzz --suite fuzz --timeout-multiplier 0
+        FUZZ_SECONDS=${FUZZ_SECONDS:-7200} FUZZ_KEEP=$BUILD_ROOT/build-asan/found \
+            run_tests asan --suite fuzz --timeout-multiplier 0
     else
-        run_tests fuzz --suite fuzz --timeout-multiplier 0
+        run_tests asan --suite fuzz --timeout-multiplier 0
     fi
+    # What follows there has a log of its own.
+    mv -- "${logs[-1]}" "$BUILD_ROOT/build-asan/meson-logs/fuzz.json"
+    logs[-1]=$BUILD_ROOT/build-asan/meson-logs/fuzz.json
 }
 
 say "packages"
 scripts/install-packages.sh build
 scripts/install-packages.sh test || echo "going on: tests that lack something are skipped"
+if [ -n "$is_fuzzing$sanitize" ]; then scripts/install-packages.sh fuzz || true; fi
 
 if [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; then
     say "a normal build"
@@ -135,7 +151,15 @@ if [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; then
     ninja -C "$BUILD_ROOT/build-test"
 
     say "its tests"
-    run_tests test "${chosen[@]}"
+    # What takes longest and is run with sanitizers below is not run twice; of the kinds of
+    # images that random operations are tried with, two others than there.
+    once=()
+    kinds=
+    if [ -n "$sanitize" ] && [ "${#suites[@]}" = 0 ]; then
+        once=(--no-suite sanitized)
+        kinds="1024/256/^dir_index 4096/256/dir_index"
+    fi
+    KINDS=${KINDS:-$kinds} run_tests test "${chosen[@]}" "${once[@]}"
 fi
 
 if [ -n "$is_fuzzing" ]; then
@@ -143,27 +167,30 @@ if [ -n "$is_fuzzing" ]; then
     fuzz
 fi
 
-# Instrumented code takes four times as long to optimize, for tests that wait for disks
-# most of the time. g++ 12 warns of things that are not so in it: warnings are errors
-# in the normal build only.
 if [ -n "$sanitize" ] && { [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; }; then
     say "with AddressSanitizer and UndefinedBehaviorSanitizer"
-    configure asan -Doptimization=0 -Dwerror=false -Db_sanitize=address,undefined
-    ninja -C "$BUILD_ROOT/build-asan"
     # nbdkit is not instrumented itself: the runtimes must be there before the plugin.
-    compiler=${CXX:-c++}
-    preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
+    if has_fuzzer; then
+        configure_sanitized
+        preload=$(clang++ "-print-file-name=libclang_rt.asan-$(uname -m).so")
+    else
+        configure asan -Doptimization=0 -Dwerror=false -Db_sanitize=address,undefined
+        compiler=${CXX:-c++}
+        preload="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
+    fi
+    ninja -C "$BUILD_ROOT/build-asan"
     preload+=" $BUILD_ROOT/build-asan/tests/libsanitizer-first.so"
-    # What documents say and what a virtual machine does was seen above.  Of the kinds of
-    # images that random operations are tried with, three of seven; of the rounds of a
-    # rebase, four of twelve.
-    [ "${#suites[@]}" != 0 ] || chosen=(--suite unit --suite e2e)
-    KINDS=${KINDS:-1024/128/dir_index 2048/128/^dir_index 4096/256/^filetype} \
+    # What documents say and what a virtual machine does was seen above, and what is more of
+    # the same.  Of the kinds of images that random operations are tried with, one of seven; of
+    # the rounds of a rebase, four of twelve.
+    [ "${#suites[@]}" != 0 ] || chosen=(--suite unit --suite e2e --no-suite more)
+    KINDS=${KINDS:-4096/256/^filetype} \
         REBASE_ROUNDS=${REBASE_ROUNDS:-4} \
         SANITIZE_PRELOAD=$preload run_tests asan --timeout-multiplier 4 "${chosen[@]}"
 
     say "with ThreadSanitizer: sessions used by many threads"
-    configure tsan -Dwerror=false -Db_sanitize=thread
+    if has_fuzzer; then export CC="${CC:-clang}" CXX="${CXX:-clang++}"; fi
+    configure tsan -Doptimization=0 -Ddebug=true -Dwerror=false -Db_sanitize=thread
     run_tests tsan --timeout-multiplier 4 overlay-threads
 fi
 

@@ -11,13 +11,15 @@ set -euo pipefail
 
 BUILD_PACKAGES=(g++ meson ninja-build pkgconf perl
     nbdkit nbdkit-plugin-dev libfmt-dev libexpected-dev libxxhash-dev liburing-dev
-    libext2fs-dev nlohmann-json3-dev libcli11-dev)
+    libext2fs-dev nlohmann-json3-dev libcli11-dev libarchive-dev libssl-dev
+    zlib1g-dev libnbd-dev)
 DEMO_PACKAGES=(e2fsprogs kmod mount fuse3 nbdkit nbd-client libnbd-bin python3-libnbd)
-TEST_PACKAGES=(catch2 libcli11-dev libnbd-dev python3 python3-jsonschema
+TEST_PACKAGES=(catch2 libcli11-dev python3 python3-jsonschema python3-yaml curl
     e2fsprogs genext2fs attr mount fuse3 kmod shellcheck
     nbdkit libnbd-bin python3-libnbd
     qemu-system-x86 nbd-client busybox-static cpio
-    fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib)
+    fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib
+    libarchive-tools umoci skopeo zstd xz-utils mtd-utils xfsprogs btrfs-progs)
 FUZZ_PACKAGES=(clang libclang-rt-14-dev e2fsprogs xz-utils)
 LINT_PACKAGES=(clang clang-format clang-tidy shellcheck python3)
 
