@@ -150,12 +150,13 @@ umount_fuse() {
     wait "$fuse" || true
 }
 
-# serve - starts nbdkit; returns when it can be connected to.
+# serve ARGS... - starts nbdkit with these arguments behind the lower; returns when it can be
+# connected to.
 serve() {
     rm -f -- demo.pid demo.sock
-    printf '$ nbdkit -U demo.sock %s &\n' "$(quoted "$plugin" "$lower" upper.img)"
+    printf '$ nbdkit -U demo.sock %s &\n' "$(quoted "$plugin" "$lower" "$@")"
     nbdkit --exit-with-parent --foreground --pidfile demo.pid -U demo.sock \
-        "$plugin" "$lower" upper.img &
+        "$plugin" "$lower" "$@" &
     server=$!
     until [ -s demo.pid ]; do
         kill -0 "$server" # or nbdkit has ended, and said why
@@ -266,12 +267,12 @@ fi
 run sha256sum "$lower" | tee lower.sha256
 
 say "It is served with a new upper over it, and changed"
-serve
+serve upper.img
 "change_$way"
 stop_serving
 
 say "It is served again: the changes are there"
-serve
+serve upper.img
 "show_$way"
 run nbdcopy --destination-is-zero "$uri" copy.img
 run e2fsck -fn copy.img
@@ -293,3 +294,37 @@ run debugfs -w -R "write $source/LICENSE new-in-the-lower" rebuilt.img
 run "$unionfs_img" rebase --lower "$lower" --onto rebuilt.img upper.img
 run "$unionfs_img" diff --lower rebuilt.img upper.img
 run "$unionfs_img" check --lower rebuilt.img upper.img
+
+say "What the job changed leaves as a layer of a container image ..."
+run "$unionfs_img" export --lower rebuilt.img upper.img job.tar.gz
+run tar -tzf job.tar.gz | sed -n 1,10p
+say "... and comes back as an upper, here over another disk: a base made of a directory"
+mkdir -p files/etc
+echo 'made of a directory' >files/etc/issue
+run "$unionfs_img" mkbase files made.img
+run "$unionfs_img" import --lower made.img job.tar.gz imported.img
+run "$unionfs_img" diff --stat --lower made.img imported.img
+run "$unionfs_img" cat --lower made.img imported.img /etc/issue
+
+say "A disk is frozen while it is served, as it is at one moment: a snapshot, and the disk goes on above it"
+lower=rebuilt.img
+serve upper.img control=control.sock
+[ "$way" = unmounted ] || mount_disk
+run "$unionfs_img" --control control.sock snapshot monday.img
+if [ "$way" = mounted ]; then
+    run cp "$source/README.md" mnt/after-the-snapshot
+    unmount_disk
+fi
+stop_serving
+run "$unionfs_img" info --lower rebuilt.img monday.img
+run ls -lhs monday.img upper.img
+
+say "One server has many disks: each export is an upper of a directory, made at its first write"
+mkdir uppers
+serve dir=uppers
+for name in anna bert; do
+    run nbdsh -u "nbd+unix:///$name?socket=demo.sock" -c 'h.pwrite(h.pread(1024, 1024), 1024)'
+done
+run nbdinfo --list "$uri" | grep "^export="
+stop_serving
+run ls -lhs uppers
