@@ -92,6 +92,8 @@ class ReadableFile : public Image {
   // Fails where the file is known, or is now found, to be another one than when it was opened.
   // Only for files that can change without our doing; may wait.
   virtual Result<void> check_same() const { return {}; }
+  // The same, but only what is known already; never waits.
+  virtual Result<void> known_same() const { return {}; }
   // Says that the range will be read soon.  Returns at once.
   virtual void prefetch(uint64_t /*offset*/, uint64_t /*length*/) const {}
 };

@@ -194,6 +194,10 @@ class UncachedImage final : public Image {
 
 }  // namespace
 
+Result<void> RemoteFile::known_same() const {
+  return client_ != nullptr ? client_->check_same() : Result<void>();
+}
+
 Result<void> RemoteFile::check_same() const {
   if (client_ == nullptr) {
     return {};

@@ -14,10 +14,6 @@ namespace {
 
 namespace format = upper_format;
 
-void add_word(LongHash& hash, std::string_view word) {
-  hash.add(std::as_bytes(std::span(word)));
-}
-
 void add_number(LongHash& hash, uint64_t number) {
   hash.add(bytes_of(Le64(number)));
 }
@@ -75,17 +71,17 @@ Result<format::Digest> metadata_digest_of(const LayerOverLower& layer,
                                           const std::atomic<bool>& is_cancelled) {
   const Layer& own = layer.layer();
   LongHash hash;
-  add_word(hash, "metadata");
+  hash.add(std::string_view("metadata"));
   for (uint32_t number = 0; number < layer.geometry().merged().group_count(); ++number) {
     const GroupNumber group(number);
     UNIONFS_TRY(check_not_cancelled(is_cancelled));
     if (own.own_blocks().has_any(group)) {
-      add_word(hash, "blocks");
+      hash.add(std::string_view("blocks"));
       add_number(hash, number);
       hash.add(own.own_blocks().of(group));
     }
     if (own.own_inodes().has_any(group)) {
-      add_word(hash, "inodes");
+      hash.add(std::string_view("inodes"));
       add_number(hash, number);
       UNIONFS_TRY(add_own_inodes(hash, layer, group));
     }
@@ -107,7 +103,7 @@ Result<format::Digest> content_digest_of(const LayerOverLower& layer,
   const uint32_t block_size = layer.geometry().merged().block_size_bytes;
   std::vector<std::byte> bytes(kPieceBytes);
   LongHash hash;
-  add_word(hash, "content");
+  hash.add(std::string_view("content"));
   UNIONFS_TRY(for_each_plain_run(
       layer, kPieceBytes / block_size, [&](const BlockRange& blocks) -> Result<void> {
         UNIONFS_TRY(check_not_cancelled(is_cancelled));
@@ -158,7 +154,7 @@ Result<void> make_layer(const Below& below, WritableFile& upper, const LogSink& 
 Result<format::Digest> shape_digest_of(const LayerOverLower& layer) {
   const Volume& upper = layer.upper();
   LongHash hash;
-  add_word(hash, "shape");
+  hash.add(std::string_view("shape"));
   hash.add(bytes_of(upper.superblock().raw()));
   std::vector<std::byte> block(upper.layout().block_size_bytes);
   for (uint32_t index = 0; index < upper.layout().descriptor_block_count(); ++index) {

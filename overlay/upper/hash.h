@@ -10,6 +10,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "fsparse/image.h"
 
@@ -41,6 +42,7 @@ class LongHash {
  public:
   LongHash() : state_(XXH3_createState()) { XXH3_128bits_reset(state_.get()); }
   void add(ConstByteSpan bytes) { XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()); }
+  void add(std::string_view word) { add(std::as_bytes(std::span(word))); }
   // Canonical, so the same on every machine.
   std::array<uint8_t, 16> value() const {
     XXH128_canonical_t canonical;

@@ -13,10 +13,6 @@ namespace {
 
 namespace format = upper_format;
 
-void add_word(LongHash& hash, std::string_view word) {
-  hash.add(std::as_bytes(std::span(word)));
-}
-
 std::string_view file_name_of(std::string_view path) {
   return path.substr(path.rfind('/') + 1);
 }
@@ -40,14 +36,14 @@ format::Digest chain_digest_of_lower(const Volume& lower) {
   identity.s_wtime = 0U;
   identity.s_lastcheck = 0U;
   LongHash hash;
-  add_word(hash, "lower");
+  hash.add(std::string_view("lower"));
   hash.add(bytes_of(identity));
   return hash.value();
 }
 
 format::Digest chain_digest_of_sealed(const format::Digest& below, const format::Seal& seal) {
   LongHash hash;
-  add_word(hash, "sealed");
+  hash.add(std::string_view("sealed"));
   hash.add(bytes_of(below));
   hash.add(bytes_of(seal));
   return hash.value();
@@ -55,7 +51,7 @@ format::Digest chain_digest_of_sealed(const format::Digest& below, const format:
 
 format::Digest chain_digest_of_layer(const format::Digest& below, const format::Digest& shape) {
   LongHash hash;
-  add_word(hash, "layer");
+  hash.add(std::string_view("layer"));
   hash.add(bytes_of(below));
   hash.add(bytes_of(shape));
   return hash.value();
@@ -63,7 +59,7 @@ format::Digest chain_digest_of_layer(const format::Digest& below, const format::
 
 format::Digest chain_digest_of_frozen(const format::Digest& below, const StateArea& frozen) {
   LongHash hash;
-  add_word(hash, "frozen");
+  hash.add(std::string_view("frozen"));
   hash.add(bytes_of(below));
   hash.add(bytes_of(frozen.freeze_id));
   hash.add(bytes_of(Le64(frozen.session_number)));

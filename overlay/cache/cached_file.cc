@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/cache/cached_file.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "overlay/cache/cached_reads.h"
+
+namespace unionfs {
+namespace {
+
+constexpr int kSamples = 16;
+
+}  // namespace
+
+CachedFile::CachedFile(const ReadableFile& origin) : origin_(origin) {}
+CachedFile::~CachedFile() = default;
+
+CacheCounters CachedFile::counters() const {
+  return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed),
+          joined_.load(std::memory_order_relaxed)};
+}
+
+uint64_t CachedFile::end_of_cluster(uint64_t cluster) const {
+  return std::min((cluster + 1) * cache_->cluster_bytes(), size_bytes());
+}
+
+// ---- fetches -------------------------------------------------------------------
+
+CachedFile::Claim CachedFile::claim(uint64_t cluster) const {
+  const MutexLock lock(mutex_);
+  std::shared_ptr<ClusterFetch>& fetch = fetches_[cluster];
+  const bool is_mine = fetch == nullptr;
+  if (is_mine) {
+    fetch = std::make_shared<ClusterFetch>();
+  }
+  return {fetch, is_mine};
+}
+
+void CachedFile::end_fetch(uint64_t cluster, ClusterFetch& fetch,
+                           std::optional<Error> error) const {
+  {
+    const MutexLock lock(mutex_);
+    fetches_.erase(cluster);
+  }
+  fetch.end(std::move(error));
+}
+
+// ---- reading -------------------------------------------------------------------
+
+Result<void> CachedFile::read(uint64_t offset, ByteSpan buffer) const {
+  const bool is_inside = offset <= size_bytes() && buffer.size() <= size_bytes() - offset;
+  if (cache_ == nullptr || !is_inside || buffer.empty()) {
+    return origin_.read(offset, buffer);
+  }
+  UNIONFS_TRY(origin_.known_same());
+  CachedReads reads(*this);
+  reads.add({this, offset, buffer});
+  reads.send();
+  return reads.finish();
+}
+
+std::unique_ptr<PendingReads> CachedFile::begin_reads(std::span<const ReadRange> ranges) const {
+  if (cache_ == nullptr) {
+    return origin_.begin_reads(ranges);
+  }
+  const bool is_inside = std::all_of(ranges.begin(), ranges.end(), [this](const ReadRange& range) {
+    return range.offset <= size_bytes() && range.buffer.size() <= size_bytes() - range.offset;
+  });
+  if (!is_inside || !origin_.known_same()) {
+    return nullptr;  // read() says why
+  }
+  auto reads = std::make_unique<CachedReads>(*this);
+  for (const ReadRange& range : ranges) {
+    reads->add(range);
+  }
+  reads->send();
+  return reads;
+}
+
+size_t CachedFile::read_cached(uint64_t offset, ByteSpan buffer) const {
+  if (cache_ == nullptr) {
+    return origin_.read_cached(offset, buffer);
+  }
+  if (!origin_.known_same()) {
+    return 0;
+  }
+  const uint64_t size = cache_->cluster_bytes();
+  size_t done = 0;
+  while (done < buffer.size()) {
+    const uint64_t at = offset + done;
+    const uint64_t end_cluster = (offset + buffer.size() + size - 1) / size;
+    const CacheFile::Run run = cache_->run_at(at / size, end_cluster);
+    const ByteSpan piece =
+        buffer.subspan(done, std::min<uint64_t>(buffer.size() - done, run.end * size - at));
+    size_t count = 0;
+    if (run.is_there) {
+      count = cache_->file().read_cached(cache_->place_of(at), piece);
+      if (!cache_->is_same_generation(at / size, run.generation)) {
+        return done;
+      }
+      cache_->touch(at / size);
+      hits_.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      count = origin_.read_cached(at, piece);
+    }
+    done += count;
+    if (count < piece.size()) {
+      break;
+    }
+  }
+  return done;
+}
+
+bool CachedFile::is_there(uint64_t offset, uint64_t length) const {
+  const uint64_t size = cache_->cluster_bytes();
+  const uint64_t end = (offset + length + size - 1) / size;
+  const CacheFile::Run run = cache_->run_at(offset / size, end);
+  return run.is_there && run.end == end;
+}
+
+// As many as lie in one region and are there go to the cache file together, which reads them with
+// few calls.
+void CachedFile::read_cached_ranges(std::span<ReadRange> ranges) const {
+  if (cache_ == nullptr) {
+    origin_.read_cached_ranges(ranges);
+    return;
+  }
+  const uint64_t region_bytes = cache_->cluster_bytes() * CacheFile::kClustersPerRegion;
+  const bool is_same = origin_.known_same().has_value();
+  std::vector<ReadRange> local;
+  for (size_t i = 0; i < ranges.size();) {
+    const uint64_t cluster = ranges[i].offset / cache_->cluster_bytes();
+    const uint64_t region = ranges[i].offset / region_bytes;
+    const uint64_t generation = cache_->run_at(cluster, cluster + 1).generation;
+    local.clear();
+    for (size_t k = i; k < ranges.size() && is_same && ranges[k].offset / region_bytes == region &&
+                       is_there(ranges[k].offset, ranges[k].buffer.size());
+         ++k) {
+      local.push_back({&cache_->file(), cache_->place_of(ranges[k].offset), ranges[k].buffer});
+    }
+    if (local.empty()) {
+      ranges[i].advance(read_cached(ranges[i].offset, ranges[i].buffer));
+      ++i;
+      continue;
+    }
+    cache_->file().read_cached_ranges(local);
+    const bool counts = cache_->is_same_generation(cluster, generation);
+    for (const ReadRange& read : local) {
+      if (counts) {
+        ranges[i].advance(ranges[i].buffer.size() - read.buffer.size());
+      }
+      ++i;
+    }
+    cache_->touch(cluster);
+    hits_.fetch_add(local.size(), std::memory_order_relaxed);
+  }
+}
+
+void CachedFile::prefetch(uint64_t offset, uint64_t length) const {
+  if (cache_ == nullptr || length == 0 || offset >= size_bytes()) {
+    origin_.prefetch(offset, length);
+    return;
+  }
+  if (is_there(offset, std::min(length, size_bytes() - offset))) {
+    cache_->file().prefetch(cache_->place_of(offset), length);
+  }
+}
+
+// ---- the same image ------------------------------------------------------------
+
+// One of the clusters that are there, each as likely as the others.
+std::optional<uint64_t> CachedFile::draw_cluster(std::mt19937_64& random) const {
+  const uint64_t there = cache_->count();
+  uint64_t before = there == 0 ? 0 : random() % there;
+  for (uint64_t at = 0; at < cache_->cluster_count();) {
+    const CacheFile::Run run = cache_->run_at(at, cache_->cluster_count());
+    if (run.is_there && before < run.end - at) {
+      return at + before;
+    }
+    before -= run.is_there ? run.end - at : 0;
+    at = run.end;
+  }
+  return std::nullopt;
+}
+
+Result<void> CachedFile::compare_cluster(uint64_t cluster, const Image& now) const {
+  const uint64_t begin = cluster * cache_->cluster_bytes();
+  std::vector<std::byte> ours(end_of_cluster(cluster) - begin);
+  std::vector<std::byte> theirs(ours.size());
+  UNIONFS_TRY(now.read(begin, theirs));
+  const CacheFile::Run run = cache_->run_at(cluster, cluster + 1);
+  const Result<void> read = cache_->file().read(cache_->place_of(begin), ours);
+  if (run.is_there && cache_->is_same_generation(cluster, run.generation) &&
+      (!read || ours != theirs)) {
+    cache_->poison(fmt::format("{} has something else at offset {}", name(), begin));
+  }
+  return {};
+}
+
+Result<void> CachedFile::compare_samples(const Image& now) const {
+  if (cache_ == nullptr) {
+    return {};
+  }
+  std::mt19937_64 random(std::random_device{}());
+  for (int sample = 0; sample < kSamples; ++sample) {
+    const std::optional<uint64_t> cluster = draw_cluster(random);
+    if (!cluster) {
+      return {};
+    }
+    UNIONFS_TRY(compare_cluster(*cluster, now));
+  }
+  return {};
+}
+
+}  // namespace unionfs

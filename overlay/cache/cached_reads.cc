@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/cache/cached_reads.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace unionfs {
+
+std::optional<Error> ClusterFetch::wait() {
+  MutexLock lock(mutex_);
+  while (!has_ended_) {
+    ended_.wait(lock);
+  }
+  return error_;
+}
+
+void ClusterFetch::end(std::optional<Error> error) {
+  const MutexLock lock(mutex_);
+  has_ended_ = true;
+  error_ = std::move(error);
+  ended_.notify_all();
+}
+
+CachedReads::~CachedReads() {
+  pending_.reset();
+  for (Fetched& fetched : fetched_) {
+    if (!fetched.has_ended) {
+      file_.end_fetch(fetched.cluster, *fetched.fetch, std::nullopt);
+    }
+  }
+}
+
+void CachedReads::add(const ReadRange& range) {
+  const uint64_t size = file_.cache_->cluster_bytes();
+  const uint64_t end = range.offset + range.buffer.size();
+  const uint64_t end_cluster = (end + size - 1) / size;
+  for (uint64_t at = range.offset; at < end;) {
+    const CacheFile::Run run = file_.cache_->run_at(at / size, end_cluster);
+    // What is missing goes cluster by cluster.
+    const uint64_t last = run.is_there ? run.end : at / size + 1;
+    const uint64_t part_end = std::min(end, last * size);
+    const Part part = {at, range.buffer.subspan(at - range.offset, part_end - at)};
+    if (run.is_there) {
+      local_.push_back({at / size, run.generation, part});
+    } else {
+      add_missing(at / size, part);
+    }
+    at = part_end;
+  }
+}
+
+void CachedReads::add_missing(uint64_t cluster, const Part& part) {
+  // Two ranges of a request may lie in one cluster.
+  const auto same = std::find_if(fetched_.rbegin(), fetched_.rend(),
+                                 [cluster](const Fetched& f) { return f.cluster == cluster; });
+  if (same != fetched_.rend()) {
+    late_.push_back(part);
+    return;
+  }
+  CachedFile::Claim claim = file_.claim(cluster);
+  if (!claim.is_mine) {
+    joined_.push_back({cluster, std::move(claim.fetch), part});
+    return;
+  }
+  const uint64_t begin = cluster * file_.cache_->cluster_bytes();
+  const uint64_t length = file_.end_of_cluster(cluster) - begin;
+  Fetched fetched = {cluster, std::move(claim.fetch), part, part.buffer};
+  if (part.buffer.size() != length) {
+    memory_.emplace_back(length);
+    fetched.bytes = memory_.back();
+  }
+  fetched_.push_back(std::move(fetched));
+}
+
+void CachedReads::send() {
+  for (const Fetched& fetched : fetched_) {
+    const uint64_t offset = fetched.cluster * file_.cache_->cluster_bytes();
+    // Clusters that lie behind each other in the file and in memory are one read.
+    if (!sent_.empty() && sent_.back().offset + sent_.back().buffer.size() == offset &&
+        sent_.back().buffer.data() + sent_.back().buffer.size() == fetched.bytes.data()) {
+      ByteSpan& buffer = sent_.back().buffer;
+      buffer = ByteSpan(buffer.data(), buffer.size() + fetched.bytes.size());
+    } else {
+      sent_.push_back({&file_.origin_, offset, fetched.bytes});
+    }
+  }
+  if (!sent_.empty()) {
+    pending_ = file_.origin_.begin_reads(sent_);
+  }
+}
+
+Result<void> CachedReads::finish() {
+  // Whatever happens, the fetches are brought to their end before anybody is waited for.
+  Result<void> local = read_local();
+  Result<void> ended = end_fetches(receive());
+  Result<void> joined = wait_for_others();
+  UNIONFS_TRY(local);
+  UNIONFS_TRY(ended);
+  UNIONFS_TRY(joined);
+  return read_late();
+}
+
+// An error of the cache file is none of the client's.
+Result<void> CachedReads::read_local() {
+  if (local_.empty()) {
+    return {};
+  }
+  const CacheFile& cache = *file_.cache_;
+  std::vector<ReadRange> ranges;
+  ranges.reserve(local_.size());
+  for (const Local& local : local_) {
+    ranges.push_back({&cache.file(), cache.place_of(local.part.offset), local.part.buffer});
+  }
+  const Result<void> read = file_.local_.read(ranges);
+  if (!read) {
+    file_.cache_->poison(read.error().message);
+  }
+  for (const Local& local : local_) {
+    if (!read || !cache.is_same_generation(local.cluster, local.generation)) {
+      late_.push_back(local.part);
+    } else {
+      file_.cache_->touch(local.cluster);
+      file_.hits_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  return {};
+}
+
+Result<void> CachedReads::receive() {
+  if (pending_ != nullptr) {
+    return pending_->finish();
+  }
+  for (const ReadRange& range : sent_) {
+    UNIONFS_TRY(file_.origin_.read(range.offset, range.buffer));
+  }
+  return {};
+}
+
+Result<void> CachedReads::end_fetches(const Result<void>& received) {
+  for (Fetched& fetched : fetched_) {
+    if (received) {
+      file_.cache_->fill(fetched.cluster, fetched.bytes);
+      if (fetched.bytes.data() != fetched.part.buffer.data()) {
+        const uint64_t begin = fetched.cluster * file_.cache_->cluster_bytes();
+        const ByteSpan wanted =
+            fetched.bytes.subspan(fetched.part.offset - begin, fetched.part.buffer.size());
+        std::copy(wanted.begin(), wanted.end(), fetched.part.buffer.begin());
+      }
+      file_.cache_->touch(fetched.cluster);
+      file_.misses_.fetch_add(1, std::memory_order_relaxed);
+    }
+    file_.end_fetch(fetched.cluster, *fetched.fetch,
+                    received ? std::nullopt : std::optional<Error>(received.error()));
+    fetched.has_ended = true;
+  }
+  return received;
+}
+
+// Then the cluster is there, or could not be kept.
+Result<void> CachedReads::wait_for_others() {
+  for (const Joined& joined : joined_) {
+    if (std::optional<Error> error = joined.fetch->wait()) {
+      return Failure(*std::move(error));
+    }
+    file_.joined_.fetch_add(1, std::memory_order_relaxed);
+    late_.push_back(joined.part);
+  }
+  return {};
+}
+
+Result<void> CachedReads::read_late() {
+  const CacheFile& cache = *file_.cache_;
+  for (const Part& part : late_) {
+    const uint64_t cluster = part.offset / cache.cluster_bytes();
+    const CacheFile::Run run = cache.run_at(cluster, cluster + 1);
+    const bool is_inside = part.offset + part.buffer.size() <= file_.end_of_cluster(cluster);
+    if (run.is_there && is_inside && cache.file().read(cache.place_of(part.offset), part.buffer) &&
+        cache.is_same_generation(cluster, run.generation)) {
+      continue;
+    }
+    UNIONFS_TRY(file_.origin_.read(part.offset, part.buffer));
+  }
+  return {};
+}
+
+}  // namespace unionfs

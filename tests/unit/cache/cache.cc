@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A cache file before an origin in memory, which counts what it is asked for.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "overlay/cache/cache_file.h"
+#include "overlay/cache/cached_file.h"
+#include "tests/unit/support/expect.h"
+#include "tests/unit/support/real_image.h"
+
+using namespace unionfs;
+using namespace unionfs::testing;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr uint64_t kClusterBytes = 4096;
+constexpr uint64_t kRegionBytes = kClusterBytes * CacheFile::kClustersPerRegion;
+constexpr uint64_t kImageBytes = 40 * kRegionBytes + 1000;  // the last cluster is a part of one
+
+// Every place has bytes that tell where it is.
+std::byte byte_at(uint64_t offset) {
+  return static_cast<std::byte>((offset * 0x9e3779b97f4a7c15) >> 56);
+}
+
+bool is_right(uint64_t offset, ConstByteSpan bytes) {
+  return std::all_of(bytes.begin(), bytes.end(),
+                     [&offset](std::byte byte) { return byte == byte_at(offset++); });
+}
+
+class Origin final : public ReadableFile {
+ public:
+  const std::string& name() const override { return name_; }
+  uint64_t size_bytes() const override { return kImageBytes; }
+  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
+    bytes_read += buffer.size();
+    ++reads;
+    if (delay.count() > 0) {
+      std::this_thread::sleep_for(delay);
+    }
+    if (fails) {
+      return system_failure(EIO, "origin: cannot read");
+    }
+    for (size_t i = 0; i < buffer.size(); ++i) {
+      buffer[i] = byte_at(offset + i);
+      if (offset + i == wrong_at) {
+        buffer[i] ^= std::byte{1};
+      }
+    }
+    return {};
+  }
+  Result<void> known_same() const override {
+    return is_other ? system_failure(EIO, "origin: is another one") : Result<void>();
+  }
+
+  mutable std::atomic<uint64_t> bytes_read{0};
+  mutable std::atomic<uint64_t> reads{0};
+  milliseconds delay{0};
+  std::atomic<bool> fails{false};
+  std::atomic<bool> is_other{false};
+  uint64_t wrong_at = UINT64_MAX;
+
+ private:
+  const std::string name_ = "origin";
+};
+
+CacheOptions options_for_test() {
+  CacheOptions options;
+  options.key.fill(7);
+  options.image_bytes = kImageBytes;
+  options.cluster_bytes = kClusterBytes;
+  options.flush_period = std::chrono::hours(1);
+  return options;
+}
+
+// One server.
+struct Server {
+  Server(const std::string& path, const CacheOptions& options = options_for_test()) : file(origin) {
+    auto opened = value_of(CacheFile::open(path, options));
+    cache = opened.get();
+    file.use_cache(std::move(opened));
+  }
+
+  bool reads_right(uint64_t offset, uint64_t length) {
+    std::vector<std::byte> buffer(length);
+    const Result<void> read = file.read(offset, buffer);
+    return read && is_right(offset, buffer);
+  }
+
+  Origin origin;
+  CachedFile file;
+  CacheFile* cache = nullptr;
+};
+
+class Place {
+ public:
+  std::string path(const char* name = "cache") const { return (directory_.path() / name).string(); }
+
+ private:
+  ScratchDirectory directory_;
+};
+
+void write_at(const std::string& path, uint64_t offset, std::string_view text) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(offset));
+  file << text;
+  REQUIRE(file.good());
+}
+
+// As after a boot: the header has the id of another one.
+void forget_boot(const std::string& path) {
+  write_at(path, cache_format::kUseOffset, "another");
+}
+
+}  // namespace
+
+TEST_CASE("Cache: what was read once is not read again", "[cache]") {
+  const Place place;
+  Server server(place.path());
+  CHECK(server.reads_right(10'000, 50'000));
+  const uint64_t fetched = server.origin.bytes_read;
+  CHECK(fetched == 13 * kClusterBytes);  // clusters 2 to 14, and none twice
+  CHECK(server.reads_right(10'000, 50'000));
+  CHECK(server.reads_right(8192, 4096));
+  CHECK(server.origin.bytes_read == fetched);
+  SECTION("nor by another server, nor after it has ended") {
+    Server other(place.path());
+    CHECK(other.reads_right(9'000, 40'000));
+    CHECK(other.origin.reads == 0);
+  }
+  SECTION("the end of the image") {
+    CHECK(server.reads_right(kImageBytes - 10, 10));
+    CHECK(server.reads_right(kImageBytes - 900, 900));
+    CHECK(server.origin.bytes_read == fetched + 1000);
+  }
+}
+
+TEST_CASE("Cache: ranges of one request, whatever is there of them", "[cache]") {
+  const Place place;
+  Server server(place.path());
+  BatchReader reader;
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<std::vector<std::byte>> buffers;
+    std::vector<ReadRange> ranges;
+    uint64_t at = random() % (kImageBytes / 2);
+    const size_t count = 1 + random() % 20;
+    for (size_t i = 0; i < count && at < kImageBytes; ++i) {
+      const uint64_t length = std::min<uint64_t>(1 + random() % 20'000, kImageBytes - at);
+      buffers.emplace_back(length);
+      ranges.push_back({&server.file, at, buffers.back()});
+      at += length + random() % 9'000;
+    }
+    std::vector<ReadRange> asked = ranges;
+    expect_success(round % 2 == 0 ? reader.read(ranges) : reader.read_cached_first(ranges));
+    for (size_t i = 0; i < asked.size(); ++i) {
+      REQUIRE(is_right(asked[i].offset, buffers[i]));
+    }
+  }
+  CHECK(server.origin.bytes_read <= kImageBytes + 300 * 20 * kClusterBytes);
+  CHECK(server.file.counters().hits > 0);
+}
+
+TEST_CASE("Cache: after a kill all is there, after a power loss what was flushed", "[cache]") {
+  const Place place;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // No destructor runs.
+    Server server(place.path());
+    const bool is_first_right = server.reads_right(0, 5 * kClusterBytes);
+    server.cache->flush();
+    const bool is_second_right = server.reads_right(kRegionBytes, 3 * kClusterBytes);
+    ::kill(::getpid(), is_first_right && is_second_right ? SIGKILL : SIGTERM);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WTERMSIG(status) == SIGKILL);
+  SECTION("kill") {
+    Server server(place.path());
+    CHECK(server.cache->count() == 8);
+    CHECK(server.reads_right(kRegionBytes, 3 * kClusterBytes));
+    CHECK(server.origin.reads == 0);
+  }
+  SECTION("power loss") {
+    forget_boot(place.path());
+    Server server(place.path());
+    CHECK(server.cache->count() == 5);
+    CHECK(server.reads_right(0, 5 * kClusterBytes));
+    CHECK(server.origin.reads == 0);
+    CHECK(server.reads_right(kRegionBytes, 3 * kClusterBytes));
+    CHECK(server.origin.bytes_read == 3 * kClusterBytes);
+  }
+}
+
+TEST_CASE("Cache: a cluster is fetched once for all threads", "[cache]") {
+  const Place place;
+  Server server(place.path());
+  server.origin.delay = milliseconds(50);
+  std::atomic<int> right{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&server, &right] {
+      if (server.reads_right(100, 1000)) {
+        ++right;
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(right == 8);
+  CHECK(server.origin.reads == 1);
+  SECTION("and its error is everybody's, and nobody's afterwards") {
+    server.origin.fails = true;
+    CHECK_FALSE(server.reads_right(kRegionBytes, 10));
+    server.origin.fails = false;
+    CHECK(server.reads_right(kRegionBytes, 10));
+  }
+}
+
+TEST_CASE("Cache: users of one file read, fill and make room at once", "[cache][cache_threads]") {
+  const Place place;
+  CacheOptions options = options_for_test();
+  options.most_bytes = CacheFile::least_bytes(options);
+  options.flush_period = milliseconds(5);
+  Server first(place.path(), options);
+  Server second(place.path(), options);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      Server& server = i % 2 == 0 ? first : second;
+      std::mt19937_64 random(static_cast<uint64_t>(i));
+      for (int round = 0; round < 1500; ++round) {
+        const uint64_t length = 1 + random() % 30'000;
+        if (!server.reads_right(random() % (kImageBytes - length), length)) {
+          ++wrong;
+        }
+        if (round % 100 == 99) {
+          server.cache->make_room();
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(wrong == 0);
+  CHECK(first.file.counters().hits > 0);
+  first.cache->make_room();
+  CHECK(first.cache->file().space()->used_bytes <= options.most_bytes);
+  // Something was emptied: not all of the image fits.
+  CHECK(first.cache->count() < first.cache->cluster_count());
+}
+
+TEST_CASE("Cache: what goes while it is read is read of the image", "[cache]") {
+  const Place place;
+  CacheOptions options = options_for_test();
+  options.most_bytes = CacheFile::least_bytes(options);
+  Server reader(place.path(), options);
+  Server other(place.path(), options);
+  CHECK(reader.reads_right(0, 10 * kClusterBytes));
+  const CacheFile::Run run = reader.cache->run_at(0, 10);
+  REQUIRE(run.is_there);
+  std::vector<std::byte> buffer(5 * kClusterBytes);
+  const std::vector<ReadRange> ranges = {{&reader.file, 100, buffer}};
+  const auto pending = reader.file.begin_reads(ranges);
+  REQUIRE(pending != nullptr);
+  // Nothing is asked for yet that is there; meanwhile the other one needs its room.
+  for (uint64_t region = 1; reader.cache->run_at(0, 10).is_there; region = region % 39 + 1) {
+    CHECK(other.reads_right(region * kRegionBytes, kRegionBytes));
+    other.cache->make_room();
+  }
+  CHECK_FALSE(reader.cache->is_same_generation(0, run.generation));
+  expect_success(pending->finish());
+  CHECK(is_right(100, buffer));
+}
+
+TEST_CASE("Cache: another image, a copy and what is poisoned are made anew", "[cache]") {
+  const Place place;
+  std::string lines;
+  CacheOptions options = options_for_test();
+  options.log = [&lines](const std::string& line) { lines += line + "\n"; };
+  auto server = std::make_unique<Server>(place.path(), options);
+  CHECK(server->reads_right(0, 10 * kClusterBytes));
+  SECTION("another image; who has the old file goes on with it") {
+    CacheOptions other = options;
+    other.key.fill(8);
+    const Server anew(place.path(), other);
+    CHECK(anew.cache->count() == 0);
+    CHECK(lines.find("new one takes its place") != std::string::npos);
+    CHECK(server->cache->count() == 10);
+    CHECK(server->reads_right(0, 10 * kClusterBytes));
+  }
+  SECTION("a copy") {
+    server.reset();
+    std::filesystem::copy_file(place.path(), place.path("copy"));
+    const Server copy(place.path("copy"), options);
+    CHECK(copy.cache->count() == 0);
+  }
+  SECTION("the origin has something else") {
+    expect_success(server->file.compare_samples(server->origin));
+    CHECK(server->cache->count() == 10);
+    CHECK(lines.empty());
+    Origin changed;
+    changed.wrong_at = 3 * kClusterBytes + 5;
+    // 16 of 10 clusters, drawn at random.
+    for (int tries = 0; tries < 20 && lines.empty(); ++tries) {
+      expect_success(server->file.compare_samples(changed));
+    }
+    CHECK(lines.find("has something else") != std::string::npos);
+    const uint64_t before = server->origin.reads;
+    CHECK(server->reads_right(0, 10));
+    CHECK(server->origin.reads == before + 1);
+    const Server anew(place.path(), options);
+    CHECK(anew.cache->count() == 0);
+  }
+  SECTION("the image is known to be another one: nothing is shown of it") {
+    server->origin.is_other = true;
+    CHECK_FALSE(server->reads_right(0, 10));
+    std::vector<std::byte> buffer(10);
+    CHECK(server->file.read_cached(0, buffer) == 0);
+  }
+}
+
+TEST_CASE("Cache: what could be somebody else's is refused", "[cache]") {
+  const Place place;
+  const auto refused = [&place](std::string_view word) {
+    const auto opened = CacheFile::open(place.path(), options_for_test());
+    const auto checked = CacheFile::check(place.path());
+    return !opened && !checked && opened.error().message.find(word) != std::string::npos &&
+           checked.error().message.find(word) != std::string::npos;
+  };
+  SECTION("a file that is no cache stays as it is") {
+    write_file(place.path(), "mine");
+    CHECK(refused("no cache"));
+    CHECK(std::filesystem::file_size(place.path()) == 4);
+  }
+  SECTION("a link") {
+    std::filesystem::create_symlink("elsewhere", place.path());
+    CHECK(refused("cannot open"));
+  }
+  SECTION("others may write to it") {
+    { const Server made(place.path()); }
+    std::filesystem::permissions(place.path(), std::filesystem::perms(0666));
+    CHECK(refused("others may write"));
+  }
+  SECTION("others may write to its directory") {
+    std::filesystem::permissions(std::filesystem::path(place.path()).parent_path(),
+                                 std::filesystem::perms(0777));
+    CHECK(refused("others may write"));
+  }
+  SECTION("a directory that is not there") {
+    CHECK_FALSE(CacheFile::check(place.path("no/such")));
+    CHECK_FALSE(CacheFile::open(place.path("no/such"), options_for_test()));
+  }
+}
