@@ -54,7 +54,7 @@ Result<void> CachedFile::read(uint64_t offset, ByteSpan buffer) const {
   if (cache_ == nullptr || !is_inside || buffer.empty()) {
     return origin_.read(offset, buffer);
   }
-  UNIONFS_TRY(origin_.known_same());
+  UNIONFS_TRY(origin_.check_not_replaced());
   CachedReads reads(*this);
   reads.add({this, offset, buffer});
   reads.send();
@@ -68,7 +68,7 @@ std::unique_ptr<PendingReads> CachedFile::begin_reads(std::span<const ReadRange>
   const bool is_inside = std::all_of(ranges.begin(), ranges.end(), [this](const ReadRange& range) {
     return range.offset <= size_bytes() && range.buffer.size() <= size_bytes() - range.offset;
   });
-  if (!is_inside || !origin_.known_same()) {
+  if (!is_inside || !origin_.check_not_replaced()) {
     return nullptr;  // read() says why
   }
   auto reads = std::make_unique<CachedReads>(*this);
@@ -83,7 +83,7 @@ size_t CachedFile::read_cached(uint64_t offset, ByteSpan buffer) const {
   if (cache_ == nullptr) {
     return origin_.read_cached(offset, buffer);
   }
-  if (!origin_.known_same()) {
+  if (!origin_.check_not_replaced()) {
     return 0;
   }
   const uint64_t size = cache_->cluster_bytes();
@@ -128,7 +128,7 @@ void CachedFile::read_cached_ranges(std::span<ReadRange> ranges) const {
     return;
   }
   const uint64_t region_bytes = cache_->cluster_bytes() * CacheFile::kClustersPerRegion;
-  const bool is_same = origin_.known_same().has_value();
+  const bool is_same = origin_.check_not_replaced().has_value();
   std::vector<ReadRange> local;
   for (size_t i = 0; i < ranges.size();) {
     const uint64_t cluster = ranges[i].offset / cache_->cluster_bytes();

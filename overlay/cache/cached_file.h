@@ -56,7 +56,7 @@ class CachedFile final : public ReadableFile {
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
   FileExtent extent_at(uint64_t offset) const override { return origin_.extent_at(offset); }
   Result<void> check_same() const override { return origin_.check_same(); }
-  Result<void> known_same() const override { return origin_.known_same(); }
+  Result<void> check_not_replaced() const override { return origin_.check_not_replaced(); }
   void prefetch(uint64_t offset, uint64_t length) const override;
 
  private:

@@ -89,11 +89,11 @@ class ReadableFile : public Image {
   virtual FileExtent extent_at(uint64_t /*offset*/) const { return {false, size_bytes()}; }
   // The same for as long as the host runs and its file system stays mounted.
   virtual FileIdentity identity() const { return {}; }
-  // Fails where the file is known, or is now found, to be another one than when it was opened.
-  // Only for files that can change without our doing; may wait.
+  // Fails with EIO once the file is known to be another one than when it was opened.  Only for
+  // files that can change without our doing.  Returns at once.
+  virtual Result<void> check_not_replaced() const { return {}; }
+  // The same after a look at it now.  May wait.
   virtual Result<void> check_same() const { return {}; }
-  // The same, but only what is known already; never waits.
-  virtual Result<void> known_same() const { return {}; }
   // Says that the range will be read soon.  Returns at once.
   virtual void prefetch(uint64_t /*offset*/, uint64_t /*length*/) const {}
 };

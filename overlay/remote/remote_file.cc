@@ -194,7 +194,7 @@ class UncachedImage final : public Image {
 
 }  // namespace
 
-Result<void> RemoteFile::known_same() const {
+Result<void> RemoteFile::check_not_replaced() const {
   return client_ != nullptr ? client_->check_same() : Result<void>();
 }
 

@@ -54,7 +54,7 @@ class RemoteFile final : public ReadableFile {
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
   FileExtent extent_at(uint64_t offset) const override;
   Result<void> check_same() const override;
-  Result<void> known_same() const override;
+  Result<void> check_not_replaced() const override;
 
  private:
   RemoteFile(std::string uri, const RemoteOptions& options, LogSink log)

@@ -59,7 +59,7 @@ class Origin final : public ReadableFile {
     }
     return {};
   }
-  Result<void> known_same() const override {
+  Result<void> check_not_replaced() const override {
     return is_other ? system_failure(EIO, "origin: is another one") : Result<void>();
   }
 
