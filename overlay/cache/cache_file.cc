@@ -18,7 +18,11 @@
 namespace unionfs {
 namespace {
 
-using namespace cache_format;
+using cache_format::Header;
+using cache_format::Places;
+using cache_format::places_of;
+using cache_format::Region;
+using cache_format::Use;
 
 constexpr auto kTimeToOpen = std::chrono::seconds(5);
 constexpr auto kPauseWithoutSpace = std::chrono::minutes(1);
@@ -67,7 +71,9 @@ class PlaceLock {
 };
 
 Header header_of(const CacheOptions& options) {
-  Header header = {kMagic, kVersion, options.cluster_bytes, options.image_bytes, options.key, 0};
+  Header header = {cache_format::kMagic,  cache_format::kVersion,
+                   options.cluster_bytes, options.image_bytes,
+                   options.key,           0};
   Hash hash;
   hash.add(std::as_bytes(std::span(&header, 1)).first(offsetof(Header, checksum)));
   header.checksum = hash.value();
@@ -131,8 +137,8 @@ Result<void> check_file(const PosixFile& file) {
 }
 
 bool is_a_cache(const PosixFile& file) {
-  const auto magic = read_structure<std::array<char, 8>>(file, kHeaderOffset);
-  return magic && *magic == kMagic;
+  const auto magic = read_structure<std::array<char, 8>>(file, cache_format::kHeaderOffset);
+  return magic && *magic == cache_format::kMagic;
 }
 
 // The path without links.
@@ -149,8 +155,8 @@ Result<void> begin_boot(PosixFile& file, const Places& places, const Use& use) {
   for (size_t i = 0; i < regions.size(); ++i) {
     regions[i] = {0, durable[i]};
   }
-  UNIONFS_TRY(file.write(kRegionsOffset, std::as_bytes(std::span(regions))));
-  return write_structure(file, kUseOffset, use);
+  UNIONFS_TRY(file.write(cache_format::kRegionsOffset, std::as_bytes(std::span(regions))));
+  return write_structure(file, cache_format::kUseOffset, use);
 }
 
 enum class Fitness { kAsItIs, kNewBoot, kUseless };
@@ -160,9 +166,10 @@ Result<Fitness> look_at(const PosixFile& file, const Places& places, const Heade
   if (file.size_bytes() != places.file_bytes) {
     return Fitness::kUseless;
   }
-  UNIONFS_ASSIGN(const Header header, read_structure<Header>(file, kHeaderOffset));
-  UNIONFS_ASSIGN(const Use used, read_structure<Use>(file, kUseOffset));
-  UNIONFS_ASSIGN(const uint64_t poison, read_structure<uint64_t>(file, kPoisonOffset));
+  UNIONFS_ASSIGN(const Header header, read_structure<Header>(file, cache_format::kHeaderOffset));
+  UNIONFS_ASSIGN(const Use used, read_structure<Use>(file, cache_format::kUseOffset));
+  UNIONFS_ASSIGN(const uint64_t poison,
+                 read_structure<uint64_t>(file, cache_format::kPoisonOffset));
   const bool is_this_file = used.device == use.device && used.inode == use.inode &&
                             used.birth_nanoseconds == use.birth_nanoseconds;
   if (!is_same(header, wanted) || poison != 0 || !is_this_file) {
@@ -215,8 +222,8 @@ Result<std::unique_ptr<PosixFile>> CacheFile::create(const std::string& path,
     at += count;
   }
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
-  UNIONFS_TRY(write_structure(*file, kUseOffset, use_of(*file, boot_id)));
-  UNIONFS_TRY(write_structure(*file, kHeaderOffset, header_of(options)));
+  UNIONFS_TRY(write_structure(*file, cache_format::kUseOffset, use_of(*file, boot_id)));
+  UNIONFS_TRY(write_structure(*file, cache_format::kHeaderOffset, header_of(options)));
   return file;
 }
 
@@ -292,7 +299,7 @@ CacheFile::CacheFile(std::unique_ptr<PosixFile> file, const CacheOptions& option
 }
 
 Result<void> CacheFile::map() {
-  UNIONFS_ASSIGN(mapping_, file_->map(0, round_up(places_.data_offset, kPageBytes)));
+  UNIONFS_ASSIGN(mapping_, file_->map(0, round_up(places_.data_offset, cache_format::kPageBytes)));
   return {};
 }
 
@@ -315,11 +322,12 @@ const std::atomic<uint64_t>& CacheFile::word_at(uint64_t offset) const {
 }
 
 const std::atomic<uint64_t>& CacheFile::generation_of(uint64_t region) const {
-  return word_at(kRegionsOffset + region * sizeof(Region) + offsetof(Region, generation));
+  return word_at(cache_format::kRegionsOffset + region * sizeof(Region) +
+                 offsetof(Region, generation));
 }
 
 const std::atomic<uint64_t>& CacheFile::live_of(uint64_t region) const {
-  return word_at(kRegionsOffset + region * sizeof(Region) + offsetof(Region, live));
+  return word_at(cache_format::kRegionsOffset + region * sizeof(Region) + offsetof(Region, live));
 }
 
 uint8_t CacheFile::clock_of(uint64_t region) const {
@@ -328,7 +336,7 @@ uint8_t CacheFile::clock_of(uint64_t region) const {
 }
 
 bool CacheFile::is_poisoned() const {
-  return word_at(kPoisonOffset).load(std::memory_order_acquire) != 0;
+  return word_at(cache_format::kPoisonOffset).load(std::memory_order_acquire) != 0;
 }
 
 // Others see each of its bytes as it was or as it is: bits that are set, or a number that is
@@ -399,7 +407,8 @@ Result<void> CacheFile::fill_locked(uint64_t region, uint64_t bit, uint64_t clus
     return {};
   }
   UNIONFS_TRY(file_->write(place_of(cluster * cluster_bytes()), bytes));
-  return write_word(kRegionsOffset + region * sizeof(Region) + offsetof(Region, live), live | bit);
+  return write_word(cache_format::kRegionsOffset + region * sizeof(Region) + offsetof(Region, live),
+                    live | bit);
 }
 
 void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
@@ -418,7 +427,7 @@ void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
   if (evicted_[region].load(std::memory_order_acquire)) {
     return;
   }
-  const PlaceLock lock(*file_, kFirstRegionLock + region);
+  const PlaceLock lock(*file_, cache_format::kFirstRegionLock + region);
   if (!lock) {
     return;  // another process fills it or empties it
   }
@@ -436,7 +445,7 @@ void CacheFile::poison(std::string_view why) {
   if (is_poisoned()) {
     return;
   }
-  const Result<void> written = write_word(kPoisonOffset, 1);
+  const Result<void> written = write_word(cache_format::kPoisonOffset, 1);
   if (!written) {
     // Nobody else can be told.  The name goes, at least, so that no other start finds it.
     ::unlink(file_->name().c_str());
@@ -460,7 +469,7 @@ void CacheFile::flush() {
 }
 
 Result<void> CacheFile::flush_locked() {
-  const PlaceLock lock(*file_, kDurableLock);
+  const PlaceLock lock(*file_, cache_format::kDurableLock);
   if (!lock) {
     is_dirty_ = true;  // at the next time
     return {};
@@ -506,7 +515,7 @@ Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
   for (const uint64_t region : regions) {
     evicted_[region].store(true, std::memory_order_release);
     const MutexLock guard(fill_mutexes_[region % fill_mutexes_.size()]);
-    auto lock = std::make_unique<PlaceLock>(*file_, kFirstRegionLock + region);
+    auto lock = std::make_unique<PlaceLock>(*file_, cache_format::kFirstRegionLock + region);
     if (!*lock) {
       evicted_[region].store(false, std::memory_order_release);
       continue;
@@ -514,7 +523,7 @@ Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
     locks.push_back(std::move(lock));
     held.push_back(region);
     const Region empty = {generation_of(region).load(std::memory_order_relaxed) + 1, 0};
-    const uint64_t at = kRegionsOffset + region * sizeof(Region);
+    const uint64_t at = cache_format::kRegionsOffset + region * sizeof(Region);
     done = write_word(at + offsetof(Region, generation), empty.generation);
     done = done ? write_word(at + offsetof(Region, live), 0) : done;
     done = done ? write_word(places_.durable_offset + region * sizeof(uint64_t), 0) : done;
@@ -537,7 +546,7 @@ Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
 
 void CacheFile::make_room() {
   const std::lock_guard<std::mutex> guard(keeper_mutex_);
-  const PlaceLock lock(*file_, kDurableLock);
+  const PlaceLock lock(*file_, cache_format::kDurableLock);
   // A little more than needed, so that not each cluster takes a sync.
   const uint64_t aim = options_.most_bytes - options_.most_bytes / 16;
   while (lock && !is_poisoned()) {

@@ -82,9 +82,17 @@ class CacheFile {
   // one in its place.
   void poison(std::string_view why);
 
+  // Clusters that were read first when a disk was used before: at most three such lists, joined by
+  // when each cluster was read the first time.  Empty if there are none.
+  std::vector<uint64_t> read_trace() const;
+  // Keeps one more list, in the place of the oldest.  At most kMaxTraced of it are kept.
+  void write_trace(const std::vector<uint64_t>& clusters);
+
   // What the thread does by itself.
   void flush();
   void make_room();
+  // Whether the next cluster would need room to be made.
+  bool is_full() const;
   // Clusters that are there.
   uint64_t count() const;
 
@@ -109,7 +117,6 @@ class CacheFile {
   Result<void> flush_locked();
   Result<void> evict(const std::vector<uint64_t>& regions);
   std::vector<uint64_t> choose_old(size_t count);
-  bool is_full() const;
   void pause_filling(const Error& error);
 
   const std::unique_ptr<PosixFile> file_;

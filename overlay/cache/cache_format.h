@@ -6,6 +6,7 @@
 //     regions       of each region its generation and a bit for each cluster that is there (live)
 //     durable       the same bits, as they were when their bytes were durable
 //     clocks        a byte for each region: whether it was read since the hand passed it
+//     traces        three slots: which clusters were read first, in their order
 //     data          from a multiple of the cluster size on: the image, with holes
 //
 // All numbers are little endian.  The sections begin at multiples of 4096.  All but data has its
@@ -54,6 +55,19 @@ struct Region {
   uint64_t live;
 };
 
+// One slot; then come the numbers of clusters, 32 bits each.
+struct Trace {
+  uint64_t checksum;  // XXH3 of all behind it, up to the last number
+  uint64_t sequence;  // the highest one is the newest
+  uint64_t count;     // 0: none
+};
+static_assert(sizeof(Trace) == 24);
+
+constexpr uint64_t kTraceSlots = 3;
+constexpr uint64_t kMaxTraced = 4096;  // clusters
+constexpr uint64_t kTraceSlotBytes = 5 * kPageBytes;
+static_assert(sizeof(Trace) + kMaxTraced * sizeof(uint32_t) <= kTraceSlotBytes);
+
 constexpr uint64_t kHeaderOffset = 0;
 constexpr uint64_t kUseOffset = 1024;
 constexpr uint64_t kPoisonOffset = 2048;  // a word; not 0: nobody believes the file any more
@@ -64,6 +78,7 @@ struct Places {
   uint64_t region_count;
   uint64_t durable_offset;
   uint64_t clocks_offset;
+  uint64_t traces_offset;
   uint64_t data_offset;
   uint64_t file_bytes;
 };
@@ -76,8 +91,9 @@ constexpr Places places_of(uint64_t image_bytes, uint64_t cluster_bytes) {
       kRegionsOffset + round_up(places.region_count * sizeof(Region), kPageBytes);
   places.clocks_offset =
       places.durable_offset + round_up(places.region_count * sizeof(uint64_t), kPageBytes);
+  places.traces_offset = places.clocks_offset + round_up(places.region_count, kPageBytes);
   places.data_offset =
-      round_up(places.clocks_offset + round_up(places.region_count, kPageBytes), cluster_bytes);
+      round_up(places.traces_offset + kTraceSlots * kTraceSlotBytes, cluster_bytes);
   places.file_bytes = places.data_offset + image_bytes;
   return places;
 }

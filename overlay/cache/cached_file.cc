@@ -6,20 +6,65 @@
 #include <utility>
 
 #include "overlay/cache/cached_reads.h"
+#include "overlay/cache/prefetcher.h"
 
 namespace unionfs {
 namespace {
 
 constexpr int kSamples = 16;
+constexpr uint64_t kMostTracedBytes = uint64_t{256} << 20;
 
 }  // namespace
 
 CachedFile::CachedFile(const ReadableFile& origin) : origin_(origin) {}
-CachedFile::~CachedFile() = default;
+
+CachedFile::~CachedFile() {
+  prefetcher_.reset();
+  if (recorder_ != nullptr) {
+    keep_trace(recorder_->end());
+  }
+}
+
+void CachedFile::use_cache(std::unique_ptr<CacheFile> cache) {
+  cache_ = std::move(cache);
+  recorder_ = std::make_unique<TraceRecorder>(
+      cache_->cluster_count(),
+      std::min(cache_format::kMaxTraced, kMostTracedBytes / cache_->cluster_bytes()));
+}
+
+void CachedFile::fetch_ahead(std::vector<uint64_t> clusters) {
+  if (cache_ != nullptr && prefetcher_ == nullptr && !clusters.empty()) {
+    prefetcher_ = std::make_unique<Prefetcher>(*this, std::move(clusters));
+  }
+}
+
+void CachedFile::client_came() const {
+  if (recorder_ != nullptr && clients_.fetch_add(1) == 0) {
+    recorder_->begin();
+  }
+}
+
+void CachedFile::client_went() const {
+  if (recorder_ != nullptr && clients_.fetch_sub(1) == 1) {
+    keep_trace(recorder_->end());
+  }
+}
+
+void CachedFile::note(uint64_t begin, uint64_t end) const {
+  for (uint64_t cluster = begin; recorder_->is_active() && cluster < end; ++cluster) {
+    keep_trace(recorder_->note(cluster));
+  }
+}
+
+void CachedFile::keep_trace(std::optional<std::vector<uint64_t>> clusters) const {
+  if (clusters && !clusters->empty()) {
+    cache_->write_trace(*clusters);
+  }
+}
 
 CacheCounters CachedFile::counters() const {
   return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed),
-          joined_.load(std::memory_order_relaxed)};
+          joined_.load(std::memory_order_relaxed), ahead_.load(std::memory_order_relaxed)};
 }
 
 uint64_t CachedFile::end_of_cluster(uint64_t cluster) const {
@@ -100,6 +145,7 @@ size_t CachedFile::read_cached(uint64_t offset, ByteSpan buffer) const {
       if (!cache_->is_same_generation(at / size, run.generation)) {
         return done;
       }
+      note(at / size, (at + count + size - 1) / size);
       cache_->touch(at / size);
       hits_.fetch_add(1, std::memory_order_relaxed);
     } else {
@@ -149,6 +195,8 @@ void CachedFile::read_cached_ranges(std::span<ReadRange> ranges) const {
     const bool counts = cache_->is_same_generation(cluster, generation);
     for (const ReadRange& read : local) {
       if (counts) {
+        note(ranges[i].offset / cache_->cluster_bytes(),
+             (ranges[i].offset + ranges[i].buffer.size() - 1) / cache_->cluster_bytes() + 1);
         ranges[i].advance(ranges[i].buffer.size() - read.buffer.size());
       }
       ++i;

@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "overlay/cache/boot_trace.h"
 #include "overlay/cache/cache_file.h"
 #include "overlay/host/batch_reader.h"
 #include "overlay/host/file.h"
@@ -27,11 +28,15 @@ namespace unionfs {
 // A cluster that somebody fetches, and others may wait for.  The one who fetches brings it to its
 // end by himself and waits for nobody meanwhile, so no two wait for each other.
 class ClusterFetch;
+class CachedReads;
+class Prefetcher;
 
+// Clusters.
 struct CacheCounters {
-  uint64_t hits = 0;    // clusters that were read of the cache file
-  uint64_t misses = 0;  // clusters that were fetched
-  uint64_t joined = 0;  // clusters that another one was fetching
+  uint64_t hits = 0;    // that were read of the cache file
+  uint64_t misses = 0;  // that were fetched
+  uint64_t joined = 0;  // that another one was fetching
+  uint64_t ahead = 0;   // that were fetched before anybody asked
 };
 
 // Safe for concurrent use by multiple threads, but for use_cache().
@@ -41,8 +46,15 @@ class CachedFile final : public ReadableFile {
   ~CachedFile() override;
 
   // Before threads share the file; until then it is the origin.  The cache is of this image.
-  void use_cache(std::unique_ptr<CacheFile> cache) { cache_ = std::move(cache); }
+  void use_cache(std::unique_ptr<CacheFile> cache);
   bool has_cache() const { return cache_ != nullptr; }
+  // Afterwards: fetches these clusters in this order, behind what clients ask for, with a thread of
+  // its own.  Stops at the first error, and when the cache is full.  Once.
+  void fetch_ahead(std::vector<uint64_t> clusters);
+  // The first of the clients has come: from now on the order of first reads is written down, see
+  // TraceRecorder.  The last one has gone.
+  void client_came() const;
+  void client_went() const;
   // That clusters drawn at random are what `now` has, which is the image past all caches.  Poisons
   // the cache if one is not.  An error of `now` is returned.
   Result<void> compare_samples(const Image& now) const;
@@ -61,6 +73,7 @@ class CachedFile final : public ReadableFile {
 
  private:
   friend class CachedReads;
+  friend class Prefetcher;
 
   // Another thread fetches the cluster: its fetch; else the caller does.
   struct Claim {
@@ -71,6 +84,9 @@ class CachedFile final : public ReadableFile {
   void end_fetch(uint64_t cluster, ClusterFetch& fetch, std::optional<Error> error) const;
   std::optional<uint64_t> draw_cluster(std::mt19937_64& random) const;
   Result<void> compare_cluster(uint64_t cluster, const Image& now) const;
+  // Clients read of clusters [begin, end).
+  void note(uint64_t begin, uint64_t end) const;
+  void keep_trace(std::optional<std::vector<uint64_t>> clusters) const;
   bool is_there(uint64_t offset, uint64_t length) const;
   uint64_t end_of_cluster(uint64_t cluster) const;
 
@@ -84,6 +100,11 @@ class CachedFile final : public ReadableFile {
   mutable std::atomic<uint64_t> hits_{0};
   mutable std::atomic<uint64_t> misses_{0};
   mutable std::atomic<uint64_t> joined_{0};
+  mutable std::atomic<uint64_t> ahead_{0};
+  mutable std::atomic<uint32_t> waiting_{0};  // requests of clients that wait for the origin
+  mutable std::atomic<uint32_t> clients_{0};
+  mutable std::unique_ptr<TraceRecorder> recorder_;
+  std::unique_ptr<Prefetcher> prefetcher_;  // ends before the rest
 };
 
 }  // namespace unionfs

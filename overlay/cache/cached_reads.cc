@@ -22,8 +22,14 @@ void ClusterFetch::end(std::optional<Error> error) {
   ended_.notify_all();
 }
 
+CachedReads::CachedReads(const CachedFile& file, Purpose purpose)
+    : file_(file), is_ahead_(purpose == Purpose::kAhead) {}
+
 CachedReads::~CachedReads() {
   pending_.reset();
+  if (is_waited_for_) {
+    --file_.waiting_;
+  }
   for (Fetched& fetched : fetched_) {
     if (!fetched.has_ended) {
       file_.end_fetch(fetched.cluster, *fetched.fetch, std::nullopt);
@@ -41,9 +47,12 @@ void CachedReads::add(const ReadRange& range) {
     const uint64_t last = run.is_there ? run.end : at / size + 1;
     const uint64_t part_end = std::min(end, last * size);
     const Part part = {at, range.buffer.subspan(at - range.offset, part_end - at)};
-    if (run.is_there) {
+    if (!is_ahead_) {
+      file_.note(at / size, last);
+    }
+    if (run.is_there && !is_ahead_) {
       local_.push_back({at / size, run.generation, part});
-    } else {
+    } else if (!run.is_there) {
       add_missing(at / size, part);
     }
     at = part_end;
@@ -59,6 +68,9 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
     return;
   }
   CachedFile::Claim claim = file_.claim(cluster);
+  if (!claim.is_mine && is_ahead_) {
+    return;
+  }
   if (!claim.is_mine) {
     joined_.push_back({cluster, std::move(claim.fetch), part});
     return;
@@ -74,6 +86,10 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
 }
 
 void CachedReads::send() {
+  is_waited_for_ = !is_ahead_ && (!fetched_.empty() || !joined_.empty());
+  if (is_waited_for_) {
+    ++file_.waiting_;
+  }
   for (const Fetched& fetched : fetched_) {
     const uint64_t offset = fetched.cluster * file_.cache_->cluster_bytes();
     // Clusters that lie behind each other in the file and in memory are one read.
@@ -147,8 +163,10 @@ Result<void> CachedReads::end_fetches(const Result<void>& received) {
             fetched.bytes.subspan(fetched.part.offset - begin, fetched.part.buffer.size());
         std::copy(wanted.begin(), wanted.end(), fetched.part.buffer.begin());
       }
-      file_.cache_->touch(fetched.cluster);
-      file_.misses_.fetch_add(1, std::memory_order_relaxed);
+      if (!is_ahead_) {
+        file_.cache_->touch(fetched.cluster);
+      }
+      (is_ahead_ ? file_.ahead_ : file_.misses_).fetch_add(1, std::memory_order_relaxed);
     }
     file_.end_fetch(fetched.cluster, *fetched.fetch,
                     received ? std::nullopt : std::optional<Error>(received.error()));

@@ -28,7 +28,9 @@ class ClusterFetch {
 // One thread.  In its order: add() for each range, send(), finish().
 class CachedReads final : public PendingReads {
  public:
-  explicit CachedReads(const CachedFile& file) : file_(file) {}
+  // For a client who waits, or ahead: then only what nobody has and nobody fetches is fetched.
+  enum class Purpose : uint8_t { kClient, kAhead };
+  explicit CachedReads(const CachedFile& file, Purpose purpose = Purpose::kClient);
   // Fetches that nobody finished are over, without their bytes.
   ~CachedReads() override;
 
@@ -73,6 +75,8 @@ class CachedReads final : public PendingReads {
   Result<void> read_late();
 
   const CachedFile& file_;
+  const bool is_ahead_;
+  bool is_waited_for_ = false;  // by a client, and it is counted
   std::vector<Local> local_;
   std::vector<Fetched> fetched_;
   std::vector<Joined> joined_;

@@ -80,7 +80,7 @@ RemoteConnection* RemoteClient::connection_in_use() {
 }
 
 Result<void> RemoteClient::check_same() const {
-  return refusal() == 0
+  return !differs_.load(std::memory_order_acquire)
              ? Result<void>()
              : system_failure(EIO, fmt::format("{}: is another image than before", uri_));
 }
@@ -234,6 +234,15 @@ void RemoteClient::note_difference(const Error& error) {
   }
   log_(fmt::format("{}; it is another image than before, so every request fails from now on",
                    error.message));
+  refuse(EIO);
+}
+
+void RemoteClient::give_up() {
+  refuse(ECANCELED);
+}
+
+void RemoteClient::refuse(int error_number) {
+  refusal_.store(error_number, std::memory_order_release);
   for (const auto& connection : connections_) {
     connection->wake();
   }

@@ -48,6 +48,8 @@ class RemoteClient final : private RemoteConnectionOwner {
   Result<void> check_same() const;
   // Makes it so.
   void note_difference(const Error& error);
+  // Requests that wait, and all from now on, fail with ECANCELED: it is to end.
+  void give_up();
   // nullptr while nothing is known.
   std::shared_ptr<const HoleMap> holes() const;
 
@@ -56,10 +58,11 @@ class RemoteClient final : private RemoteConnectionOwner {
 
   void connection_lost(const std::string& message) override;
   RemoteConnection* connection_in_use() override;
-  int refusal() const override { return differs_.load(std::memory_order_acquire) ? EIO : 0; }
+  int refusal() const override { return refusal_.load(std::memory_order_acquire); }
   void holes_known(const RemoteConnection* by, std::shared_ptr<const HoleMap> holes) override;
   void holes_forgotten(const RemoteConnection* by) override;
 
+  void refuse(int error_number);
   void run();
   uint64_t losses() const;
   bool wait_until(RemoteTime until, uint64_t seen);
@@ -77,6 +80,7 @@ class RemoteClient final : private RemoteConnectionOwner {
   const LogSink log_;
   const SameImageCheck check_;
   std::atomic<bool> differs_{false};
+  std::atomic<int> refusal_{0};  // an errno value: EIO where it differs
   std::atomic<bool> is_away_{false};  // the log has it
   WakeEvent stop_;
 

@@ -45,6 +45,8 @@ class RemoteFile final : public ReadableFile {
   void suspend();
   // Starts threads; once.
   void start();
+  // Before it ends: whoever still waits gets ECANCELED.  Thread-safe, after start().
+  void give_up();
 
   const std::string& name() const override { return uri_; }
   uint64_t size_bytes() const override { return about_.size_bytes; }

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "overlay/cache/prefetcher.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "overlay/cache/cached_reads.h"
+
+namespace unionfs {
+namespace {
+
+// Two of these are about one bandwidth times round trip at 1 Gb/s and 20 ms.
+constexpr uint64_t kBatchBytes = uint64_t{1} << 20;
+// Behind this much a client's request waits for 2 ms at 1 Gb/s.
+constexpr uint64_t kSmallBatchBytes = uint64_t{256} << 10;
+
+}  // namespace
+
+Prefetcher::Prefetcher(const CachedFile& file, std::vector<uint64_t> clusters)
+    : file_(file), clusters_(std::move(clusters)), thread_([this] { run(); }) {}
+
+Prefetcher::~Prefetcher() {
+  has_to_stop_ = true;
+  thread_.join();
+}
+
+size_t Prefetcher::batch_size() const {
+  const uint64_t bytes = file_.waiting_.load() != 0 ? kSmallBatchBytes : kBatchBytes;
+  return static_cast<size_t>(std::max<uint64_t>(bytes / file_.cache_->cluster_bytes(), 1));
+}
+
+std::unique_ptr<Prefetcher::Batch> Prefetcher::begin_batch() {
+  const size_t most = batch_size();
+  std::vector<uint64_t> wanted;
+  for (; next_ < clusters_.size() && wanted.size() < most; ++next_) {
+    if (!file_.cache_->run_at(clusters_[next_], clusters_[next_] + 1).is_there) {
+      wanted.push_back(clusters_[next_]);
+    }
+  }
+  if (wanted.empty()) {
+    return nullptr;
+  }
+  auto batch = std::make_unique<Batch>();
+  const uint64_t size = file_.cache_->cluster_bytes();
+  batch->memory.resize(wanted.size() * size);
+  batch->reads = std::make_unique<CachedReads>(file_, CachedReads::Purpose::kAhead);
+  ByteSpan memory = batch->memory;
+  for (const uint64_t cluster : wanted) {
+    const uint64_t length = file_.end_of_cluster(cluster) - cluster * size;
+    batch->reads->add({&file_, cluster * size, memory.first(length)});
+    memory = memory.subspan(length);
+  }
+  batch->reads->send();
+  return batch;
+}
+
+// What is fetched ahead is of use to nobody who must have it: no memory for it, say, ends it.
+void Prefetcher::run() {
+  try {
+    std::unique_ptr<Batch> before;
+    while (!has_to_stop_ && !file_.cache_->is_full()) {
+      if (before != nullptr && file_.waiting_.load() != 0) {
+        if (!before->reads->finish()) {
+          return;
+        }
+        before = nullptr;
+      }
+      std::unique_ptr<Batch> batch = begin_batch();
+      if (before != nullptr && !before->reads->finish()) {
+        return;
+      }
+      before = std::move(batch);
+      if (before == nullptr) {
+        return;
+      }
+    }
+  } catch (const std::exception&) {
+  }
+}
+
+}  // namespace unionfs
