@@ -1,115 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A cache file before an origin in memory, which counts what it is asked for.
+// A cache file before an origin in memory: what is there, what is lost, what is refused.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <thread>
 
 #include "overlay/cache/boot_trace.h"
-#include "overlay/cache/cache_file.h"
-#include "overlay/cache/cached_file.h"
-#include "tests/unit/support/expect.h"
-#include "tests/unit/support/real_image.h"
+#include "tests/unit/cache/cache_bench.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
 using std::chrono::milliseconds;
 
 namespace {
-
-constexpr uint64_t kClusterBytes = 4096;
-constexpr uint64_t kRegionBytes = kClusterBytes * CacheFile::kClustersPerRegion;
-constexpr uint64_t kImageBytes = 40 * kRegionBytes + 1000;  // the last cluster is a part of one
-
-// Every place has bytes that tell where it is.
-std::byte byte_at(uint64_t offset) {
-  return static_cast<std::byte>((offset * 0x9e3779b97f4a7c15) >> 56);
-}
-
-bool is_right(uint64_t offset, ConstByteSpan bytes) {
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [&offset](std::byte byte) { return byte == byte_at(offset++); });
-}
-
-class Origin final : public ReadableFile {
- public:
-  const std::string& name() const override { return name_; }
-  uint64_t size_bytes() const override { return kImageBytes; }
-  Result<void> read(uint64_t offset, ByteSpan buffer) const override {
-    bytes_read += buffer.size();
-    ++reads;
-    if (delay.count() > 0) {
-      std::this_thread::sleep_for(delay);
-    }
-    if (fails) {
-      return system_failure(EIO, "origin: cannot read");
-    }
-    for (size_t i = 0; i < buffer.size(); ++i) {
-      buffer[i] = byte_at(offset + i);
-      if (offset + i == wrong_at) {
-        buffer[i] ^= std::byte{1};
-      }
-    }
-    return {};
-  }
-  Result<void> check_not_replaced() const override {
-    return is_other ? system_failure(EIO, "origin: is another one") : Result<void>();
-  }
-
-  mutable std::atomic<uint64_t> bytes_read{0};
-  mutable std::atomic<uint64_t> reads{0};
-  milliseconds delay{0};
-  std::atomic<bool> fails{false};
-  std::atomic<bool> is_other{false};
-  uint64_t wrong_at = UINT64_MAX;
-
- private:
-  const std::string name_ = "origin";
-};
-
-CacheOptions options_for_test() {
-  CacheOptions options;
-  options.key.fill(7);
-  options.image_bytes = kImageBytes;
-  options.cluster_bytes = kClusterBytes;
-  options.flush_period = std::chrono::hours(1);
-  return options;
-}
-
-// One server.
-struct Server {
-  Server(const std::string& path, const CacheOptions& options = options_for_test()) : file(origin) {
-    auto opened = value_of(CacheFile::open(path, options));
-    cache = opened.get();
-    file.use_cache(std::move(opened));
-  }
-
-  bool reads_right(uint64_t offset, uint64_t length) {
-    std::vector<std::byte> buffer(length);
-    const Result<void> read = file.read(offset, buffer);
-    return read && is_right(offset, buffer);
-  }
-
-  Origin origin;
-  CachedFile file;
-  CacheFile* cache = nullptr;
-};
-
-class Place {
- public:
-  std::string path(const char* name = "cache") const { return (directory_.path() / name).string(); }
-
- private:
-  ScratchDirectory directory_;
-};
 
 void write_at(const std::string& path, uint64_t offset, std::string_view text) {
   std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
@@ -227,41 +137,6 @@ TEST_CASE("Cache: a cluster is fetched once for all threads", "[cache]") {
     server.origin.fails = false;
     CHECK(server.reads_right(kRegionBytes, 10));
   }
-}
-
-TEST_CASE("Cache: users of one file read, fill and make room at once", "[cache][cache_threads]") {
-  const Place place;
-  CacheOptions options = options_for_test();
-  options.most_bytes = CacheFile::least_bytes(options);
-  options.flush_period = milliseconds(5);
-  Server first(place.path(), options);
-  Server second(place.path(), options);
-  std::atomic<int> wrong{0};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&, i] {
-      Server& server = i % 2 == 0 ? first : second;
-      std::mt19937_64 random(static_cast<uint64_t>(i));
-      for (int round = 0; round < 1500; ++round) {
-        const uint64_t length = 1 + random() % 30'000;
-        if (!server.reads_right(random() % (kImageBytes - length), length)) {
-          ++wrong;
-        }
-        if (round % 100 == 99) {
-          server.cache->make_room();
-        }
-      }
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-  CHECK(wrong == 0);
-  CHECK(first.file.counters().hits > 0);
-  first.cache->make_room();
-  CHECK(first.cache->file().space()->used_bytes <= options.most_bytes);
-  // Something was emptied: not all of the image fits.
-  CHECK(first.cache->count() < first.cache->cluster_count());
 }
 
 TEST_CASE("Cache: what goes while it is read is read of the image", "[cache]") {
