@@ -63,6 +63,7 @@ Disk::Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::stri
       parent_(parent),
       flusher_(flusher),
       unwritten_view_(*layer_, nullptr, parent),
+      changing_levels_(*layer_, parent_),
       view_(&unwritten_view_) {}
 
 Disk::~Disk() = default;
@@ -168,6 +169,7 @@ void Disk::watch_lower() {
 }
 
 Result<void> Disk::check_lower() const {
+  UNIONFS_TRY(changing_levels_.check_not_replaced());
   const LowerWatch* watch = watch_.load(std::memory_order_acquire);
   return watch != nullptr ? watch->check_same() : Result<void>();
 }
@@ -213,7 +215,7 @@ Result<Session*> Disk::writing_session() const {
 
 Result<void> Disk::read(uint64_t offset, ByteSpan buffer) const {
   UNIONFS_TRY(check_alive());
-  return view().read(offset, buffer);
+  return view().read(offset, buffer, ReadBy::kClient);
 }
 
 Result<void> Disk::write(uint64_t offset, ConstByteSpan bytes) {
@@ -381,16 +383,20 @@ Result<void> Disk::compare_rest_of_lower(const std::atomic<bool>& is_cancelled) 
     const LowerComparison comparison = layer->lower_comparison(is_cancelled);
     for (const uint32_t index : layer->uncompared()) {
       UNIONFS_TRY(check_not_cancelled(is_cancelled));
-      Result<void> compared = comparison.compare(index);
-      if (!compared && compared.error().kind == ErrorKind::kInvalid) {
-        area_.flags |= kFlagUnproven;
-        UNIONFS_TRY(write_state_header(upper_file_, area_));
-        UNIONFS_TRY(upper_file_.sync());
-      }
-      UNIONFS_TRY(std::move(compared));
+      UNIONFS_TRY(note_other_lower(comparison.compare(index)));
     }
   }
   return {};
+}
+
+// It is no lower that cannot be read, nor a damaged one.
+Result<void> Disk::note_other_lower(Result<void> compared) {
+  if (!compared && compared.error().kind == ErrorKind::kInvalid) {
+    area_.flags |= kFlagUnproven;
+    UNIONFS_TRY(write_state_header(upper_file_, area_));
+    UNIONFS_TRY(upper_file_.sync());
+  }
+  return compared;
 }
 
 // A crash leaves a void upper of the same bytes, or one that stands on the layer.
@@ -445,7 +451,8 @@ Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by, const std::atomic<b
     UNIONFS_TRY(MergedImage::open("merged image", view()));
     UNIONFS_TRY(take_frozen_sessions());
   }
-  return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled, hints);
+  return make_checkpoint(*layer_, upper_file_, area_, *writing_->bitmap, is_cancelled, hints,
+                         [this] { return note_other_lower(changing_levels_.check_same()); });
 }
 
 uint64_t Disk::session_block_count() const {

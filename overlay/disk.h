@@ -14,6 +14,7 @@
 
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/next_layer.h"
+#include "overlay/merged/changing_levels.h"
 #include "overlay/merged/layer_over_lower.h"
 #include "overlay/merged/lower_watch.h"
 #include "overlay/session/session.h"
@@ -180,6 +181,8 @@ class Disk {
   // What neither load() nor the watch has compared.
   Result<void> compare_rest_of_lower(const std::atomic<bool>& is_cancelled);
   Result<void> check_lower() const;
+  // What follows from a comparison of what is below; the error is the comparison's.
+  Result<void> note_other_lower(Result<void> compared);
   Result<Session*> writing_session() const;
   Result<void> show_to_readers();
   Result<void> begin_session();
@@ -195,6 +198,7 @@ class Disk {
   const MergedView* const parent_;  // of a void upper; else nullptr
   Flusher* const flusher_;
   const MergedView unwritten_view_;
+  const ChangingLevels changing_levels_;
 
   mutable std::mutex open_mutex_;     // guards what follows while clients come
   std::unique_ptr<Reading> reading_;  // for clients that only read, until there is a session

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/export_name.h"
 
 namespace unionfs {
@@ -26,16 +28,61 @@ int make_absolute(const char* value, std::string& path) {
   return 0;
 }
 
-int set_path(const char* what, std::string& path, const char* value) {
+// The files that an address names are meant from here, too.
+int make_level_absolute(const char* value, std::string& path) {
+  if (!is_nbd_uri(value)) {
+    return make_absolute(value, path);
+  }
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  if (error) {
+    nbdkit_error("%s: the working directory is not known: %s", value, error.message().c_str());
+    return -1;
+  }
+  path = absolute_nbd_uri(value, here);
+  return 0;
+}
+
+int check_once(const char* what, const std::string& path, const char* value) {
   if (!path.empty()) {
     nbdkit_error("%s is given twice: %s and %s", what, path.c_str(), value);
     return -1;
   }
-  return make_absolute(value, path);
+  return 0;
 }
 
-int add_path(std::vector<std::string>& paths, const char* value) {
-  return make_absolute(value, paths.emplace_back());
+int set_path(const char* what, std::string& path, const char* value) {
+  return check_once(what, path, value) == -1 ? -1 : make_absolute(value, path);
+}
+
+int add_level(std::vector<std::string>& paths, const char* value) {
+  return make_level_absolute(value, paths.emplace_back());
+}
+
+int check_upper(const std::string& path) {
+  if (!is_nbd_uri(path)) {
+    return 0;
+  }
+  nbdkit_error("%s: an upper must be a file; only what is below it may be at another server",
+               path.c_str());
+  return -1;
+}
+
+int set_of_remote(RemoteOptions& options, const char* key, const char* value) {
+  unsigned number = 0;
+  if (nbdkit_parse_unsigned(key, value, &number) == -1) {
+    return -1;
+  }
+  if (strcmp(key, "timeout") == 0) {
+    options.timeout = std::chrono::seconds(number);
+    return 0;
+  }
+  if (number < 1 || number > RemoteOptions::kMostConnections) {
+    nbdkit_error("connections=%s: must be from 1 to %u", value, RemoteOptions::kMostConnections);
+    return -1;
+  }
+  options.connections = number;
+  return 0;
 }
 
 // The first bare parameter is the lower, the last one the upper (with dir= there is none), and
@@ -128,8 +175,9 @@ int check_exports(const PluginParameters& parameters) {
 }  // namespace
 
 const char* const kParametersHelp =
-    "[lower=]<FILE>      (required) The ext2 image below, never written.\n"
-    "layer=<FILE>        A sealed layer over it; once for each, the lowest first.\n"
+    "[lower=]<FILE>|<URI>  (required) The ext2 image below, never written: a file,\n"
+    "                    or what an NBD server has, as nbd://HOST/EXPORT.\n"
+    "layer=<FILE>|<URI>  A sealed layer over it; once for each, the lowest first.\n"
     "                    Bare, layers lie between the lower and the upper.\n"
     "[upper=]<FILE>      The layer over all, created if missing;\n"
     "                    without one changes are gone at exit.\n"
@@ -141,6 +189,9 @@ const char* const kParametersHelp =
     "checkpoint=auto|never  Whether what was written becomes a layer of\n"
     "                    files when the last client has gone (default: auto).\n"
     "shared=<BOOL>       Whether several clients may write at once (default: false).\n"
+    "timeout=<SECONDS>   How long a request waits for the server of a URI, before it\n"
+    "                    fails; 0: for ever (default: 25).\n"
+    "connections=<N>     At most so many to such a server, 1 to 4 (default: 4).\n"
     "control=<SOCKET>    A unix socket that tells how the disk does, and takes\n"
     "                    orders: HTTP, for this user only.\n"
     "dir=<DIRECTORY>     Instead of an upper: many disks. The export NAME is the\n"
@@ -154,16 +205,18 @@ const char* const kParametersHelp =
 int set_parameter(PluginParameters& parameters, const char* key, const char* value) {
   OverlayOptions& options = parameters.overlay;
   if (strcmp(key, "lower") == 0) {
-    return set_path("lower", parameters.lower_path, value);
+    return check_once("lower", parameters.lower_path, value) == -1
+               ? -1
+               : make_level_absolute(value, parameters.lower_path);
   }
   if (strcmp(key, "layer") == 0) {
-    return add_path(parameters.layer_paths, value);
+    return add_level(parameters.layer_paths, value);
   }
   if (strcmp(key, "upper") == 0) {
-    return set_path("upper", options.upper_path, value);
+    return check_upper(value) == -1 ? -1 : set_path("upper", options.upper_path, value);
   }
   if (strcmp(key, "image") == 0) {  // a bare parameter
-    return add_path(parameters.bare_paths, value);
+    return add_level(parameters.bare_paths, value);
   }
   if (strcmp(key, "size") == 0) {
     const int64_t size = nbdkit_parse_size(value);
@@ -172,6 +225,9 @@ int set_parameter(PluginParameters& parameters, const char* key, const char* val
     }
     options.size_bytes = static_cast<uint64_t>(size);
     return 0;
+  }
+  if (strcmp(key, "timeout") == 0 || strcmp(key, "connections") == 0) {
+    return set_of_remote(options.remote, key, value);
   }
   if (strcmp(key, "mode") == 0) {
     return set_mode(options, value);
@@ -201,13 +257,15 @@ int set_parameter(PluginParameters& parameters, const char* key, const char* val
 
 int complete_parameters(PluginParameters& parameters) {
   OverlayOptions& options = parameters.overlay;
-  if (place_bare_paths(parameters) == -1 || check_exports(parameters) == -1) {
+  if (place_bare_paths(parameters) == -1 || check_upper(options.upper_path) == -1 ||
+      check_exports(parameters) == -1) {
     return -1;
   }
   if (parameters.lower_path.empty()) {
     nbdkit_error("the lower image is missing: give it as the first parameter, or as lower=FILE");
     return -1;
   }
+  options.remote.starts_at_once = false;  // nbdkit forks
   options.level_paths = {parameters.lower_path};
   options.level_paths.insert(options.level_paths.end(), parameters.layer_paths.begin(),
                              parameters.layer_paths.end());

@@ -89,6 +89,7 @@ int unionfs_config_complete() {
 void unionfs_dump_plugin() {
   printf("unionfs_upper_version=%u\n", unionfs::upper_format::kVersion);
   printf("unionfs_block_sizes=1024,2048,4096\n");
+  printf("unionfs_uris=nbd,nbds,nbd+unix,nbds+unix,nbd+vsock,nbds+vsock\n");
 }
 
 // ---- life --------------------------------------------------------------------

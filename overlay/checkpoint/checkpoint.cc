@@ -9,9 +9,13 @@ namespace unionfs {
 Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
                                           StateArea& area, const SessionBitmap& written,
                                           const std::atomic<bool>& is_cancelled,
-                                          const CheckpointHints& hints) {
+                                          const CheckpointHints& hints,
+                                          const std::function<Result<void>()>& before_commit) {
   UNIONFS_ASSIGN(const auto next, NextLayer::build(layer, area, written, is_cancelled, hints));
   UNIONFS_ASSIGN(const FileRange journal, write_journal(upper, next->plan(is_cancelled)));
+  if (before_commit) {
+    UNIONFS_TRY(before_commit());
+  }
   UNIONFS_TRY(commit_journal(upper, area, journal));
   if (Result<void> home = replay_journal(upper, area); !home) {
     Error error = std::move(home).error();

@@ -5,6 +5,7 @@
 #define UNIONFS_OVERLAY_CHECKPOINT_CHECKPOINT_H
 
 #include <atomic>
+#include <functional>
 
 #include "overlay/checkpoint/build_layer.h"
 #include "overlay/host/file.h"
@@ -18,6 +19,7 @@ namespace unionfs {
 // image meanwhile.
 //
 // `is_cancelled` is looked at until the commit; then the error is ECANCELED.
+// `before_commit` is called when everything else is done; its error stops it.
 // An error that comes before the commit leaves the session as it was, and says
 // why it cannot become a layer.  After one that comes later `area` has a
 // journal, and the next opening finishes the work.  In either case, and after
@@ -25,7 +27,8 @@ namespace unionfs {
 Result<CheckpointFigures> make_checkpoint(const LayerOverLower& layer, WritableFile& upper,
                                           StateArea& area, const SessionBitmap& written,
                                           const std::atomic<bool>& is_cancelled,
-                                          const CheckpointHints& hints = {});
+                                          const CheckpointHints& hints = {},
+                                          const std::function<Result<void>()>& before_commit = {});
 
 }  // namespace unionfs
 

@@ -194,8 +194,10 @@ Result<void> BatchReader::read_all(std::span<ReadRange> others, std::span<ReadRa
   return pending ? pending->finish() : read_plainly(same);
 }
 
-Result<void> BatchReader::read(std::span<ReadRange> ranges) {
-  if (ranges.size() <= 1) {
+Result<void> BatchReader::read(std::span<ReadRange> ranges, ReadBy by) {
+  const bool is_plain =
+      ranges.size() == 1 && (by == ReadBy::kProgram || ranges.front().file->descriptor() != -1);
+  if (ranges.empty() || is_plain) {
     return read_plainly(ranges);
   }
   const auto [host, others] =
@@ -203,16 +205,16 @@ Result<void> BatchReader::read(std::span<ReadRange> ranges) {
   return read_all(others, host);
 }
 
-Result<void> BatchReader::read_cached_first(std::span<ReadRange> ranges) {
+Result<void> BatchReader::read_cached_first(std::span<ReadRange> ranges, ReadBy by) {
   if (ranges.size() == 1) {
     ReadRange& range = ranges.front();
     range.advance(range.file->read_cached(range.offset, range.buffer));
-    return read_plainly(ranges);
+    return range.buffer.empty() ? Result<void>() : read(ranges, by);
   }
   read_what_is_cached(ranges);
   const auto [waiting, whole] =
       split(ranges, [](const ReadRange& range) { return !range.buffer.empty(); });
-  return read(waiting);
+  return read(waiting, by);
 }
 
 }  // namespace unionfs

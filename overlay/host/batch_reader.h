@@ -19,6 +19,10 @@
 
 namespace unionfs {
 
+// Who wants the bytes.  What the program itself looks at is metadata, which it will look at again,
+// so a file that is not the host's may read more than was asked for, and keep it.
+enum class ReadBy : uint8_t { kProgram, kClient };
+
 // Safe for concurrent use by multiple threads.  Rings are made when first needed,
 // so never before a fork, and kept for the next batch.
 class BatchReader {
@@ -32,10 +36,10 @@ class BatchReader {
   // Fills all buffers.  When it returns, also with an error, nobody touches any
   // of them any more.  Orders and changes `ranges` as it likes.  Allocates no
   // memory for files of the host, once there are rings.
-  Result<void> read(std::span<ReadRange> ranges);
+  Result<void> read(std::span<ReadRange> ranges, ReadBy by = ReadBy::kProgram);
   // The same, but what is at hand is read first, file by file, and the batch is what would have
   // to wait.  No two ranges overlap in a file.
-  Result<void> read_cached_first(std::span<ReadRange> ranges);
+  Result<void> read_cached_first(std::span<ReadRange> ranges, ReadBy by);
 
   // Ranges of one submission to a ring; more of them are cut.
   static constexpr size_t kMaxBatch = 64;

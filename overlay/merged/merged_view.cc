@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "overlay/merged/layer_over_lower.h"
 
@@ -151,9 +153,51 @@ Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t sk
   return {};
 }
 
-Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
-  std::array<ReadRange, BatchReader::kMaxBatch> in_files;
-  size_t in_files_count = 0;
+namespace {
+
+// The ranges of one request.  Those of the host's files are read in batches, which costs no memory;
+// where another file is among them, all are kept, because each batch would wait for it.
+class RangesToRead {
+ public:
+  RangesToRead(BatchReader& reader, ReadBy by) : reader_(reader), by_(by) {}
+
+  Result<void> add(const ReadRange& range) {
+    ranges_[count_++] = range;
+    if (count_ < ranges_.size()) {
+      return {};
+    }
+    const std::span<ReadRange> full = std::span(ranges_).first(std::exchange(count_, 0));
+    const bool is_near = kept_.empty() && std::ranges::all_of(full, [](const ReadRange& one) {
+                           return one.file->descriptor() != -1;
+                         });
+    if (is_near) {
+      return reader_.read_cached_first(full, by_);
+    }
+    kept_.insert(kept_.end(), full.begin(), full.end());
+    return {};
+  }
+
+  Result<void> finish() {
+    const std::span<ReadRange> rest = std::span(ranges_).first(count_);
+    if (kept_.empty()) {
+      return reader_.read_cached_first(rest, by_);
+    }
+    kept_.insert(kept_.end(), rest.begin(), rest.end());
+    return reader_.read_cached_first(kept_, by_);
+  }
+
+ private:
+  BatchReader& reader_;
+  const ReadBy by_;
+  std::array<ReadRange, BatchReader::kMaxBatch> ranges_;
+  size_t count_ = 0;
+  std::vector<ReadRange> kept_;
+};
+
+}  // namespace
+
+Result<void> MergedView::read(uint64_t offset, ByteSpan buffer, ReadBy by) const {
+  RangesToRead in_files(reader_, by);
   const BlockNumber end_block(divide_round_up(offset + buffer.size(), block_size_));
   while (!buffer.empty()) {
     const BlockNumber block(offset / block_size_);
@@ -165,18 +209,14 @@ Result<void> MergedView::read(uint64_t offset, ByteSpan buffer) const {
     if (run.source == Source::kZero) {
       std::memset(piece.data(), 0, length);
     } else if (run.source == Source::kLower || run.source == Source::kUpper) {
-      in_files[in_files_count++] = {run.file, run.offset + skip, piece};
-      if (in_files_count == in_files.size()) {
-        UNIONFS_TRY(reader_.read_cached_first(in_files));
-        in_files_count = 0;
-      }
+      UNIONFS_TRY(in_files.add({run.file, run.offset + skip, piece}));
     } else {
       UNIONFS_TRY(synthesize(run, block, skip, piece));
     }
     offset += length;
     buffer = buffer.subspan(length);
   }
-  return reader_.read_cached_first(std::span(in_files).first(in_files_count));
+  return in_files.finish();
 }
 
 void MergedView::prefetch(uint64_t offset, uint64_t length) const {

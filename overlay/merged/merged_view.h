@@ -43,7 +43,8 @@ struct Run : BlockSource {
   Place place;  // of the first block; it reaches as far as the run, or further
 };
 
-// Thread-safe.  Takes no lock for a read, and allocates nothing, but once for a group of a chain.
+// Thread-safe.  Takes no lock for a read.  Allocates nothing but once for a group of a chain, and
+// for long reads of files that are not the host's.
 class MergedView {
  public:
   // `written` has a bit for each block that the session wrote; nullptr: there is no
@@ -51,6 +52,10 @@ class MergedView {
   // any other.  All outlive the view.
   MergedView(const LayerOverLower& layer, const SessionBitmap* written,
              const MergedView* parent = nullptr);
+
+  // The file of its own level, and what it shows where that wrote nothing; see the constructor.
+  const ReadableFile& upper_file() const { return upper_; }
+  const MergedView* parent() const { return parent_; }
 
   uint64_t size_bytes() const { return geometry_.size_bytes(); }
   uint32_t block_size_bytes() const { return block_size_; }
@@ -65,7 +70,7 @@ class MergedView {
   SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;
 
   // Any offset and length inside the image.
-  Result<void> read(uint64_t offset, ByteSpan buffer) const;
+  Result<void> read(uint64_t offset, ByteSpan buffer, ReadBy by = ReadBy::kProgram) const;
   // Tells the host what will be read soon.
   void prefetch(uint64_t offset, uint64_t length) const;
 

@@ -108,9 +108,7 @@ Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
 
 Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {
   UNIONFS_TRY(check_inside(offset, buffer.size()));
-  if (client_ != nullptr) {
-    UNIONFS_TRY(client_->check_same());
-  }
+  UNIONFS_TRY(check_not_replaced());
   const size_t done = cache_.copy(offset, buffer);
   offset += done;
   buffer = buffer.subspan(done);
@@ -127,7 +125,7 @@ Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {
 }
 
 size_t RemoteFile::read_cached(uint64_t offset, ByteSpan buffer) const {
-  if (!check_inside(offset, buffer.size()) || (client_ != nullptr && !client_->check_same())) {
+  if (!check_inside(offset, buffer.size()) || !check_not_replaced()) {
     return 0;
   }
   const auto holes = client_ != nullptr ? client_->holes() : nullptr;

@@ -55,6 +55,7 @@ class RemoteFile final : public ReadableFile {
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
   FileExtent extent_at(uint64_t offset) const override;
+  Result<void> check_not_replaced() const override;
   Result<void> check_same() const override;
   Result<void> check_not_replaced() const override;
 

@@ -63,8 +63,10 @@ Result<void> Exports::open_shared() {
   UNIONFS_ASSIGN(options_.directory, real_path_of(options_.directory));
   UNIONFS_TRY(names_in_directory());
   OverlayOptions& common = options_.overlay;
-  UNIONFS_ASSIGN(base_, Chain::open(common.level_paths, FileLock::kShared, common.log));
+  UNIONFS_ASSIGN(base_,
+                 Chain::open(common.level_paths, FileLock::kShared, common.log, common.remote));
   common.base = base_;
+  const ScopeExit end([this] { base_->suspend_remote(); });
   if (!options_.may_create) {
     return {};
   }
@@ -82,6 +84,7 @@ Result<void> Exports::open_shared() {
 }
 
 void Exports::start() {
+  base_->start_remote();
   flusher_ = std::make_unique<Flusher>(clock_);
   schedule_ = std::make_unique<ExportSchedule>(clock_);
   schedule_->start(kWorkers);

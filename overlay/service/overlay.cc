@@ -30,6 +30,9 @@ Result<std::unique_ptr<Overlay>> Overlay::prepare(OverlayOptions options) {
   UNIONFS_TRY(overlay->open_upper());
   const bool is_there = std::holds_alternative<LoadedUpper>(overlay->state_);
   UNIONFS_TRY(is_there ? overlay->check_can_open() : overlay->check_can_make());
+  if (overlay->options_.base == nullptr) {
+    overlay->chain_->suspend_remote();
+  }
   return overlay;
 }
 
@@ -39,7 +42,7 @@ Result<void> Overlay::open_levels() {
                                              options_.log));
   } else {
     UNIONFS_ASSIGN(chain_, Chain::open_below(options_.level_paths, options_.upper_path,
-                                             FileLock::kShared, options_.log));
+                                             FileLock::kShared, options_.log, options_.remote));
   }
   block_size_bytes_ = chain_->top().layout().block_size_bytes;
   return {};
@@ -114,7 +117,7 @@ Result<void> Overlay::expect_upper() {
       geometry.size_bytes() != chain_->frozen_view()->size_bytes()) {
     return invalid(
         "{}: is frozen with a size of {} bytes, and an upper over it has the same, not {}",
-        chain_->top_file().name(), chain_->frozen_view()->size_bytes(), geometry.size_bytes());
+        chain_->top_name(), chain_->frozen_view()->size_bytes(), geometry.size_bytes());
   }
   size_bytes_ = geometry.size_bytes();
   state_ = NoUpper{};
@@ -137,7 +140,7 @@ Result<void> Overlay::check_is_meant(const ForeignTree& tree) const {
       "{0}: is an ext2 image with files and without the whiteout feature, so it is no upper, and "
       "it stays as it is; if its files are to be laid over those of {1}, make an upper of it: "
       "unionfs-img import {2} upper:{3} NEW",
-      tree.name(), chain_->top_file().name(), chain_->as_options(), shell_word(tree.name()));
+      tree.name(), chain_->top_name(), chain_->as_options(), shell_word(tree.name()));
 }
 
 // Made elsewhere: imported at the first client; until then only looked at.
@@ -244,12 +247,12 @@ Result<std::unique_ptr<PosixFile>> Overlay::create_file(Keeping keeping) const {
 void Overlay::tell_of_new(Keeping keeping) const {
   if (keeping == Keeping::kNamed) {
     options_.log(fmt::format("{}: created, for a disk of {} bytes over {}", options_.upper_path,
-                             size_bytes(), chain_->top_file().name()));
+                             size_bytes(), chain_->top_name()));
   } else if (keeping == Keeping::kTemporary) {
     options_.log(
         fmt::format("no upper is given, so changes to the disk of {} bytes over {} go to a "
                     "temporary file in {} and are gone at the end",
-                    size_bytes(), chain_->top_file().name(), options_.temporary_directory));
+                    size_bytes(), chain_->top_name(), options_.temporary_directory));
   }
 }
 
@@ -284,7 +287,7 @@ Result<void> Overlay::fill_and_publish(PosixFile& file, Keeping keeping) {
   UNIONFS_ASSIGN(const KeepWay way, find_keep_way(file.name(), kBeforeImport));
   UNIONFS_ASSIGN(const std::string kept, file.publish_over(*foreign->file, way, kBeforeImport));
   options_.log(fmt::format("{}: imported: {} inodes laid over {}; what was there is kept as {}",
-                           file.name(), foreign->tree.used_inode_count(), chain_->top_file().name(),
+                           file.name(), foreign->tree.used_inode_count(), chain_->top_name(),
                            kept));
   return {};
 }
@@ -432,6 +435,15 @@ OverlayFacts Overlay::facts() const {
   return facts;
 }
 
+std::chrono::milliseconds Overlay::longest_wait() const {
+  constexpr std::chrono::milliseconds kNone(0);
+  if (!chain_->has_remote()) {
+    return kNone;
+  }
+  // Who waits for ever is not waited for as long.
+  return options_.remote.timeout == kNone ? RemoteOptions().timeout : options_.remote.timeout;
+}
+
 // ---- for clients, and between them -----------------------------------------------
 
 Result<void> Overlay::open(Access access) {
@@ -519,16 +531,17 @@ CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
     figures = invalid("{}", exception.what());
   }
   disk.reset();
-  const Result<UpperState> state = read_upper_state(std::get<ClosedUpper>(state_).bytes());
-  if (state && !state->area.is_void()) {
-    chain_->remove_void_levels();
-  }
   return load_after_checkpoint(session_number, std::move(figures));
 }
 
 // Each checkpoint begins the session of the next number, so that tells what counts now.
 CheckpointResult Overlay::load_after_checkpoint(uint64_t session_number,
                                                 Result<CheckpointFigures> figures) {
+  const Result<UpperState> state = read_upper_state(std::get<ClosedUpper>(state_).bytes());
+  const bool is_session_there = state && state->area.session_number == session_number;
+  if (state && !state->area.is_void()) {
+    chain_->remove_void_levels();
+  }
   Result<void> loaded = load();
   if (figures && loaded) {
     return std::optional<CheckpointFigures>(*figures);
@@ -539,7 +552,7 @@ CheckpointResult Overlay::load_after_checkpoint(uint64_t session_number,
   CheckpointFailure failure{std::move(figures).error(), Commitment::kNone};
   if (!loaded) {
     failure.error.message += fmt::format("; then: {}", loaded.error().message);
-    failure.commitment = Commitment::kUnknown;
+    failure.commitment = is_session_there ? Commitment::kNone : Commitment::kUnknown;
   } else if (disk().state_area().session_number != session_number) {
     failure.commitment = Commitment::kCommitted;
   }

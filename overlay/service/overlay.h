@@ -64,6 +64,8 @@ struct OverlayOptions {
   LevelPaths level_paths;  // what is below: the lower, then sealed layers
   // The same, opened already and shared with other overlays; nullptr: level_paths count.
   std::shared_ptr<const Chain> base = nullptr;
+  // Of levels that another server has; of those of `base` only the timeout.
+  RemoteOptions remote;
   std::string upper_path;  // empty: a temporary upper, gone at the end
   ExpectedUpper expected_upper = ExpectedUpper::kAny;
   std::string temporary_directory;     // where that one lives
@@ -129,6 +131,15 @@ class Overlay {
 
   // Of the merged image, from prepare() on.
   uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_relaxed); }
+  // After the fork, where OverlayOptions::remote said that threads may not be started before:
+  // starts those of remote levels, but for those of OverlayOptions::base.
+  void start_remote() const {
+    if (options_.base == nullptr) {
+      chain_->start_remote();
+    }
+  }
+  // How long a request may have to wait for another server; zero where nothing is there.
+  std::chrono::milliseconds longest_wait() const;
   // All that is below the upper.
   const Chain& chain() const { return *chain_; }
   // As it was given; empty if there is none.

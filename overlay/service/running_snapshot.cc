@@ -211,7 +211,11 @@ Result<SnapshotFigures> Overlay::snapshot(const std::string& name) {
   UNIONFS_TRY(check_can_freeze(loaded, path, frozen_path));
   SnapshotFigures figures;
   if (loaded.disk->is_void() && !loaded.disk->has_session()) {
-    UNIONFS_TRY(add_name(chain_->top_file(), frozen_path));  // which shows the same
+    if (chain_->top_file() == nullptr) {
+      return invalid("{}: is what the disk shows, and at another server, so it gets no name here",
+                     chain_->top_name());
+    }
+    UNIONFS_TRY(add_name(*chain_->top_file(), frozen_path));  // which shows the same
     return figures;
   }
   RunningSnapshot running(*this, loaded, path, frozen_path);

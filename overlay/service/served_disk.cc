@@ -18,9 +18,9 @@ std::unique_ptr<ServedDisk> ServedDisk::prepare_later(OverlayOptions options, Ov
 
 void ServedDisk::start(ServingOptions options) {
   serving_ = std::move(options);
+  overlay().start_remote();
   if (!serving_.is_shared) {
-    // The longest request of a lower that is a file takes no time to speak of.
-    writers_ = std::make_unique<Writers>(serving_.is_gone, log_, std::chrono::milliseconds(0));
+    writers_ = std::make_unique<Writers>(serving_.is_gone, log_, overlay().longest_wait());
   }
   if (has_upper()) {
     const std::lock_guard<std::mutex> guard(mutex_);

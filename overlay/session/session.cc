@@ -17,6 +17,13 @@ struct Session::Change {
   ZeroWay zero_way = ZeroWay::kWrite;
 
   bool is_zero() const { return bytes == nullptr; }
+  void copy_to(ByteSpan block) const {
+    if (is_zero()) {
+      std::memset(block.data(), 0, length);
+    } else {
+      std::memcpy(block.data(), bytes, length);
+    }
+  }
   Change first(uint64_t count) const { return {bytes, std::min(count, length), zero_way}; }
   void drop(uint64_t count) {
     bytes = is_zero() ? nullptr : bytes + count;
@@ -126,6 +133,13 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
   const size_t skip = offset % block_size_;
   const BlockNumber stripe_end((block.value() / kBlocksPerStripe + 1) * kBlocksPerStripe);
   const BlockNumber end(divide_round_up(offset + change.length, block_size_));
+  const bool is_part = skip != 0 || change.length < block_size_;
+  // What is below may be far away, so nobody waits for the stripe meanwhile.  It does not change.
+  std::array<std::byte, ext2::kMaxBlockSizeBytes> scratch;
+  const ByteSpan whole = ByteSpan(scratch).first(block_size_);
+  if (is_part) {
+    UNIONFS_TRY(view_.read(block.value() * block_size_, whole, ReadBy::kClient));
+  }
 
   const std::lock_guard<std::mutex> guard(stripe_of(block));
   const Run run = view_.run_at(block, std::min(end, stripe_end));
@@ -133,9 +147,10 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
     return uint64_t{0};  // another request touched it first
   }
   UNIONFS_TRY(bitmap_.reserve(block, run.end));
-  if (skip != 0 || change.length < block_size_) {
+  if (is_part) {
     const Change piece = change.first(block_size_ - skip);
-    UNIONFS_TRY(rewrite_block(block, run.place.home, skip, piece));
+    piece.copy_to(whole.subspan(skip));
+    UNIONFS_TRY(upper_.write(run.place.home, whole));
     UNIONFS_TRY(bitmap_.set(block, block + 1));
     return piece.length;
   }
@@ -144,20 +159,6 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
   UNIONFS_TRY(write_home(run.place.home, piece));
   UNIONFS_TRY(bitmap_.set(block, block + whole_blocks));
   return piece.length;
-}
-
-// The whole block goes home, with a part of it changed.
-Result<void> Session::rewrite_block(BlockNumber block, uint64_t home_offset, size_t skip,
-                                    const Change& change) {
-  std::array<std::byte, ext2::kMaxBlockSizeBytes> scratch;
-  const ByteSpan bytes = ByteSpan(scratch).first(block_size_);
-  UNIONFS_TRY(view_.read(block.value() * block_size_, bytes));
-  if (change.is_zero()) {
-    std::memset(bytes.data() + skip, 0, change.length);
-  } else {
-    std::memcpy(bytes.data() + skip, change.bytes, change.length);
-  }
-  return upper_.write(home_offset, bytes);
 }
 
 Result<void> Session::write_home(uint64_t home_offset, const Change& change) {

@@ -88,8 +88,6 @@ class Session {
   // how many bytes that was; 0 when another request has changed the way.
   Result<uint64_t> apply_plain(uint64_t offset, const Run& run, const Change& change);
   Result<uint64_t> apply_first_touch(uint64_t offset, const Change& change);
-  Result<void> rewrite_block(BlockNumber block, uint64_t home_offset, size_t skip,
-                             const Change& change);
   Result<void> write_home(uint64_t home_offset, const Change& change);
   void give_back(BlockNumber begin, BlockNumber end);
   void punch_host_block_of(BlockNumber block, BlockRange trimmed);

@@ -39,78 +39,89 @@ std::string level_options(const LevelPaths& paths) {
 }
 
 Result<std::unique_ptr<Chain>> Chain::open(const LevelPaths& paths, FileLock lock,
-                                           const LogSink& log) {
+                                           const LogSink& log, const RemoteOptions& remote) {
   std::unique_ptr<Chain> chain(new Chain());
-  UNIONFS_TRY(chain->add_all(paths, lock, log));
+  UNIONFS_TRY(chain->add_all(paths, {lock, log, remote}));
   return chain;
 }
 
 Result<std::unique_ptr<Chain>> Chain::open_below(const LevelPaths& paths,
                                                  const std::string& upper_path, FileLock lock,
-                                                 const LogSink& log) {
+                                                 const LogSink& log, const RemoteOptions& remote) {
   std::unique_ptr<Chain> chain(new Chain());
   chain->upper_path_ = upper_path;
-  UNIONFS_TRY(chain->add_all(paths, lock, log));
-  UNIONFS_TRY(chain->add_missing(upper_path, lock, log));
+  UNIONFS_TRY(chain->add_all(paths, {lock, log, remote}));
+  UNIONFS_TRY(chain->add_missing(upper_path, {lock, log, remote}));
   return chain;
 }
 
+// What is missing is looked for among files.
 Result<std::unique_ptr<Chain>> Chain::open_above(const Chain& base, const std::string& upper_path,
                                                  FileLock lock, const LogSink& log) {
   std::unique_ptr<Chain> chain(new Chain(base));
   chain->upper_path_ = upper_path;
-  UNIONFS_TRY(chain->add_missing(upper_path, lock, log));
+  UNIONFS_TRY(chain->add_missing(upper_path, {lock, log, {}}));
   return chain;
 }
 
-Result<void> Chain::add_all(const LevelPaths& paths, FileLock lock, const LogSink& log) {
-  UNIONFS_TRY(add_lower(paths.front(), lock));
+Result<void> Chain::add_all(const LevelPaths& paths, const Opening& opening) {
+  UNIONFS_TRY(add_lower(paths.front(), opening));
   for (size_t i = 1; i < paths.size(); ++i) {
-    UNIONFS_TRY(add_layer(paths[i], lock, log));
+    UNIONFS_TRY(add_layer(paths[i], opening));
   }
   return {};
 }
 
-Result<void> Chain::add_missing(const std::string& upper_path, FileLock lock, const LogSink& log) {
+Result<void> Chain::add_missing(const std::string& upper_path, const Opening& opening) {
   UNIONFS_ASSIGN(const LevelPaths missing, missing_layers(upper_path));
   for (const std::string& path : missing) {
-    UNIONFS_TRY(add_layer(path, lock, log));
+    UNIONFS_TRY(add_layer(path, opening));
   }
   return {};
 }
 
-Result<void> Chain::add_lower(const std::string& path, FileLock lock) {
-  UNIONFS_ASSIGN(auto file, PosixFile::open(path, lock));
-  UNIONFS_ASSIGN(auto image, LowerImage::open(*file));
+Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
+  UNIONFS_ASSIGN(auto file, LevelFile::open(path, opening.lock, opening.remote, opening.log));
+  UNIONFS_ASSIGN(auto image, LowerImage::open(file->bytes()));
+  UNIONFS_TRY(file->know_as_lower(image->volume()));
+  if (opening.remote.starts_at_once) {
+    file->start();
+  }
   files_.push_back(std::move(file));
   belows_.push_back(std::move(image));
   return {};
 }
 
-Result<void> Chain::add_layer(const std::string& path, FileLock lock, const LogSink& log) {
+Result<void> Chain::add_layer(const std::string& path, const Opening& opening) {
   if (is_full()) {
     return unsupported("{}: there are {} layers below it, and no more can be stacked; squash some",
                        path, layers_.size());
   }
+  const bool is_locked = opening.lock != FileLock::kNone;
   UNIONFS_ASSIGN(auto file,
-                 PosixFile::open(path, lock == FileLock::kNone ? lock : FileLock::kSharedUpper));
-  if (has(*file)) {
+                 LevelFile::open(path, is_locked ? FileLock::kSharedUpper : FileLock::kNone,
+                                 opening.remote, opening.log));
+  if (has_level(*file)) {
     return invalid("{}: is given as two levels", path);
   }
-  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), *file, log));
-  if (layer->area().is_freezing()) {
+  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), file->bytes(), opening.log));
+  const StateArea area = layer->area();
+  UNIONFS_TRY(file->know_as_layer(layer->upper(), area));
+  if (opening.remote.starts_at_once) {
+    file->start();
+  }
+  if (area.is_freezing()) {
     return add_freezing(std::move(file), std::move(layer));
   }
-  if (!layer->area().is_frozen()) {
+  if (!area.is_frozen()) {
     return add_sealed(std::move(file), std::move(layer));
   }
-  const StateArea area = layer->area();
   UNIONFS_ASSIGN(std::shared_ptr<SessionBitmap> written,
-                 SessionBitmap::open_for_reading(*file, area.durable_bitmap));
+                 SessionBitmap::open_for_reading(file->bytes(), area.durable_bitmap));
   return add_frozen({std::move(file), std::move(layer), area, std::move(written)});
 }
 
-Result<void> Chain::add_sealed(std::unique_ptr<PosixFile> file,
+Result<void> Chain::add_sealed(std::unique_ptr<LevelFile> file,
                                std::unique_ptr<LayerOverLower> layer) {
   UNIONFS_TRY(check_sealed(*layer));
   UNIONFS_ASSIGN(auto below, LayerBelow::open(*layer));
@@ -157,14 +168,35 @@ Result<LevelPaths> Chain::missing_layers(const std::string& upper_path) const {
 }
 
 bool Chain::has(const PosixFile& file) const {
-  return std::any_of(files_.begin(), files_.end(),
-                     [&](const auto& level) { return level->is_same_file(file); });
+  return std::ranges::any_of(files_, [&](const auto& level) {
+    return level->host() != nullptr && level->host()->is_same_file(file);
+  });
+}
+
+bool Chain::has_level(const LevelFile& file) const {
+  return std::ranges::any_of(files_, [&](const auto& level) { return level->is_same_file(file); });
+}
+
+bool Chain::has_remote() const {
+  return std::ranges::any_of(files_, [](const auto& level) { return level->is_remote(); });
+}
+
+void Chain::suspend_remote() const {
+  for (const auto& file : files_) {
+    file->suspend();
+  }
+}
+
+void Chain::start_remote() const {
+  for (const auto& file : files_) {
+    file->start();
+  }
 }
 
 uint32_t Chain::mode_for_data_in(const PosixFile& upper) const {
-  uint32_t mode = upper.mode_for_data_of(lower_file());
+  uint32_t mode = files_.front()->mode_for_data_in(upper);
   for (const auto& file : files_) {
-    mode &= upper.mode_for_data_of(*file);
+    mode &= file->mode_for_data_in(upper);
   }
   return mode;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What an upper stands on, as files: a plain image, sealed layers over it, and frozen levels.
+// What an upper stands on, as files or exports of NBD servers: a plain image, sealed layers over
+// it, and frozen levels.
 //
 //     { "base.img" }                       what is below an upper of base.img
 //     { "base.img", "l1.img", "l2.img" }   what is below an upper of l2.img
@@ -16,10 +17,11 @@
 #include "overlay/host/posix_file.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/merged/merged_image.h"
+#include "overlay/stack/level_file.h"
 
 namespace unionfs {
 
-// The paths of levels, the lowest first: the lower, then layers.
+// The paths or NBD addresses of levels, the lowest first: the lower, then layers.
 using LevelPaths = std::vector<std::string>;
 
 // Immutable; thread-safe.  Owns its files, maybe together with other chains.
@@ -28,15 +30,17 @@ class Chain {
   // Opens at least the lower.  Each level above it must be sealed or frozen, and stand on what is
   // before it.  With
   // `lock` kNone nobody is kept out.  kInvalid where the levels do not belong together; an error
-  // names the level.
+  // names the level.  Where `remote` says that threads may not be started yet, one thread may use
+  // the chain until start_remote().
   static Result<std::unique_ptr<Chain>> open(const LevelPaths& paths, FileLock lock,
-                                             const LogSink& log);
+                                             const LogSink& log, const RemoteOptions& remote = {});
   // The same below an upper.  Layers that are not given are looked for, by the names that the
   // layers have recorded, in the directory of the upper, or of its link's target.  The upper
   // need not be there, or be one.
   static Result<std::unique_ptr<Chain>> open_below(const LevelPaths& paths,
                                                    const std::string& upper_path, FileLock lock,
-                                                   const LogSink& log);
+                                                   const LogSink& log,
+                                                   const RemoteOptions& remote = {});
   // The same, but over levels that are open already and stay shared with `base`, which may end
   // before this.  The upper is in a directory of its own, and no link leads to it.
   static Result<std::unique_ptr<Chain>> open_above(const Chain& base, const std::string& upper_path,
@@ -48,12 +52,18 @@ class Chain {
   // The same with these sessions, which may be no clean ext2: what a void upper stands on.
   // nullptr where the topmost level is not frozen.
   const MergedView* frozen_view() const;
-  // The plain image at the bottom.
-  const PosixFile& lower_file() const { return *files_.front(); }
-  // Of the topmost level.
-  const PosixFile& top_file() const { return *files_.back(); }
+  // Of the topmost level: its path or address, and its file, which is nullptr where it is remote.
+  const std::string& top_name() const { return files_.back()->name(); }
+  const PosixFile* top_file() const { return files_.back()->host(); }
   // Whether one of the levels is this file.
   bool has(const PosixFile& file) const;
+  // Whether one of them is at another server.
+  bool has_remote() const;
+  // Closes the connections of remote levels, so that the process can fork; nothing of those that
+  // have threads.
+  void suspend_remote() const;
+  // Starts their threads, once.
+  void start_remote() const;
   // All levels but the plain image, the lowest first.
   const std::vector<std::shared_ptr<LayerOverLower>>& layers() const { return layers_; }
   // The most that the mode of a file may be that gets data of all levels.
@@ -72,8 +82,8 @@ class Chain {
                            std::shared_ptr<SessionBitmap> written, const LogSink& log);
   // Takes it away again; nobody may stand on it any more.
   void remove_top();
-  // For locks.
-  PosixFile& top_handle() { return *files_.back(); }
+  // For locks; only of such a level.
+  PosixFile& top_handle() { return *files_.back()->host(); }
   // Before the upper above it is written: has the topmost level frozen, if a server died while it
   // was being frozen.  Until then the level shows the same, and nothing is written.
   // EBUSY while others read it.
@@ -90,26 +100,34 @@ class Chain {
   Chain() = default;
   Chain(const Chain&) = default;
 
-  Result<void> add_all(const LevelPaths& paths, FileLock lock, const LogSink& log);
-  Result<void> add_missing(const std::string& upper_path, FileLock lock, const LogSink& log);
-  Result<void> add_lower(const std::string& path, FileLock lock);
-  Result<void> add_layer(const std::string& path, FileLock lock, const LogSink& log);
-  Result<void> add_sealed(std::unique_ptr<PosixFile> file, std::unique_ptr<LayerOverLower> layer);
+  // How levels are opened.
+  struct Opening {
+    FileLock lock;
+    const LogSink& log;
+    const RemoteOptions& remote;
+  };
+
+  Result<void> add_all(const LevelPaths& paths, const Opening& opening);
+  Result<void> add_missing(const std::string& upper_path, const Opening& opening);
+  Result<void> add_lower(const std::string& path, const Opening& opening);
+  Result<void> add_layer(const std::string& path, const Opening& opening);
+  bool has_level(const LevelFile& file) const;
+  Result<void> add_sealed(std::unique_ptr<LevelFile> file, std::unique_ptr<LayerOverLower> layer);
   // A level that shows its session, too.
   struct FrozenLevel {
-    std::unique_ptr<PosixFile> file;
+    std::unique_ptr<LevelFile> file;
     std::unique_ptr<LayerOverLower> layer;
     StateArea area;  // as it is, or as it will be, when it is frozen
     std::shared_ptr<SessionBitmap> written;
   };
   Result<void> add_frozen(FrozenLevel level);
-  Result<void> add_freezing(std::unique_ptr<PosixFile> file, std::unique_ptr<LayerOverLower> layer);
+  Result<void> add_freezing(std::unique_ptr<LevelFile> file, std::unique_ptr<LayerOverLower> layer);
   Result<LevelIdentity> identity_of(const FrozenLevel& level) const;
   Result<void> freeze_top();
   Result<LevelPaths> missing_layers(const std::string& upper_path) const;
 
   // Shared with the chains that stand on this one.
-  std::vector<std::shared_ptr<PosixFile>> files_;
+  std::vector<std::shared_ptr<LevelFile>> files_;
   std::vector<std::shared_ptr<LayerOverLower>> layers_;
   std::vector<std::shared_ptr<Below>> belows_;
   // Sessions of frozen levels.

@@ -59,21 +59,25 @@ Result<void> Chain::add_frozen(FrozenLevel level) {
 
 Result<void> Chain::add_running(std::unique_ptr<PosixFile> file, const upper_format::Digest& id,
                                 std::shared_ptr<SessionBitmap> written, const LogSink& log) {
-  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), *file, log));
+  auto level = std::make_unique<LevelFile>(std::move(file));
+  UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), level->bytes(), log));
   StateArea area = layer->area();
   area.freeze_id = id;
-  return add_frozen({std::move(file), std::move(layer), area, std::move(written)});
+  return add_frozen({std::move(level), std::move(layer), area, std::move(written)});
 }
 
 // Only for the upper that stands on it: to others it may still change.
-Result<void> Chain::add_freezing(std::unique_ptr<PosixFile> file,
+Result<void> Chain::add_freezing(std::unique_ptr<LevelFile> file,
                                  std::unique_ptr<LayerOverLower> layer) {
   StateArea area = layer->area();
+  if (file->is_remote()) {
+    return check_may_write(file->name(), area);  // which says what it is
+  }
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
-  UNIONFS_ASSIGN(const bool live, is_live_current(*file, area, boot_id));
-  UNIONFS_ASSIGN(
-      std::shared_ptr<SessionBitmap> written,
-      SessionBitmap::open_for_reading(*file, live ? area.live_bitmap : area.durable_bitmap));
+  UNIONFS_ASSIGN(const bool live, is_live_current(file->bytes(), area, boot_id));
+  UNIONFS_ASSIGN(std::shared_ptr<SessionBitmap> written,
+                 SessionBitmap::open_for_reading(file->bytes(),
+                                                 live ? area.live_bitmap : area.durable_bitmap));
   area.flags |= live ? 0 : upper_format::kFlagUnproven;
   FrozenLevel level{std::move(file), std::move(layer), area, std::move(written)};
   UNIONFS_ASSIGN(const LevelIdentity identity, identity_of(level));
@@ -117,7 +121,7 @@ Result<void> Chain::finish_freezing(const LogSink& log) {
   if (!is_top_freezing_) {
     return {};
   }
-  PosixFile& level = *files_.back();
+  PosixFile& level = top_handle();
   // Also after a power loss nothing may become durable over a name that is not.
   UNIONFS_TRY(sync_directory_of(level.name()));
   UNIONFS_TRY(level.change_lock(FileLock::kNone));
@@ -130,8 +134,8 @@ Result<void> Chain::finish_freezing(const LogSink& log) {
 }
 
 Result<void> Chain::freeze_top() {
-  UNIONFS_ASSIGN(const auto writer, PosixFile::open(files_.back()->name(), FileLock::kExclusive));
-  if (!writer->is_same_file(*files_.back())) {
+  UNIONFS_ASSIGN(const auto writer, PosixFile::open(top_name(), FileLock::kExclusive));
+  if (!writer->is_same_file(top_handle())) {
     return system_failure(EBUSY, fmt::format("{}: was replaced meanwhile", writer->name()));
   }
   UNIONFS_TRY(writer->make_writable());

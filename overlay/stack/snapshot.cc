@@ -87,9 +87,9 @@ class Snapshot {
     UNIONFS_ASSIGN(const Geometry geometry,
                    Geometry::grow(chain->volume(), chain->frozen_view()->size_bytes()));
     UNIONFS_TRY(create_layer(*upper, chain->volume(), geometry, chain->top().identity()));
-    UNIONFS_TRY(upper->take_looks_of(chain->top_file()));
+    UNIONFS_TRY(upper->take_looks_of(*chain->top_file()));
     UNIONFS_TRY(upper->set_mode(mode_));
-    return upper->publish_instead_of(chain->top_file());
+    return upper->publish_instead_of(*chain->top_file());
   }
 
   const LevelPaths& levels_;

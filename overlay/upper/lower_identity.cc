@@ -107,12 +107,12 @@ Differences different_sizes(const format::LowerIdentity& now, const format::Lowe
   return differences;
 }
 
-Result<void> check_shape(const KnownLower& before, const Volume& lower,
-                         const std::string& upper_name) {
+// Empty where there is none.
+std::string shape_difference(const KnownLower& before, const Volume& lower) {
   const KnownLower now = known_lower(lower);
   Differences differences = different_sizes(now.identity, before.identity);
   if (differences.empty() && now.identity.hash == before.identity.hash) {
-    return {};
+    return "";
   }
   differences.compare("free blocks", now.free_blocks_count, before.free_blocks_count);
   differences.compare("free inodes", now.free_inodes_count, before.free_inodes_count);
@@ -124,7 +124,14 @@ Result<void> check_shape(const KnownLower& before, const Volume& lower,
     differences.add(fmt::format("it was last written {}, then {}", utc_text(now.identity.s_wtime),
                                 utc_text(before.identity.s_wtime)));
   }
-  return invalid("{}", not_the_lower(lower.name(), upper_name, differences.text()));
+  return differences.text();
+}
+
+Result<void> check_shape(const KnownLower& before, const Volume& lower,
+                         const std::string& upper_name) {
+  const std::string difference = shape_difference(before, lower);
+  return difference.empty() ? Result<void>()
+                            : invalid("{}", not_the_lower(lower.name(), upper_name, difference));
 }
 
 void compare_times(const char* what, uint32_t now, uint32_t before, Differences& differences) {
@@ -191,6 +198,12 @@ Result<void> check_known_lower(const StateArea& area, const Volume& lower,
                                const std::string& upper_name) {
   return area.has_lower_records() ? check_shape(area.lower, lower, upper_name)
                                   : check_whole(area.lower.identity, lower, upper_name);
+}
+
+Result<void> check_still_same(const KnownLower& before, const Volume& lower) {
+  const std::string difference = shape_difference(before, lower);
+  return difference.empty() ? Result<void>()
+                            : invalid("{}: is not as it was: {}", lower.name(), difference);
 }
 
 std::string describe(const format::LowerIdentity& identity) {

@@ -25,6 +25,10 @@ Result<upper_format::LowerIdentity> identity_without_records(const Volume& lower
 Result<void> check_known_lower(const StateArea& area, const Volume& lower,
                                const std::string& upper_name);
 
+// Whether `lower` is still as it was when `before` was taken of it; kInvalid if not, saying what
+// differs.  What mounting changes does not count.
+Result<void> check_still_same(const KnownLower& before, const Volume& lower);
+
 // One line for people: UUID, size, last write, hash.
 std::string describe(const upper_format::LowerIdentity& identity);
 

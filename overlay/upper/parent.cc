@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "fsparse/printable.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/upper/hash.h"
 #include "overlay/upper/lower_identity.h"
 
@@ -18,11 +19,12 @@ std::string_view file_name_of(std::string_view path) {
 }
 
 void record(StateArea& area, format::ParentKind kind, const format::Digest& chain,
-            std::string_view path) {
+            const std::string& path) {
   area.features.incompat |= format::kIncompatParent;
   area.parent.kind = static_cast<uint32_t>(kind);
   area.parent.chain = chain;
-  const std::string_view name = file_name_of(path);
+  // An address is no name of a file.
+  const std::string_view name = is_nbd_uri(path) ? std::string_view() : file_name_of(path);
   if (name.size() <= area.parent.name.size()) {
     std::copy(name.begin(), name.end(), area.parent.name.begin());
   }

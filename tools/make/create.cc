@@ -26,7 +26,7 @@ Result<int> create(const CreateArguments& arguments) {
   if (chain->frozen_view() != nullptr &&
       geometry.size_bytes() != chain->frozen_view()->size_bytes()) {
     return invalid("{}: is frozen with a size of {} bytes, and an upper over it has the same",
-                   chain->top_file().name(), chain->frozen_view()->size_bytes());
+                   chain->top_name(), chain->frozen_view()->size_bytes());
   }
   UNIONFS_TRY(check_can_appear(arguments.upper));
   UNIONFS_ASSIGN(const auto upper, PosixFile::create_for(arguments.upper));

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "overlay/remote/nbd_uri.h"
 #include "tools/command_line/text.h"
 
 extern char** environ;
@@ -123,7 +124,10 @@ class ServedFile {
     }
     ServedFile served(name, fusermount);
     // The server changes its directory, so that it needs whole paths.
-    const auto whole = [](const std::string& path) { return fs::absolute(path).string(); };
+    const auto whole = [](const std::string& path) {
+      return is_nbd_uri(path) ? absolute_nbd_uri(path, fs::current_path().string())
+                              : fs::absolute(path).string();
+    };
     const bool is_path = images.plugin.find('/') != std::string::npos;
     std::vector<std::string> command = {nbdfuse,
                                         name + "/image",

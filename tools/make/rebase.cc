@@ -56,8 +56,7 @@ Result<int> RebaseRun::run() {
   Result<int> status = carry_over();
   if (!status && upper_ != nullptr) {
     Error error = std::move(status).error();
-    const std::string end =
-        how_to_rebase(old_ ? old_->top_file().name() : std::string(), upper_->name());
+    const std::string end = how_to_rebase(old_ ? old_->top_name() : std::string(), upper_->name());
     if (error.message.ends_with(end)) {
       error.message.resize(error.message.size() - end.size());
     }

@@ -9,6 +9,7 @@
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/host/process.h"
 #include "overlay/host/staged_directory.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/stack/seal.h"
 #include "tools/command_line/commands.h"
 #include "tools/make/rebase_arguments.h"
@@ -79,6 +80,10 @@ class ChainRebase {
     for (const auto& layer : old_->layers()) {
       if (layer->area().is_frozen()) {
         return unsupported("{}: has a frozen session, and only layers can be carried over",
+                           layer->upper_file().name());
+      }
+      if (is_nbd_uri(layer->upper_file().name())) {
+        return unsupported("{}: is at another server, so its copy would have no name; give a file",
                            layer->upper_file().name());
       }
     }

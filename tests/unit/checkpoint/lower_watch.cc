@@ -122,3 +122,82 @@ TEST_CASE("Lower: a checkpoint compares what nobody has compared", "[lower]") {
   CHECK(expect_error(disk->checkpoint(AskedBy::kPerson, is_cancelled),
                      {"lower.img: is not the lower", "(inode 500)"}) == ErrorKind::kInvalid);
 }
+
+namespace {
+
+// A lower that is at another server.
+class ReplaceableFile final : public ForwardingFile {
+ public:
+  using ForwardingFile::ForwardingFile;
+
+  Result<void> check_not_replaced() const override {
+    return is_known ? system_failure(EIO, "is another image than before") : Result<void>();
+  }
+  Result<void> check_same() const override {
+    ++comparisons;
+    return error ? Result<void>(tl::unexpected(*error)) : Result<void>();
+  }
+
+  bool is_known = false;
+  std::optional<Error> error;  // of the next comparisons
+  mutable size_t comparisons = 0;
+};
+
+// A session that makes inode 12 the layer's own.
+void write_session(const Lower& lower, Disk& disk) {
+  expect_success(disk.attach(Access::kReadWrite));
+  std::vector<std::byte> wanted = read_all(disk);
+  const uint64_t slot = inode_offset(lower.layout(), lower.volume.groups(), InodeNumber(12));
+  wanted[slot + offsetof(ext2::Inode, i_mode)] ^= std::byte{0111};
+  write_differences(disk, wanted);
+}
+
+}  // namespace
+
+TEST_CASE("Lower: one at another server is compared before a commit", "[lower]") {
+  const Lower lower(image_of_many());
+  const auto upper = make_upper(lower, 16 * kMebibyte);
+  ReplaceableFile remote(*lower.file);
+  const auto image = value_of(LowerImage::open(remote));
+  const std::atomic<bool> is_cancelled{false};
+  const auto load = [&] { return value_of(Disk::load(*image, *upper, kBootId, quiet_log())); };
+  {
+    const auto disk = load();
+    write_session(lower, *disk);
+    remote.is_known = true;  // by a connection that was made anew
+    std::vector<std::byte> bytes(kWatchedBlock);
+    CHECK(disk->has_failed());
+    CHECK(disk->read(0, bytes).error().error_number == EIO);
+    CHECK(disk->write(0, bytes).error().error_number == EIO);
+    CHECK(disk->flush().error().error_number == EIO);
+    remote.is_known = false;
+    expect_success(disk->close());
+  }
+  SECTION("it is another one") {
+    remote.error = Error{ErrorKind::kInvalid, EINVAL, "it is another one"};
+    const auto disk = load();
+    expect_success(disk->attach(Access::kReadWrite));
+    expect_success(disk->close());
+    expect_error(disk->checkpoint(AskedBy::kServer, is_cancelled), {"it is another one"});
+    const auto again = load();
+    CHECK((again->state_area().flags & upper_format::kFlagUnproven) != 0);
+  }
+  SECTION("it is away") {
+    remote.error = Error{ErrorKind::kSystem, EIO, "it is away"};
+    const auto disk = load();
+    expect_success(disk->attach(Access::kReadWrite));
+    expect_success(disk->close());
+    expect_error(disk->checkpoint(AskedBy::kServer, is_cancelled), {"it is away"});
+    const auto again = load();
+    CHECK((again->state_area().flags & upper_format::kFlagUnproven) == 0);
+  }
+  CHECK(remote.comparisons == 1);
+  // The session is there, whatever became of the checkpoint.
+  remote.error.reset();
+  const auto disk = load();
+  expect_success(disk->attach(Access::kReadWrite));
+  CHECK(disk->session_size()->blocks > 0);
+  expect_success(disk->close());
+  value_of(disk->checkpoint(AskedBy::kPerson, is_cancelled));
+  CHECK(remote.comparisons == 2);
+}

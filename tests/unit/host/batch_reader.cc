@@ -69,12 +69,12 @@ class Batch {
     parts_.back().offset = kFileBytes;
   }
 
-  Result<void> read(BatchReader& reader) {
+  Result<void> read(BatchReader& reader, ReadBy by = ReadBy::kProgram) {
     std::vector<ReadRange> ranges;
     for (Part& part : parts_) {
       ranges.push_back({part.file, part.offset, part.bytes});
     }
-    return reader.read(ranges);
+    return reader.read(ranges, by);
   }
 
   // Ranges of `file` whose buffers hold what they must.
@@ -190,6 +190,25 @@ TEST_CASE("Batch reader: a lone range is read plainly", "[batch_reader]") {
   }
   CHECK(files.near.batch_count() == 0);
   CHECK(ring_count() == before);
+}
+
+TEST_CASE("Batch reader: a client's lone range is begun where the file can", "[batch_reader]") {
+  Files files;
+  BatchReader reader([](const std::string&) {});
+  const size_t before = ring_count();
+  for (const ReadableFile* file : files.all()) {
+    Batch batch;
+    batch.add(*file);
+    expect_success(batch.read(reader, ReadBy::kClient));
+    CHECK(batch.filled(*file) == 1);
+  }
+  CHECK(files.near.batch_count() == 1);
+  CHECK(files.far.batch_count() == 1);
+  CHECK(ring_count() == before);
+  files.near.fail(0, EIO);
+  Batch batch;
+  batch.add(files.near);
+  expect_error(batch.read(reader, ReadBy::kClient), {"told to fail"});
 }
 
 TEST_CASE("Batch reader: an error waits for everything that was begun", "[batch_reader]") {

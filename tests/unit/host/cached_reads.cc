@@ -271,7 +271,7 @@ TEST_CASE("Cached reads: a request of runs in turn is one call for each file", "
   }
   std::vector<ReadRange> ranges = wanted.ranges();
   host.calls = 0;
-  expect_success(reader.read_cached_first(ranges));
+  expect_success(reader.read_cached_first(ranges, ReadBy::kClient));
   CHECK(wanted.is_all_read());
   CHECK(host.calls == 2);
 }
@@ -298,7 +298,7 @@ TEST_CASE("Cached reads: whatever is cached, all is read, in no more calls than 
     }
     std::vector<ReadRange> ranges = wanted.ranges();
     std::shuffle(ranges.begin(), ranges.end(), random);
-    expect_success(reader.read_cached_first(ranges));
+    expect_success(reader.read_cached_first(ranges, ReadBy::kClient));
     CHECK(wanted.is_all_read());
     CHECK(host.calls <= count);
   }

@@ -1,0 +1,354 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Lowers and layers that another server has: the same bytes as over files, whatever becomes of
+# that server meanwhile.
+#
+#   remote-lower.sh [CASE...]
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+
+require nbdkit nbdcopy nbdsh mke2fs debugfs
+UNIONFS_IMG=${UNIONFS_IMG:-$BUILD_DIR/tools/unionfs-img}
+make_work
+cd "$WORK"
+SIZE=40M
+
+# ---- servers of lowers ---------------------------------------------------------
+
+declare -A LOWER_PID=()
+
+# lower_up NAME COMMAND... - a server at the socket NAME.lower, which writes NAME.lower.pid.
+lower_up() {
+    local name=$1 deadline=$((SECONDS + SERVER_TIMEOUT))
+    shift
+    rm -f "$name.lower" "$name.lower.pid"
+    "$@" >>"$name.lower.log" 2>&1 </dev/null &
+    LOWER_PID[$name]=$!
+    until [ -s "$name.lower.pid" ]; do
+        kill -0 "${LOWER_PID[$name]}" 2>/dev/null || fail "lower_up: $name ended"
+        [ "$SECONDS" -lt "$deadline" ] || fail "lower_up: $name did not start"
+        sleep 0.02
+    done
+}
+
+# nbdkit_up NAME ARGS... - the same, of an nbdkit.
+nbdkit_up() {
+    local name=$1
+    shift
+    lower_up "$name" nbdkit --exit-with-parent -f -U "$WORK/$name.lower" \
+        -P "$WORK/$name.lower.pid" -r "$@"
+}
+
+lower_down() {
+    kill -KILL "${LOWER_PID[$1]}"
+    wait "${LOWER_PID[$1]}" 2>/dev/null || true
+    LOWER_PID[$1]=
+}
+
+uri() { printf 'nbd+unix:///?socket=%s/%s.lower' "$WORK" "$1"; }
+
+# said NAME PATTERN [COUNT] - waits until the log of a disk has such lines.
+said() {
+    local deadline=$((SECONDS + 30))
+    until [ "$(grep -cE -e "$2" "$1.log")" -ge "${3:-1}" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "the log of $1 does not say: $2"
+        sleep 0.02
+    done
+}
+
+# in_shell NAME CODE - nbdsh over the disk.
+in_shell() (exec env PATH="/usr/bin:$PATH" nbdsh -u "$(socket_uri "$1")" -c "$2")
+
+# same_disks A B
+same_disks() {
+    save_image "$1" "$1.raw"
+    save_image "$2" "$2.raw"
+    cmp "$1.raw" "$2.raw" || fail "the disk $1 is not the disk $2"
+}
+
+# ---- what all cases have -------------------------------------------------------
+
+make_lower() {
+    local i
+    mkdir -p tree/d
+    for i in $(seq 40); do head -c $((i * 12345)) /dev/urandom >"tree/d/file$i"; done
+    printf 'here\n' >tree/name
+    mke2fs -q -F -t ext2 -b 1024 -d tree lower.img 24M
+    mke2fs -q -F -t ext2 -b 1024 -d tree other.img 20M
+}
+
+# change_files NAME... - writes through disks that are the same what makes other files of some:
+# block by block, and the parts of blocks that differ.
+change_files() {
+    local name
+    save_image "$1" changed.raw
+    cp changed.raw before.raw
+    head -c 70000 /dev/urandom >new
+    debugfs -w -f - changed.raw >/dev/null 2>&1 <<-END
+		rm name
+		rm d/file7
+		mkdir fresh
+		write new fresh/new
+		write new d/new
+	END
+    for name in "$@"; do
+        in_shell "$name" '
+old = open("before.raw", "rb").read()
+new = open("changed.raw", "rb").read()
+count = 0
+for at in range(0, len(new), 1024):
+    if old[at:at + 1024] == new[at:at + 1024]:
+        continue
+    parts = [i for i in range(1024) if old[at + i] != new[at + i]]
+    h.pwrite(new[at + parts[0]:at + parts[-1] + 1], at + parts[0])
+    count += 1
+h.flush()
+assert count > 100
+'
+        save_image "$name" "$name.raw"
+        cmp changed.raw "$name.raw" || fail "$name has not what was written to it"
+    done
+}
+
+# ---- cases ---------------------------------------------------------------------
+
+# Reads, writes, errors and a checkpoint over nbdkit, beside the same over a file.
+case_nbdkit() {
+    nbdkit_up base --filter=delay --filter=error file lower.img rdelay=2ms \
+        error-pread=EIO error-rate=100% error-file="$WORK/inject"
+    serve near lower.img near.img size=$SIZE
+    serve far "$(uri base)" far.img size=$SIZE timeout=10
+    same_disks near far
+    change_files near far
+    [ "$(stat -c %a far.img)" = 600 ] || fail "an upper of data of a server is for anyone"
+    touch inject
+    in_shell far '
+try:
+    h.pread(2048, 9 << 20)  # where the lower has data
+    raise SystemExit("an error of the lower is none of the disk")
+except nbd.Error as error:
+    assert error.errno == "EIO", error
+' >/dev/null
+    rm inject
+    in_shell far 'h.pread(2048, 9 << 20)' >/dev/null
+    stop_server near
+    stop_server far
+    grep -q 'checkpoint made' near.log || fail "there is no checkpoint over a file"
+    grep -q 'checkpoint made' far.log || fail "there is no checkpoint over a remote lower"
+    # The layer does not know where its lower was.
+    NBDKIT_FLAGS=(-r)
+    serve near "$(uri base)" near.img
+    serve far lower.img far.img
+    NBDKIT_FLAGS=()
+    same_disks near far
+    stop_server near
+    stop_server far
+    check_clean far.raw
+    debugfs -R 'dump fresh/new new.out' far.raw >/dev/null 2>&1
+    cmp new new.out || fail "a file is not what was written"
+    "$UNIONFS_IMG" check -b "$(uri base)" far.img >check.out || fail "the layer is damaged"
+    local command
+    for command in 'ls -R' info diff; do
+        # shellcheck disable=SC2086 # words
+        "$UNIONFS_IMG" ${command%% *} -b lower.img far.img ${command#"${command%% *}"} >wanted.out
+        # shellcheck disable=SC2086
+        "$UNIONFS_IMG" ${command%% *} -b "$(uri base)" far.img ${command#"${command%% *}"} >found.out
+        same_files wanted.out found.out "$command over an address says something else"
+    done
+    grep -q 'fresh' found.out || fail "diff over an address shows no change"
+    lower_down base
+}
+
+# The lower's server dies while the disk is read, and comes back.
+case_killed() {
+    nbdkit_up base --filter=delay file lower.img rdelay=100ms
+    serve near lower.img size=$SIZE
+    save_image near near.raw
+    stop_server near
+    serve far "$(uri base)" far.img size=$SIZE connections=2
+    save_image far far.raw &
+    local copy=$! deadline=$((SECONDS + 30))
+    until [ -s far.raw ] && [ "$(stat -c %b far.raw)" -gt 0 ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is copied"
+        sleep 0.01
+    done
+    lower_down base
+    said far 'connection is lost'
+    nbdkit_up base file lower.img
+    wait "$copy" || fail "a read fails when the lower comes back in time"
+    cmp near.raw far.raw || fail "the disk is another one after its lower came back"
+    said far 'is there again, and the same'
+    # Another image, for good.
+    in_shell far '
+import os, time
+h.pwrite(b"x" * 1000, 5 << 20)
+open("written", "w").close()
+while not os.path.exists("replaced"):
+    time.sleep(0.02)
+for request in [lambda: h.pread(512, 9 << 20), lambda: h.pwrite(b"x" * 1024, 0),
+                h.flush]:
+    try:
+        request()
+        raise SystemExit("a request is answered over another lower")
+    except nbd.Error as error:
+        assert error.errno == "EIO", error
+' >/dev/null &
+    local client=$!
+    until [ -e written ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is written"
+        sleep 0.01
+    done
+    lower_down base
+    nbdkit_up base file other.img
+    said far 'every request fails from now on'
+    touch replaced
+    wait "$client" || fail "a request is not refused as it should be"
+    stop_server far
+    if grep -q 'checkpoint made' far.log; then fail "there is a checkpoint over another lower"; fi
+    lower_down base
+}
+
+# A server that is away costs a request its time, and nothing else.
+case_timeout() {
+    nbdkit_up base file lower.img
+    serve far "$(uri base)" size=$SIZE timeout=1
+    in_shell far 'h.pread(1024, 0)' >/dev/null
+    lower_down base
+    in_shell far '
+import time
+begin = time.monotonic()
+try:
+    h.pread(3072, 10 << 20)
+    raise SystemExit("who has answered?")
+except nbd.Error as error:
+    assert error.errno == "EIO", error
+assert 0.9 < time.monotonic() - begin < 10, time.monotonic() - begin
+' >/dev/null
+    nbdkit_up base file lower.img
+    said far 'is there again, and the same'
+    in_shell far 'assert h.pread(3072, 10 << 20) == open("lower.img", "rb").read()[10 << 20:][:3072]'
+    stop_server far
+    lower_down base
+}
+
+# Other forms of a lower, as their servers know them.
+case_forms() {
+    serve near lower.img size=$SIZE
+    if command -v xz >/dev/null && nbdkit --filter=xz null --dump-plugin >/dev/null 2>&1; then
+        xz -k -0 --block-size=256KiB lower.img
+        nbdkit_up xz --filter=xz file lower.img.xz xz-max-depth=128
+        serve far "$(uri xz)" size=$SIZE
+        same_disks near far
+        stop_server far
+        lower_down xz
+    else
+        step "forms: no xz"
+    fi
+    if command -v qemu-nbd >/dev/null && command -v qemu-img >/dev/null; then
+        qemu-img convert -q -O qcow2 lower.img lower.qcow2
+        lower_up qcow2 qemu-nbd -r -f qcow2 --persistent --shared=8 \
+            --socket="$WORK/qcow2.lower" --pid-file="$WORK/qcow2.lower.pid" lower.qcow2
+        serve far "$(uri qcow2)" size=$SIZE
+        same_disks near far
+        stop_server far
+        lower_down qcow2
+    else
+        step "forms: no qemu-nbd"
+    fi
+    stop_server near
+}
+
+# A sealed layer, and many disks over both.
+case_layers() {
+    "$UNIONFS_IMG" create -b lower.img -s $SIZE l1.img >/dev/null
+    serve near lower.img l1.img
+    change_files near
+    stop_server near
+    "$UNIONFS_IMG" seal -b lower.img l1.img >/dev/null
+    nbdkit_up base --filter=log file lower.img logfile="$WORK/base.requests"
+    nbdkit_up layer file l1.img
+    serve near lower.img layer=l1.img top.img
+    serve far lower="$(uri base)" layer="$(uri layer)" far-top.img
+    same_disks near far
+    in_shell far 'h.pwrite(b"far" * 100, 30 << 20)'
+    stop_server far
+    # The name of a layer at a server means nothing.
+    if "$UNIONFS_IMG" info -b lower.img far-top.img | grep -q 'lower matches: yes'; then
+        fail "a layer that is not given is found"
+    fi
+    stop_server near
+    mkdir disks
+    : >base.requests
+    serve many lower="$(uri base)" layer="$(uri layer)" dir=disks connections=1
+    local name
+    for name in anna bert; do
+        PATH=/usr/bin:$PATH nbdsh -u "nbd+unix:///$name?socket=$WORK/many.sock" -c "
+h.pwrite(b'$name' * 1000, 30 << 20)
+h.pread(1 << 20, 3 << 20)
+"
+    done
+    [ "$(grep -c ' Connect ' base.requests)" = 2 ] ||
+        fail "each export connects: $(grep -c ' Connect ' base.requests) connections"
+    stop_server many
+    for name in anna bert; do
+        [ -s "disks/$name.img" ] || fail "there is no upper of $name"
+    done
+    lower_down base
+    lower_down layer
+}
+
+# With a key that both sides have; its file is named from where the server is started.
+case_tls() {
+    [ "$(nbdkit --dump-config | sed -n 's/^tls=//p')" = yes ] || {
+        step "tls: this nbdkit has none"
+        return
+    }
+    printf 'alice:%s\n' "$(od -An -v -tx1 -N 32 /dev/urandom | tr -d ' \n')" >key.psk
+    nbdkit_up base --tls=require --tls-psk="$WORK/key.psk" file lower.img
+    local address="nbds+unix://alice@/?socket=base.lower&tls-psk-file=key.psk"
+    serve near lower.img size=$SIZE
+    serve far "$address" size=$SIZE
+    same_disks near far
+    stop_server far
+    stop_server near
+    if "$UNIONFS_IMG" create -b "$(uri base)" tls.img 2>refused; then
+        fail "the server takes who has no key"
+    fi
+    "$UNIONFS_IMG" create -b "$address" tls.img >/dev/null
+    lower_down base
+}
+
+# refused PATTERN URI - the tool says so in one line.
+refused() {
+    if "$UNIONFS_IMG" create -b "$2" none.img >/dev/null 2>said; then fail "$2 is taken"; fi
+    [ "$(wc -l <said)" = 1 ] || fail "$2: more than a line: $(cat said)"
+    grep -qE -e "$1" said || fail "$2: not as expected: $(cat said)"
+    [ ! -e none.img ] || fail "$2 has left an upper"
+}
+
+case_refused() {
+    nbdkit_up base --filter=exportname file lower.img exportname=disk exportname-strict=true
+    nbdkit_up zeros null 1M
+    refused 'no-such-host.invalid' nbd://no-such-host.invalid/
+    refused 'refused' nbd://127.0.0.1:1/
+    refused 'No such file' "$(uri nobody)"
+    refused 'export' "$(uri base)"
+    refused 'is not an ext2 image' "$(uri zeros)"
+    "$UNIONFS_IMG" create -b "nbd+unix:///disk?socket=$WORK/base.lower" none.img >/dev/null
+    if nbdkit -U - "$UNIONFS_PLUGIN" lower.img "$(uri base)" --run true 2>said; then
+        fail "an upper at another server is taken"
+    fi
+    grep -q 'an upper must be a file' said || fail "not as expected: $(cat said)"
+    lower_down base
+    lower_down zeros
+}
+
+make_lower >/dev/null
+[ $# -gt 0 ] || set -- nbdkit killed timeout forms layers tls refused
+for name in "$@"; do
+    step "$name"
+    rm -f ./*.log far*.img near*.img none.img
+    "case_$name"
+done
