@@ -85,6 +85,50 @@ int set_of_remote(RemoteOptions& options, const char* key, const char* value) {
   return 0;
 }
 
+int set_prefetch(LevelCache& cache, const char* value) {
+  using Prefetch = LevelCache::Prefetch;
+  if (strcmp(value, "auto") == 0 || strcmp(value, "off") == 0) {
+    cache.prefetch = strcmp(value, "auto") == 0 ? Prefetch::kAuto : Prefetch::kOff;
+    return 0;
+  }
+  cache.prefetch = Prefetch::kList;
+  return make_absolute(value, cache.list_path);
+}
+
+int set_of_cache(LevelCache& cache, const char* key, const char* value) {
+  if (strcmp(key, "cache") == 0) {
+    return set_path("cache", cache.path, value);
+  }
+  if (strcmp(key, "cache-size") == 0) {
+    const int64_t size = nbdkit_parse_size(value);
+    if (size == 0) {
+      nbdkit_error("cache-size=%s: a cache takes space; without cache= there is none", value);
+    }
+    cache.most_bytes = size > 0 ? static_cast<uint64_t>(size) : 0;
+    return size > 0 ? 0 : -1;
+  }
+  if (strcmp(key, "cache-id") == 0) {
+    cache.id = value;
+    return 0;
+  }
+  if (strcmp(key, "prefetch") == 0) {
+    return set_prefetch(cache, value);
+  }
+  nbdkit_error("unknown parameter '%s'", key);
+  return -1;
+}
+
+// What goes with a cache goes with nothing else.
+int check_cache(const LevelCache& cache) {
+  const bool has_more =
+      cache.most_bytes != 0 || !cache.id.empty() || cache.prefetch != LevelCache::Prefetch::kAuto;
+  if (cache.path.empty() && has_more) {
+    nbdkit_error("cache-size=, cache-id= and prefetch= go with cache=FILE, which is not given");
+    return -1;
+  }
+  return 0;
+}
+
 // The first bare parameter is the lower, the last one the upper (with dir= there is none), and
 // layers lie between, but for what was given by its key.
 int place_bare_paths(PluginParameters& parameters) {
@@ -192,6 +236,12 @@ const char* const kParametersHelp =
     "timeout=<SECONDS>   How long a request waits for the server of a URI, before it\n"
     "                    fails; 0: for ever (default: 25).\n"
     "connections=<N>     At most so many to such a server, 1 to 4 (default: 4).\n"
+    "cache=<FILE>        What was read of a lower with a URI is kept in this file, for\n"
+    "                    all servers of this host that name it.\n"
+    "cache-size=<SIZE>   Of this host's space it takes no more (default: no limit).\n"
+    "cache-id=<WORD>     Part of what a cache must match (default: empty).\n"
+    "prefetch=auto|off|<FILE>  What a disk read first the last time is fetched ahead\n"
+    "                    (auto, default), or what a list names.\n"
     "control=<SOCKET>    A unix socket that tells how the disk does, and takes\n"
     "                    orders: HTTP, for this user only.\n"
     "dir=<DIRECTORY>     Instead of an upper: many disks. The export NAME is the\n"
@@ -229,6 +279,9 @@ int set_parameter(PluginParameters& parameters, const char* key, const char* val
   if (strcmp(key, "timeout") == 0 || strcmp(key, "connections") == 0) {
     return set_of_remote(options.remote, key, value);
   }
+  if (strncmp(key, "cache", strlen("cache")) == 0 || strcmp(key, "prefetch") == 0) {
+    return set_of_cache(options.cache, key, value);
+  }
   if (strcmp(key, "mode") == 0) {
     return set_mode(options, value);
   }
@@ -258,7 +311,7 @@ int set_parameter(PluginParameters& parameters, const char* key, const char* val
 int complete_parameters(PluginParameters& parameters) {
   OverlayOptions& options = parameters.overlay;
   if (place_bare_paths(parameters) == -1 || check_upper(options.upper_path) == -1 ||
-      check_exports(parameters) == -1) {
+      check_exports(parameters) == -1 || check_cache(options.cache) == -1) {
     return -1;
   }
   if (parameters.lower_path.empty()) {

@@ -6,6 +6,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "overlay/host/posix_file.h"
+
 namespace unionfs {
 namespace {
 
@@ -15,6 +17,7 @@ constexpr auto kQuiet = seconds(10);
 constexpr auto kLeastBeforeQuiet = seconds(20);
 constexpr auto kLongest = seconds(120);
 constexpr auto kShortest = seconds(5);
+constexpr uint64_t kLongestText = uint64_t{64} << 20;
 constexpr size_t kLongestTrace = size_t{1} << 20;  // clusters that a text may name
 
 // The number at the beginning of the text, which is cut off; nothing if there is none.
@@ -128,6 +131,17 @@ Result<std::vector<uint64_t>> parse_trace(std::string_view text, const std::stri
     }
   }
   return clusters;
+}
+
+Result<std::vector<uint64_t>> read_trace_list(const std::string& path, uint64_t cluster_bytes,
+                                              uint64_t image_bytes) {
+  UNIONFS_ASSIGN(const auto file, PosixFile::open(path, FileLock::kNone));
+  if (file->size_bytes() > kLongestText) {
+    return invalid("{}: is too long for a trace", path);
+  }
+  std::string text(file->size_bytes(), '\0');
+  UNIONFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
+  return parse_trace(text, path, cluster_bytes, image_bytes);
 }
 
 }  // namespace unionfs

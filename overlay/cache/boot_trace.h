@@ -58,6 +58,10 @@ std::string trace_text(const std::vector<uint64_t>& clusters, uint64_t cluster_b
 Result<std::vector<uint64_t>> parse_trace(std::string_view text, const std::string& name,
                                           uint64_t cluster_bytes, uint64_t image_bytes);
 
+// The same of a file of the host, of at most 64 MiB.
+Result<std::vector<uint64_t>> read_trace_list(const std::string& path, uint64_t cluster_bytes,
+                                              uint64_t image_bytes);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_CACHE_BOOT_TRACE_H

@@ -30,6 +30,7 @@ void CachedFile::use_cache(std::unique_ptr<CacheFile> cache) {
   recorder_ = std::make_unique<TraceRecorder>(
       cache_->cluster_count(),
       std::min(cache_format::kMaxTraced, kMostTracedBytes / cache_->cluster_bytes()));
+  compared_.store(cache_.get(), std::memory_order_release);
 }
 
 void CachedFile::fetch_ahead(std::vector<uint64_t> clusters) {
@@ -218,48 +219,71 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) const {
 
 // ---- the same image ------------------------------------------------------------
 
-// One of the clusters that are there, each as likely as the others.
-std::optional<uint64_t> CachedFile::draw_cluster(std::mt19937_64& random) const {
-  const uint64_t there = cache_->count();
-  uint64_t before = there == 0 ? 0 : random() % there;
-  for (uint64_t at = 0; at < cache_->cluster_count();) {
-    const CacheFile::Run run = cache_->run_at(at, cache_->cluster_count());
-    if (run.is_there && before < run.end - at) {
-      return at + before;
+// Of the clusters that are there, each as likely as the others; some perhaps twice.
+std::vector<uint64_t> CachedFile::draw_clusters(const CacheFile& cache) const {
+  std::vector<uint64_t> clusters;
+  const uint64_t there = cache.count();
+  if (there == 0) {
+    return clusters;
+  }
+  std::mt19937_64 random(std::random_device{}());
+  std::vector<uint64_t> places;
+  for (int sample = 0; sample < kSamples; ++sample) {
+    places.push_back(random() % there);
+  }
+  std::sort(places.begin(), places.end());
+  uint64_t before = 0;
+  auto next = places.begin();
+  for (uint64_t at = 0; at < cache.cluster_count() && next != places.end();) {
+    const CacheFile::Run run = cache.run_at(at, cache.cluster_count());
+    const uint64_t length = run.is_there ? run.end - at : 0;
+    for (; next != places.end() && *next < before + length; ++next) {
+      clusters.push_back(at + (*next - before));
     }
-    before -= run.is_there ? run.end - at : 0;
+    before += length;
     at = run.end;
   }
-  return std::nullopt;
+  return clusters;
 }
 
-Result<void> CachedFile::compare_cluster(uint64_t cluster, const Image& now) const {
-  const uint64_t begin = cluster * cache_->cluster_bytes();
-  std::vector<std::byte> ours(end_of_cluster(cluster) - begin);
-  std::vector<std::byte> theirs(ours.size());
-  UNIONFS_TRY(now.read(begin, theirs));
-  const CacheFile::Run run = cache_->run_at(cluster, cluster + 1);
-  const Result<void> read = cache_->file().read(cache_->place_of(begin), ours);
-  if (run.is_there && cache_->is_same_generation(cluster, run.generation) &&
-      (!read || ours != theirs)) {
-    cache_->poison(fmt::format("{} has something else at offset {}", name(), begin));
+void CachedFile::compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const {
+  const uint64_t begin = cluster * cache.cluster_bytes();
+  std::vector<std::byte> ours(now.size());
+  const CacheFile::Run run = cache.run_at(cluster, cluster + 1);
+  const Result<void> read = cache.file().read(cache.place_of(begin), ours);
+  const bool is_same = read && std::equal(ours.begin(), ours.end(), now.begin());
+  if (run.is_there && !is_same && cache.is_same_generation(cluster, run.generation)) {
+    cache.poison(fmt::format("{} has something else at offset {}", name(), begin));
+  }
+}
+
+Result<void> CachedFile::compare_samples(const RangesReader& read_now) const {
+  CacheFile* const cache = compared_.load(std::memory_order_acquire);
+  if (cache == nullptr) {
+    return {};
+  }
+  const std::vector<uint64_t> clusters = draw_clusters(*cache);
+  std::vector<std::vector<std::byte>> now;
+  std::vector<ReadRange> ranges;
+  for (const uint64_t cluster : clusters) {
+    const uint64_t begin = cluster * cache->cluster_bytes();
+    now.emplace_back(std::min(cache->cluster_bytes(), size_bytes() - begin));
+    ranges.push_back({this, begin, now.back()});
+  }
+  UNIONFS_TRY(read_now(ranges));
+  for (size_t i = 0; i < clusters.size(); ++i) {
+    compare_cluster(*cache, clusters[i], now[i]);
   }
   return {};
 }
 
 Result<void> CachedFile::compare_samples(const Image& now) const {
-  if (cache_ == nullptr) {
-    return {};
-  }
-  std::mt19937_64 random(std::random_device{}());
-  for (int sample = 0; sample < kSamples; ++sample) {
-    const std::optional<uint64_t> cluster = draw_cluster(random);
-    if (!cluster) {
-      return {};
+  return compare_samples([&now](std::span<const ReadRange> ranges) -> Result<void> {
+    for (const ReadRange& range : ranges) {
+      UNIONFS_TRY(now.read(range.offset, range.buffer));
     }
-    UNIONFS_TRY(compare_cluster(*cluster, now));
-  }
-  return {};
+    return {};
+  });
 }
 
 }  // namespace unionfs

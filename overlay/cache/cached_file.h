@@ -11,9 +11,9 @@
 #ifndef UNIONFS_OVERLAY_CACHE_CACHED_FILE_H
 #define UNIONFS_OVERLAY_CACHE_CACHED_FILE_H
 
+#include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -55,8 +55,12 @@ class CachedFile final : public ReadableFile {
   // TraceRecorder.  The last one has gone.
   void client_came() const;
   void client_went() const;
-  // That clusters drawn at random are what `now` has, which is the image past all caches.  Poisons
-  // the cache if one is not.  An error of `now` is returned.
+  // That clusters drawn at random are what the image has now, past all caches: `read_now` fills the
+  // buffers with that.  Poisons the cache if one is not.  An error of `read_now` is returned.  Also
+  // beside use_cache().
+  using RangesReader = std::function<Result<void>(std::span<const ReadRange>)>;
+  Result<void> compare_samples(const RangesReader& read_now) const;
+  // The same, one after another.
   Result<void> compare_samples(const Image& now) const;
   CacheCounters counters() const;
 
@@ -82,8 +86,8 @@ class CachedFile final : public ReadableFile {
   };
   Claim claim(uint64_t cluster) const;
   void end_fetch(uint64_t cluster, ClusterFetch& fetch, std::optional<Error> error) const;
-  std::optional<uint64_t> draw_cluster(std::mt19937_64& random) const;
-  Result<void> compare_cluster(uint64_t cluster, const Image& now) const;
+  std::vector<uint64_t> draw_clusters(const CacheFile& cache) const;
+  void compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const;
   // Clients read of clusters [begin, end).
   void note(uint64_t begin, uint64_t end) const;
   void keep_trace(std::optional<std::vector<uint64_t>> clusters) const;
@@ -92,6 +96,7 @@ class CachedFile final : public ReadableFile {
 
   const ReadableFile& origin_;
   std::unique_ptr<CacheFile> cache_;
+  std::atomic<CacheFile*> compared_{nullptr};  // the same, for compare_samples()
   mutable BatchReader local_;
 
   mutable Mutex mutex_;

@@ -67,6 +67,11 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
     late_.push_back(part);
     return;
   }
+  const FileExtent extent = file_.origin_.extent_at(cluster * file_.cache_->cluster_bytes());
+  if (extent.is_hole && extent.end >= file_.end_of_cluster(cluster)) {
+    std::fill(part.buffer.begin(), part.buffer.end(), std::byte{0});
+    return;
+  }
   CachedFile::Claim claim = file_.claim(cluster);
   if (!claim.is_mine && is_ahead_) {
     return;

@@ -2,6 +2,7 @@
 #include "overlay/remote/nbd_handle.h"
 
 #include <libnbd.h>
+#include <stdlib.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -131,6 +132,10 @@ Result<void> NbdHandle::learn() {
   about_.allows_many_connections = nbd_can_multi_conn(handle_) == 1;
   about_.has_block_status = nbd_can_meta_context(handle_, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
   about_.is_read_only = nbd_is_read_only(handle_) == 1;
+  if (char* const name = nbd_get_export_name(handle_); name != nullptr) {
+    about_.name = name;
+    ::free(name);
+  }
   return {};
 }
 

@@ -36,6 +36,7 @@ class WakeEvent {
 
 // What the server says of the export.  Sizes are in bytes.
 struct RemoteExport {
+  std::string name;  // as it was asked for; may be empty
   uint64_t size_bytes = 0;
   uint32_t minimum_bytes = 1;  // of a read and its offset; a power of two
   uint32_t maximum_bytes = 0;  // of a read; a multiple of the minimum

@@ -166,6 +166,17 @@ std::unique_ptr<PendingReads> RemoteFile::begin_reads(std::span<const ReadRange>
   return reads;
 }
 
+Result<void> RemoteFile::read_uncached(std::span<const ReadRange> ranges) const {
+  UNIONFS_TRY(check_not_replaced());
+  RemoteReads reads(RemoteReads::Source{uri_, about_, *client_, cache_});
+  for (const ReadRange& range : ranges) {
+    UNIONFS_TRY(check_inside(range.offset, range.buffer.size()));
+    reads.add(range, false);
+  }
+  reads.send();
+  return reads.finish();
+}
+
 FileExtent RemoteFile::extent_at(uint64_t offset) const {
   const auto holes = client_ != nullptr ? client_->holes() : nullptr;
   return holes != nullptr ? holes->extent_at(offset, size_bytes())

@@ -55,9 +55,12 @@ class RemoteFile final : public ReadableFile {
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
   FileExtent extent_at(uint64_t offset) const override;
+  // What the server said when it was opened.
+  const RemoteExport& about() const { return about_; }
+  // Of the server as it is now, all ranges together; only after start().
+  Result<void> read_uncached(std::span<const ReadRange> ranges) const;
   Result<void> check_not_replaced() const override;
   Result<void> check_same() const override;
-  Result<void> check_not_replaced() const override;
 
  private:
   RemoteFile(std::string uri, const RemoteOptions& options, LogSink log)

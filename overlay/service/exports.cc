@@ -65,6 +65,7 @@ Result<void> Exports::open_shared() {
   OverlayOptions& common = options_.overlay;
   UNIONFS_ASSIGN(base_,
                  Chain::open(common.level_paths, FileLock::kShared, common.log, common.remote));
+  UNIONFS_TRY(base_->check_cache(common.cache));
   common.base = base_;
   const ScopeExit end([this] { base_->suspend_remote(); });
   if (!options_.may_create) {
@@ -84,7 +85,7 @@ Result<void> Exports::open_shared() {
 }
 
 void Exports::start() {
-  base_->start_remote();
+  base_->start_remote(options_.overlay.cache, options_.overlay.log);
   flusher_ = std::make_unique<Flusher>(clock_);
   schedule_ = std::make_unique<ExportSchedule>(clock_);
   schedule_->start(kWorkers);

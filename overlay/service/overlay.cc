@@ -44,6 +44,7 @@ Result<void> Overlay::open_levels() {
     UNIONFS_ASSIGN(chain_, Chain::open_below(options_.level_paths, options_.upper_path,
                                              FileLock::kShared, options_.log, options_.remote));
   }
+  UNIONFS_TRY(options_.base == nullptr ? chain_->check_cache(options_.cache) : Result<void>());
   block_size_bytes_ = chain_->top().layout().block_size_bytes;
   return {};
 }

@@ -66,6 +66,7 @@ struct OverlayOptions {
   std::shared_ptr<const Chain> base = nullptr;
   // Of levels that another server has; of those of `base` only the timeout.
   RemoteOptions remote;
+  LevelCache cache;  // of the lower, if that is remote
   std::string upper_path;  // empty: a temporary upper, gone at the end
   ExpectedUpper expected_upper = ExpectedUpper::kAny;
   std::string temporary_directory;     // where that one lives
@@ -135,7 +136,7 @@ class Overlay {
   // starts those of remote levels, but for those of OverlayOptions::base.
   void start_remote() const {
     if (options_.base == nullptr) {
-      chain_->start_remote();
+      chain_->start_remote(options_.cache, options_.log);
     }
   }
   // How long a request may have to wait for another server; zero where nothing is there.

@@ -56,7 +56,12 @@ Result<void> ServedDisk::make_upper() {
   return {};
 }
 
+const LevelFile& ServedDisk::lower_file() const {
+  return shown_.load(std::memory_order_acquire)->chain().lower_file();
+}
+
 void ServedDisk::client_comes() {
+  lower_file().client_came();
   const std::lock_guard<std::mutex> guard(mutex_);
   ++clients_;
   if (checkpointer_) {
@@ -91,6 +96,7 @@ void ServedDisk::close(std::unique_ptr<DiskClient> client) {
   if (client != nullptr && client->connection != nullptr) {
     writers_->close(std::move(client->connection));
   }
+  lower_file().client_went();
   const std::lock_guard<std::mutex> guard(mutex_);
   --clients_;
   if (checkpointer_) {

@@ -81,6 +81,8 @@ class ServedDisk {
 
   Result<void> make_upper();
   void begin_checkpoints();
+  // The same, whatever is shown over it.
+  const LevelFile& lower_file() const;
   void client_comes();
 
   const LogSink log_;

@@ -187,10 +187,15 @@ void Chain::suspend_remote() const {
   }
 }
 
-void Chain::start_remote() const {
+void Chain::start_remote(const LevelCache& cache, const LogSink& log) const {
   for (const auto& file : files_) {
     file->start();
   }
+  files_.front()->use_cache(cache, log);
+}
+
+Result<void> Chain::check_cache(const LevelCache& cache) const {
+  return cache.path.empty() ? Result<void>() : files_.front()->check_cache(cache);
 }
 
 uint32_t Chain::mode_for_data_in(const PosixFile& upper) const {

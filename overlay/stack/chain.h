@@ -62,8 +62,12 @@ class Chain {
   // Closes the connections of remote levels, so that the process can fork; nothing of those that
   // have threads.
   void suspend_remote() const;
-  // Starts their threads, once.
-  void start_remote() const;
+  // Starts their threads, once, and the cache of the lower.
+  void start_remote(const LevelCache& cache = {}, const LogSink& log = {}) const;
+  // Whether the lower can have such a cache; nothing where none is wished.
+  Result<void> check_cache(const LevelCache& cache) const;
+  // The lower: who reads it, and what of it was in the cache.
+  const LevelFile& lower_file() const { return *files_.front(); }
   // All levels but the plain image, the lowest first.
   const std::vector<std::shared_ptr<LayerOverLower>>& layers() const { return layers_; }
   // The most that the mode of a file may be that gets data of all levels.

@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "overlay/cache/boot_trace.h"
 #include "overlay/remote/nbd_uri.h"
+#include "overlay/upper/hash.h"
 #include "overlay/upper/lower_identity.h"
 
 namespace unionfs {
@@ -39,6 +41,20 @@ Result<void> check_fixed(const std::vector<FixedBytes>& fixed, const Image& now)
   return {};
 }
 
+// In their order, those that touch as one.
+std::vector<KeptRange> joined(std::vector<KeptRange> ranges) {
+  std::ranges::sort(ranges, {}, &KeptRange::begin);
+  std::vector<KeptRange> joined;
+  for (const KeptRange& range : ranges) {
+    if (!joined.empty() && range.begin <= joined.back().end) {
+      joined.back().end = std::max(joined.back().end, range.end);
+    } else {
+      joined.push_back(range);
+    }
+  }
+  return joined;
+}
+
 // Bitmaps and inode tables, which clients read in small pieces.
 std::vector<KeptRange> metadata_of(const Volume& volume) {
   const Layout& layout = volume.layout();
@@ -53,16 +69,18 @@ std::vector<KeptRange> metadata_of(const Volume& volume) {
     add(group.inode_bitmap, 1);
     add(group.inode_table, layout.inode_table_block_count());
   }
-  std::ranges::sort(ranges, {}, &KeptRange::begin);
-  std::vector<KeptRange> joined;
-  for (const KeptRange& range : ranges) {
-    if (!joined.empty() && range.begin <= joined.back().end) {
-      joined.back().end = std::max(joined.back().end, range.end);
-    } else {
-      joined.push_back(range);
+  return joined(std::move(ranges));
+}
+
+std::vector<KeptRange> bitmaps_of(const Volume& volume) {
+  const uint64_t block_bytes = volume.layout().block_size_bytes;
+  std::vector<KeptRange> ranges;
+  for (const Group& group : volume.groups()) {
+    for (const BlockNumber block : {group.block_bitmap, group.inode_bitmap}) {
+      ranges.push_back({block.value() * block_bytes, (block.value() + 1) * block_bytes});
     }
   }
-  return joined;
+  return joined(std::move(ranges));
 }
 
 }  // namespace
@@ -78,9 +96,18 @@ Result<std::unique_ptr<LevelFile>> LevelFile::open(const std::string& path, File
   return std::make_unique<LevelFile>(std::move(file));
 }
 
+LevelFile::LevelFile(std::unique_ptr<RemoteFile> file)
+    : remote_(std::move(file)), cached_(std::make_unique<CachedFile>(*remote_)) {}
+
+LevelFile::~LevelFile() {
+  if (is_remote()) {
+    remote_->give_up();  // what is fetched ahead is not waited for
+  }
+}
+
 const ReadableFile& LevelFile::bytes() const {
-  if (remote_ != nullptr) {
-    return *remote_;
+  if (cached_ != nullptr) {
+    return *cached_;
   }
   return *host_;
 }
@@ -100,9 +127,12 @@ Result<void> LevelFile::know_as_lower(const Volume& lower) {
   if (!is_remote()) {
     return {};
   }
-  remote_->compare_by([then = known_lower(lower)](const Image& now) -> Result<void> {
+  identity_ = known_lower(lower).identity;
+  bitmaps_ = bitmaps_of(lower);
+  remote_->compare_by([this, then = known_lower(lower)](const Image& now) -> Result<void> {
     UNIONFS_ASSIGN(const Volume volume, Volume::open(now, SuperblockUse::kLower));
-    return check_still_same(then, volume);
+    UNIONFS_TRY(check_still_same(then, volume));
+    return cached_->compare_samples(now);
   });
   remote_->keep_in_memory(metadata_of(lower));
   return {};
@@ -133,6 +163,105 @@ void LevelFile::start() {
   if (is_remote() && !std::exchange(has_started_, true)) {
     remote_->start();
   }
+}
+
+// ---- what is kept on the host ------------------------------------------------------
+
+CacheOptions LevelFile::cache_options(const LevelCache& cache, const LogSink& log) const {
+  CacheOptions options;
+  options.image_bytes = remote_->size_bytes();
+  options.cluster_bytes = std::max(options.cluster_bytes, remote_->about().minimum_bytes);
+  options.most_bytes = cache.most_bytes;
+  options.log = log;
+  return options;
+}
+
+Result<void> LevelFile::check_cache(const LevelCache& cache) const {
+  if (!is_remote()) {
+    return invalid("{}: is a file of this host, and needs no cache", name());
+  }
+  const uint64_t least = CacheFile::least_bytes(cache_options(cache, {}));
+  if (cache.most_bytes != 0 && cache.most_bytes < least) {
+    return invalid("cache-size={}: a cache of {} takes {} bytes at least", cache.most_bytes, name(),
+                   least);
+  }
+  UNIONFS_TRY(CacheFile::check(cache.path));
+  if (cache.prefetch == LevelCache::Prefetch::kList) {
+    UNIONFS_TRY(read_trace_list(cache.list_path, cache_options(cache, {}).cluster_bytes,
+                                remote_->size_bytes()));
+  }
+  return {};
+}
+
+// What makes two images that are not the same differ, as far as a few megabytes can tell.
+Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
+  std::vector<std::vector<std::byte>> bitmaps;
+  std::vector<ReadRange> ranges;
+  for (const KeptRange& range : bitmaps_) {
+    ranges.push_back({remote_.get(), range.begin, bitmaps.emplace_back(range.end - range.begin)});
+  }
+  UNIONFS_TRY(remote_->read_uncached(ranges));
+  LongHash hash;
+  for (const std::string& word : {remote_->about().name, id}) {
+    hash.add(bytes_of(Le64(word.size())));
+    hash.add(std::string_view(word));
+  }
+  hash.add(bytes_of(Le64(remote_->size_bytes())));
+  hash.add(bytes_of(identity_));
+  for (const std::vector<std::byte>& bitmap : bitmaps) {
+    hash.add(ConstByteSpan(bitmap));
+  }
+  return hash.value();
+}
+
+Result<std::vector<uint64_t>> LevelFile::clusters_ahead(const LevelCache& cache,
+                                                        const CacheFile& file) const {
+  switch (cache.prefetch) {
+    case LevelCache::Prefetch::kAuto:
+      return file.read_trace();
+    case LevelCache::Prefetch::kList:
+      return read_trace_list(cache.list_path, file.cluster_bytes(), remote_->size_bytes());
+    case LevelCache::Prefetch::kOff:
+      break;
+  }
+  return std::vector<uint64_t>();
+}
+
+Result<void> LevelFile::open_cache(const LevelCache& cache, const LogSink& log) {
+  CacheOptions options = cache_options(cache, log);
+  UNIONFS_ASSIGN(options.key, cache_key(cache.id));
+  UNIONFS_ASSIGN(auto file, CacheFile::open(cache.path, options));
+  UNIONFS_ASSIGN(std::vector<uint64_t> ahead, clusters_ahead(cache, *file));
+  cached_->use_cache(std::move(file));
+  UNIONFS_TRY(cached_->compare_samples(
+      [this](std::span<const ReadRange> ranges) { return remote_->read_uncached(ranges); }));
+  cached_->fetch_ahead(std::move(ahead));
+  return {};
+}
+
+void LevelFile::use_cache(const LevelCache& cache, const LogSink& log) {
+  if (cache.path.empty() || !is_remote()) {
+    return;
+  }
+  if (const Result<void> opened = open_cache(cache, log); !opened) {
+    log(fmt::format("{}; it is read without a cache", opened.error().message));
+  }
+}
+
+void LevelFile::client_came() const {
+  if (cached_ != nullptr) {
+    cached_->client_came();
+  }
+}
+
+void LevelFile::client_went() const {
+  if (cached_ != nullptr) {
+    cached_->client_went();
+  }
+}
+
+CacheCounters LevelFile::cache_counters() const {
+  return cached_ != nullptr ? cached_->counters() : CacheCounters();
 }
 
 }  // namespace unionfs

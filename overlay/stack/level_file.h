@@ -8,12 +8,22 @@
 #include <string>
 
 #include "fsparse/volume.h"
+#include "overlay/cache/cached_file.h"
 #include "overlay/host/log.h"
 #include "overlay/host/posix_file.h"
 #include "overlay/remote/remote_file.h"
 #include "overlay/upper/state_area.h"
 
 namespace unionfs {
+
+// What is kept on the host of a remote lower.  docs/cache.md has the why.
+struct LevelCache {
+  std::string path;         // of a CacheFile; empty: nothing is kept
+  uint64_t most_bytes = 0;  // that it may take; 0: what there is
+  std::string id;           // images that differ in nothing else may differ in this word
+  enum class Prefetch : uint8_t { kAuto, kOff, kList } prefetch = Prefetch::kAuto;
+  std::string list_path;  // with kList: a trace as text, see boot_trace.h
+};
 
 // Reading is thread-safe, but of a remote one only from start() on; nothing else is.
 class LevelFile {
@@ -23,6 +33,7 @@ class LevelFile {
   static Result<std::unique_ptr<LevelFile>> open(const std::string& path, FileLock lock,
                                                  const RemoteOptions& remote, const LogSink& log);
   explicit LevelFile(std::unique_ptr<PosixFile> file) : host_(std::move(file)) {}
+  ~LevelFile();
 
   const ReadableFile& bytes() const;
   // As it was given.
@@ -43,12 +54,34 @@ class LevelFile {
   // Of a remote one: starts its threads, if it has none.
   void start();
 
+  // Whether `cache` can be one of this file: kInvalid where the file is not remote, or what is
+  // wished makes no sense.  Changes nothing.
+  Result<void> check_cache(const LevelCache& cache) const;
+  // Of a remote lower, after start() and before threads read: what cannot be kept is told in the
+  // log, and read from the server.
+  void use_cache(const LevelCache& cache, const LogSink& log);
+  // For what is read first; see CachedFile.
+  void client_came() const;
+  void client_went() const;
+  // Zeros where there is no cache.
+  CacheCounters cache_counters() const;
+
  private:
-  explicit LevelFile(std::unique_ptr<RemoteFile> file) : remote_(std::move(file)) {}
+  explicit LevelFile(std::unique_ptr<RemoteFile> file);
+
+  CacheOptions cache_options(const LevelCache& cache, const LogSink& log) const;
+  Result<cache_format::Key> cache_key(const std::string& id) const;
+  Result<void> open_cache(const LevelCache& cache, const LogSink& log);
+  Result<std::vector<uint64_t>> clusters_ahead(const LevelCache& cache,
+                                               const CacheFile& file) const;
 
   const std::unique_ptr<PosixFile> host_;
   const std::unique_ptr<RemoteFile> remote_;
+  const std::unique_ptr<CachedFile> cached_;  // the remote one
   bool has_started_ = false;
+  // Of a remote lower, for the key of a cache.
+  upper_format::LowerIdentity identity_ = {};
+  std::vector<KeptRange> bitmaps_;
 };
 
 }  // namespace unionfs
