@@ -187,7 +187,8 @@ FileExtent RemoteFile::extent_at(uint64_t offset) const {
 
 namespace {
 
-// Past the cache.
+// Past the cache, in stretches that are kept until another is needed: who compares reads one block
+// after the other.  One thread.
 class UncachedImage final : public Image {
  public:
   UncachedImage(const RemoteFile& file, const RemoteReads::Source& source)
@@ -196,15 +197,41 @@ class UncachedImage final : public Image {
   const std::string& name() const override { return file_.name(); }
   uint64_t size_bytes() const override { return file_.size_bytes(); }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override {
-    RemoteReads reads(source_);
-    reads.add({&file_, offset, buffer}, false);
-    reads.send();
-    return reads.finish();
+    while (!buffer.empty()) {
+      if (offset < window_offset_ || offset >= window_offset_ + window_.size()) {
+        UNIONFS_TRY(fill_window(offset));
+      }
+      const size_t skip = offset - window_offset_;
+      const size_t count = std::min(buffer.size(), window_.size() - skip);
+      std::memcpy(buffer.data(), window_.data() + skip, count);
+      buffer = buffer.subspan(count);
+      offset += count;
+    }
+    return {};
   }
 
  private:
+  static constexpr uint64_t kWindowBytes = uint64_t{256} << 10;
+
+  Result<void> fill_window(uint64_t offset) const {
+    window_.clear();
+    if (offset >= size_bytes()) {
+      return corrupt("{}: ends at offset {}", name(), size_bytes());
+    }
+    std::vector<std::byte> bytes(std::min(kWindowBytes, size_bytes() - offset));
+    RemoteReads reads(source_);
+    reads.add({&file_, offset, bytes}, false);
+    reads.send();
+    UNIONFS_TRY(reads.finish());
+    window_offset_ = offset;
+    window_ = std::move(bytes);
+    return {};
+  }
+
   const RemoteFile& file_;
   const RemoteReads::Source source_;
+  mutable uint64_t window_offset_ = 0;
+  mutable std::vector<std::byte> window_;
 };
 
 }  // namespace

@@ -349,6 +349,6 @@ make_lower >/dev/null
 [ $# -gt 0 ] || set -- nbdkit killed timeout forms layers tls refused
 for name in "$@"; do
     step "$name"
-    rm -f ./*.log far*.img near*.img none.img
+    rm -f ./*.log ./*.raw far*.img near*.img none.img
     "case_$name"
 done
