@@ -27,6 +27,7 @@ TITLES = {
     "fuse-overlayfs": "fuse-overlayfs",
     "preadv": "preadv alone",
     "one": "one layer",
+    "far": "its server",
 }
 
 
