@@ -201,3 +201,31 @@ TEST_CASE("Lower: one at another server is compared before a commit", "[lower]")
   value_of(disk->checkpoint(AskedBy::kPerson, is_cancelled));
   CHECK(remote.comparisons == 2);
 }
+
+TEST_CASE("Lower: what a request wants of one that answers late is begun at once", "[lower]") {
+  const Lower lower(image_of_many());
+  const auto upper = make_upper(lower, 16 * kMebibyte);
+  ReadsInFlight in_flight;
+  const LateFile late(*lower.file, in_flight);
+  const auto image = value_of(LowerImage::open(late));
+  const auto disk = value_of(Disk::load(*image, *upper, kBootId, quiet_log()));
+  expect_success(disk->attach(Access::kReadWrite));
+  // Every other block of data is the session's, so there are more runs than a batch has.
+  const uint64_t begin = 4 * kMebibyte;
+  const size_t length = 400 * kWatchedBlock;
+  for (size_t at = 0; at < length; at += 2 * kWatchedBlock) {
+    expect_success(disk->write(begin + at, pattern(at, kWatchedBlock)));
+  }
+  const std::vector<std::byte> wanted = read_range(*disk, begin, length);
+  const size_t before = late.batch_count();
+  CHECK(read_range(*disk, begin, length) == wanted);
+  CHECK(late.batch_count() == before + 1);
+  CHECK(in_flight.most() == 200);
+  std::vector<std::byte> lone(kWatchedBlock);
+  expect_success(disk->read(begin + kWatchedBlock, lone));
+  CHECK(late.batch_count() == before + 2);
+  std::vector<std::byte> below(kWatchedBlock);
+  expect_success(lower.file->read(begin + kWatchedBlock, below));
+  CHECK((lone == below));
+  expect_success(disk->close());
+}
