@@ -213,8 +213,8 @@ for request in [lambda: h.pread(512, 9 << 20), lambda: h.pwrite(b"x" * 1024, 0),
 # A server that is away costs a request its time, and nothing else.
 case_timeout() {
     nbdkit_up base file lower.img
-    serve far "$(uri base)" size=$SIZE timeout=1
-    in_shell far 'h.pread(1024, 0)' >/dev/null
+    serve far "$(uri base)" far.img size=$SIZE timeout=1
+    change_files far
     lower_down base
     in_shell far '
 import time
@@ -229,7 +229,21 @@ assert 0.9 < time.monotonic() - begin < 10, time.monotonic() - begin
     nbdkit_up base file lower.img
     said far 'is there again, and the same'
     in_shell far 'assert h.pread(3072, 10 << 20) == open("lower.img", "rb").read()[10 << 20:][:3072]'
+    # No checkpoint over what cannot be asked, and one when it can.  The lower goes before the client.
+    local made
+    in_shell far "
+import os
+h.pwrite(h.pread(1024, 10 << 20), 10 << 20)
+os.kill(${LOWER_PID[base]}, 9)
+"
+    wait "${LOWER_PID[base]}" 2>/dev/null || true
+    made=$(grep -c 'checkpoint made' far.log || true)
     stop_server far
+    said far 'no checkpoint: .*; nothing is lost'
+    nbdkit_up base file lower.img
+    serve far "$(uri base)" far.img
+    stop_server far
+    said far 'checkpoint made' $((made + 1))
     lower_down base
 }
 
