@@ -42,6 +42,15 @@ void add_host(MetricsText& metrics, const OverlayFacts& facts) {
                 facts.upper->free_bytes);
 }
 
+void add_cache(MetricsText& metrics, const CacheCounters& cache) {
+  metrics.begin("unionfs_cache_clusters_total", "counter",
+                "Clusters of the lower that were read, by where they were.");
+  metrics.add("from", "cache", cache.hits);
+  metrics.add("from", "server", cache.misses);
+  metrics.add("from", "another request", cache.joined);
+  metrics.add("from", "server, ahead", cache.ahead);
+}
+
 }  // namespace
 
 std::string DiskControl::info() {
@@ -97,6 +106,9 @@ std::string DiskControl::metrics() {
                 facts.has_failed ? 1 : 0);
   add_session(metrics, facts);
   add_host(metrics, facts);
+  if (overlay_.chain().lower_file().has_cache()) {
+    add_cache(metrics, overlay_.chain().lower_file().cache_counters());
+  }
   return metrics.text();
 }
 

@@ -66,6 +66,7 @@ void add_commands(CLI::App& app, Command& chosen) {
   add_export(app, chosen);
   add_extract(app, chosen);
   add_cat(app, chosen);
+  add_trace(app, chosen);
   add_control_option(app);
 }
 

@@ -74,9 +74,7 @@ Header header_of(const CacheOptions& options) {
   Header header = {cache_format::kMagic,  cache_format::kVersion,
                    options.cluster_bytes, options.image_bytes,
                    options.key,           0};
-  Hash hash;
-  hash.add(std::as_bytes(std::span(&header, 1)).first(offsetof(Header, checksum)));
-  header.checksum = hash.value();
+  header.checksum = cache_format::checksum_of(header);
   return header;
 }
 
@@ -179,6 +177,20 @@ Result<Fitness> look_at(const PosixFile& file, const Places& places, const Heade
 }
 
 }  // namespace
+
+uint64_t cache_format::checksum_of(const Header& header) {
+  Hash hash;
+  hash.add(bytes_of(header).first(offsetof(Header, checksum)));
+  return hash.value();
+}
+
+bool cache_format::is_header(const Header& header) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 60;
+  return header.magic == kMagic && header.version == kVersion &&
+         header.checksum == checksum_of(header) && std::has_single_bit(header.cluster_bytes) &&
+         header.cluster_bytes >= kPageBytes && header.image_bytes > 0 &&
+         header.image_bytes < kMostBytes;
+}
 
 // ---- opening -------------------------------------------------------------------
 

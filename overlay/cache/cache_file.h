@@ -36,6 +36,15 @@ struct CacheOptions {
   LogSink log = {};
 };
 
+// What is written down in a cache file, of an image of any kind.
+struct CacheTrace {
+  std::vector<uint64_t> clusters;  // in the order of their first read
+  uint64_t cluster_bytes = 0;
+  uint64_t image_bytes = 0;
+};
+// Without a lock; servers may use the file.  kInvalid where it is no cache.
+Result<CacheTrace> read_trace_of(const std::string& path);
+
 // Safe for concurrent use by multiple threads.
 class CacheFile {
  public:

@@ -98,6 +98,10 @@ constexpr Places places_of(uint64_t image_bytes, uint64_t cluster_bytes) {
   return places;
 }
 
+// Whether it is the header of a cache, of this version and not damaged.
+bool is_header(const Header& header);
+uint64_t checksum_of(const Header& header);
+
 // Places of locks (fcntl, of the open file), which no byte of the file has: one for whoever copies
 // the live bits or takes some away, and one for each region.
 constexpr uint64_t kDurableLock = uint64_t{1} << 62;

@@ -41,13 +41,11 @@ Slot read_slot(const PosixFile& file, uint64_t offset, uint64_t cluster_count) {
   return is_whole ? slot : Slot{};
 }
 
-}  // namespace
-
-std::vector<uint64_t> CacheFile::read_trace() const {
+std::vector<uint64_t> joined_traces(const PosixFile& file, uint64_t offset,
+                                    uint64_t cluster_count) {
   std::unordered_map<uint64_t, size_t> first;  // of each cluster, its earliest place in a list
   for (uint64_t i = 0; i < cache_format::kTraceSlots; ++i) {
-    const Slot slot = read_slot(*file_, places_.traces_offset + i * cache_format::kTraceSlotBytes,
-                                cluster_count());
+    const Slot slot = read_slot(file, offset + i * cache_format::kTraceSlotBytes, cluster_count);
     for (size_t place = 0; place < slot.clusters.size(); ++place) {
       const auto [known, is_new] = first.try_emplace(slot.clusters[place], place);
       known->second = std::min(known->second, place);
@@ -63,6 +61,26 @@ std::vector<uint64_t> CacheFile::read_trace() const {
     clusters.push_back(cluster);
   }
   return clusters;
+}
+
+}  // namespace
+
+Result<CacheTrace> read_trace_of(const std::string& path) {
+  UNIONFS_ASSIGN(const auto file, PosixFile::open(path, FileLock::kNone));
+  const Result<cache_format::Header> header =
+      read_structure<cache_format::Header>(*file, cache_format::kHeaderOffset);
+  if (!header || !cache_format::is_header(*header)) {
+    return invalid("{}: is no cache", path);
+  }
+  const cache_format::Places places =
+      cache_format::places_of(header->image_bytes, header->cluster_bytes);
+  const uint64_t count = (header->image_bytes + header->cluster_bytes - 1) / header->cluster_bytes;
+  return CacheTrace{joined_traces(*file, places.traces_offset, count), header->cluster_bytes,
+                    header->image_bytes};
+}
+
+std::vector<uint64_t> CacheFile::read_trace() const {
+  return joined_traces(*file_, places_.traces_offset, cluster_count());
 }
 
 void CacheFile::write_trace(const std::vector<uint64_t>& clusters) {

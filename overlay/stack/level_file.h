@@ -63,6 +63,7 @@ class LevelFile {
   // For what is read first; see CachedFile.
   void client_came() const;
   void client_went() const;
+  bool has_cache() const { return cached_ != nullptr && cached_->has_cache(); }
   // Zeros where there is no cache.
   CacheCounters cache_counters() const;
 

@@ -39,6 +39,7 @@ void add_import(CLI::App& app, Command& chosen);
 void add_export(CLI::App& app, Command& chosen);
 void add_extract(CLI::App& app, Command& chosen);
 void add_cat(CLI::App& app, Command& chosen);
+void add_trace(CLI::App& app, Command& chosen);
 
 }  // namespace unionfs::img
 
