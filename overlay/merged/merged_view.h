@@ -65,6 +65,12 @@ class MergedView {
   Run run_at(BlockNumber begin, BlockNumber end) const;
   // Whether nobody uses the block's home: plain data, not own, and not written.
   bool is_home_unused(BlockNumber block) const;
+  // The stretch from `begin` on, within [begin, end), that this view's own session wrote, or not.
+  SessionBitmap::BitRun written_at(BlockNumber begin, BlockNumber end) const {
+    return bitmap_ != nullptr ? bitmap_->run_at(begin, end) : SessionBitmap::BitRun{false, end};
+  }
+  // nullptr where it is no void upper's.
+  const MergedView* parent() const { return parent_; }
   // The stretch from `begin` on, within [begin, end), that the session of one of the parents
   // wrote, or none of them.
   SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;
@@ -84,9 +90,6 @@ class MergedView {
   Run unwritten_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run below_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run data_run(const Place& place, BlockNumber begin, BlockNumber end) const;
-  SessionBitmap::BitRun written_at(BlockNumber begin, BlockNumber end) const {
-    return bitmap_ != nullptr ? bitmap_->run_at(begin, end) : SessionBitmap::BitRun{false, end};
-  }
   Result<void> synthesize(const Run& run, BlockNumber block, size_t skip, ByteSpan out) const;
   // Splits a run of a file by its holes.
   template <typename Visitor>

@@ -230,8 +230,9 @@ Result<void> unseal(WritableFile& copy) {
     return corrupt("{}: has a checkpoint that was not brought home", copy.name());
   }
   StateArea area = state.area;
-  area.features.incompat &= ~format::kIncompatSealed;
+  area.features.incompat &= ~(format::kIncompatSealed | format::kIncompatFrozen);
   area.seal = {};
+  area.freeze_id = {};
   ++area.session_number;  // no stamp speaks of the copy
   for (uint32_t slot = 0; slot < format::kHeaderSlots; ++slot) {
     UNIONFS_TRY(write_state_header(copy, area));

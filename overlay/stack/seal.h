@@ -33,8 +33,8 @@ Result<void> check_sealed_content(const LayerOverLower& layer,
 Result<upper_format::Seal> seal_upper(const Below& below, WritableFile& upper, const LogSink& log,
                                       const std::atomic<bool>& is_cancelled);
 
-// Makes a copy of a sealed layer an upper as it was before it was sealed; syncs nothing.  Nobody
-// may stand on the copy.
+// Makes a copy of a sealed or frozen level an upper as it was before, with its session if it has
+// one; syncs nothing.  Nobody may stand on the copy.
 Result<void> unseal(WritableFile& copy);
 
 }  // namespace unionfs

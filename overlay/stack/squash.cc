@@ -111,19 +111,21 @@ class DifferenceWriter {
 
 class Squash {
  public:
-  Squash(const LayerOverLower& lowest, const LayerOverLower& top, WritableFile& output,
-         const SquashOptions& options, const std::atomic<bool>& is_cancelled)
-      : lowest_(lowest),
-        top_(top),
+  Squash(const SquashSource& source, WritableFile& output, const SquashOptions& options,
+         const std::atomic<bool>& is_cancelled)
+      : source_(source),
+        lowest_(source.lowest),
+        top_(source.top),
         output_(output),
         options_(options),
         is_cancelled_(is_cancelled),
-        above_(top.geometry().merged()),
-        touched_(top.geometry().merged()) {}
+        above_(top_.geometry().merged()),
+        touched_(top_.geometry().merged()),
+        shown_("merged image of the layers", source.view) {}
 
   Result<SquashFigures> run() {
     find_touched();
-    UNIONFS_ASSIGN(wanted_, MergedImage::open("merged image of the layers", top_.view()));
+    UNIONFS_ASSIGN(wanted_, Volume::open(wanted_file(), SuperblockUse::kMerged));
     UNIONFS_ASSIGN(boot_id_, read_boot_id());
     UNIONFS_TRY(copy_lowest());
     UNIONFS_TRY(grow());
@@ -137,12 +139,28 @@ class Squash {
  private:
   const Layout& layout() const { return top_.geometry().merged(); }
 
+  const ReadableFile& wanted_file() const {
+    return source_.mended != nullptr ? *source_.mended : shown_;
+  }
+  // The session of the lowest level is a part of what is shown, so the copy keeps it.
+  bool keeps_session() const { return &lowest_ == &top_; }
+
   void find_touched() {
     for (const LayerOverLower* layer = &top_; layer != &lowest_; layer = layer->layer_below()) {
       add_touched_blocks(*layer, above_);
       add_touched_blocks(*layer, touched_);
     }
     add_touched_blocks(lowest_, touched_);
+    for (const MergedView* view = &source_.view; view != nullptr; view = view->parent()) {
+      add_written_blocks(*view, top_.geometry(), touched_);
+      if (view->parent() != nullptr || !keeps_session()) {
+        add_written_blocks(*view, top_.geometry(), above_);
+      }
+    }
+    if (source_.mended_blocks != nullptr) {
+      add_blocks(*source_.mended_blocks, top_.geometry(), touched_);
+      add_blocks(*source_.mended_blocks, top_.geometry(), above_);
+    }
     total_ = lowest_.upper_file().size_bytes() +
              (count_of(above_) + count_of(touched_)) * layout().block_size_bytes;
   }
@@ -159,7 +177,30 @@ class Squash {
     UNIONFS_TRY(copy_file(lowest_.upper_file(), output_, is_cancelled_,
                           [this](uint64_t done) { show_part(done); }));
     done_ = lowest_.upper_file().size_bytes();
-    return unseal(output_);
+    UNIONFS_TRY(unseal(output_));
+    return keeps_session() ? Result<void>() : drop_session();
+  }
+
+  // What a frozen level below another layer has written is seen by nobody.
+  Result<void> drop_session() {
+    const StateArea& area = lowest_.area();
+    UNIONFS_ASSIGN(const auto written,
+                   SessionBitmap::open_for_reading(lowest_.upper_file(), area.durable_bitmap));
+    const uint32_t block_size = lowest_.geometry().merged().block_size_bytes;
+    const BlockNumber end(lowest_.geometry().merged().block_count);
+    for (BlockNumber block(0); block < end;) {
+      const SessionBitmap::BitRun run = written->run_at(block, end);
+      for (; run.is_set && block < run.end; ++block) {
+        if (lowest_.view().is_home_unused(block)) {
+          UNIONFS_TRY(output_.punch(block.value() * block_size, block_size));
+        }
+      }
+      block = run.end;
+    }
+    for (const FileRange& bits : {area.durable_bitmap, area.live_bitmap}) {
+      UNIONFS_TRY(output_.punch(bits.offset, bits.length));
+    }
+    return {};
   }
 
   Result<std::unique_ptr<Disk>> load() {
@@ -195,7 +236,7 @@ class Squash {
   }
 
   Result<void> write_all(Disk& disk) {
-    DifferenceWriter writer(wanted_->volume(), disk);
+    DifferenceWriter writer(*wanted_, disk);
     uint64_t count = 0;
     UNIONFS_TRY(above_.for_each([&](BlockNumber block) -> Result<void> {
       if (++count % 256 == 0) {
@@ -244,7 +285,7 @@ class Squash {
     UNIONFS_TRY(prove_counters(shown->volume()));
     const BlockNumber end(layout().block_count);
     UNIONFS_TRY(prove_same(
-        wanted_->volume(), shown->volume(), layer->geometry(), layer->layer(), touched_,
+        *wanted_, shown->volume(), layer->geometry(), layer->layer(), touched_,
         [&](BlockRange blocks) {
           figures_.proven_blocks += blocks.count();
           show_part(figures_.proven_blocks * layout().block_size_bytes);
@@ -258,7 +299,7 @@ class Squash {
   Result<void> prove_boot_area(const MergedImage& shown) const {
     std::vector<std::byte> wanted(ext2::kSuperblockOffsetBytes);
     std::vector<std::byte> found(wanted.size());
-    UNIONFS_TRY(wanted_->file().read(0, wanted));
+    UNIONFS_TRY(wanted_file().read(0, wanted));
     UNIONFS_TRY(shown.file().read(0, found));
     if (wanted != found) {
       return corrupt("{}: the squashed layer would give another boot area", output_.name());
@@ -268,7 +309,7 @@ class Squash {
 
   Result<void> prove_counters(const Volume& shown) const {
     for (uint32_t number = 0; number < layout().group_count(); ++number) {
-      const Group& wanted = wanted_->volume().group(GroupNumber(number));
+      const Group& wanted = wanted_->group(GroupNumber(number));
       const Group& found = shown.group(GroupNumber(number));
       if (wanted.free_blocks_count != found.free_blocks_count ||
           wanted.free_inodes_count != found.free_inodes_count ||
@@ -280,43 +321,54 @@ class Squash {
     return {};
   }
 
+  const SquashSource& source_;
   const LayerOverLower& lowest_;
   const LayerOverLower& top_;
   WritableFile& output_;
   const SquashOptions& options_;
   const std::atomic<bool>& is_cancelled_;
-  BlockSet above_;    // touched by the layers above the lowest
+  BlockSet above_;    // touched by the layers above the lowest, and by sessions
   BlockSet touched_;  // by all of them
-  std::unique_ptr<MergedImage> wanted_;
+  const MergedFile shown_;
+  std::optional<Volume> wanted_;
   std::string boot_id_;
   SquashFigures figures_;
   uint64_t total_ = 0;  // bytes of all parts of the work, for the progress
   uint64_t done_ = 0;   // of the parts before this one
 };
 
-// What a frozen level shows is no matter of layers alone.
-Result<void> check_levels(const LayerOverLower& lowest, const LayerOverLower& top) {
-  const LayerOverLower* layer = &top;
-  while (layer != nullptr) {
-    if (layer->area().is_frozen() || layer->area().is_void()) {
-      return unsupported("{}: has a frozen session, and only layers can be squashed",
-                         layer->upper_file().name());
+// That the top stands on the lowest one, and both are layers.
+Result<void> check_levels(const SquashSource& source) {
+  for (const LayerOverLower* layer : {&source.lowest, &source.top}) {
+    if (layer->area().is_void()) {
+      return invalid("{}: is a session over a frozen level, and has no layer",
+                     layer->upper_file().name());
     }
-    if (layer == &lowest) {
-      return {};
-    }
+  }
+  const LayerOverLower* layer = &source.top;
+  while (layer != nullptr && layer != &source.lowest) {
     layer = layer->layer_below();
   }
-  return invalid("{}: does not stand on {}", top.upper_file().name(), lowest.upper_file().name());
+  if (layer == nullptr) {
+    return invalid("{}: does not stand on {}", source.top.upper_file().name(),
+                   source.lowest.upper_file().name());
+  }
+  return {};
 }
 
 }  // namespace
 
+Result<SquashFigures> squash_levels(const SquashSource& source, WritableFile& output,
+                                    const SquashOptions& options,
+                                    const std::atomic<bool>& is_cancelled) {
+  UNIONFS_TRY(check_levels(source));
+  return Squash(source, output, options, is_cancelled).run();
+}
+
 Result<SquashFigures> squash_layers(const LayerOverLower& lowest, const LayerOverLower& top,
                                     WritableFile& output, const SquashOptions& options,
                                     const std::atomic<bool>& is_cancelled) {
-  UNIONFS_TRY(check_levels(lowest, top));
-  return Squash(lowest, top, output, options, is_cancelled).run();
+  return squash_levels({lowest, top, top.view()}, output, options, is_cancelled);
 }
 
 }  // namespace unionfs

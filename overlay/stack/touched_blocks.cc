@@ -26,6 +26,19 @@ bool ends_below(const LayerOverLower& layer, GroupNumber group) {
          group.value() + 1 == below.group_count();
 }
 
+// Whether a layer does not have it by itself.
+bool is_of_a_group(const Geometry& geometry, BlockNumber block) {
+  if (block.value() < geometry.merged().first_data_block) {
+    return false;
+  }
+  const FixedRange* fixed = geometry.fixed_at_or_after(block);
+  if (fixed == nullptr || !fixed->blocks.contains(block)) {
+    return true;
+  }
+  return fixed->kind == FixedKind::kBlockBitmap || fixed->kind == FixedKind::kInodeBitmap ||
+         fixed->kind == FixedKind::kInodeTable;
+}
+
 }  // namespace
 
 void add_touched_blocks(const LayerOverLower& layer, BlockSet& blocks) {
@@ -47,6 +60,28 @@ void add_touched_blocks(const LayerOverLower& layer, BlockSet& blocks) {
   for (const TranslatedBlock& translated : own.tables().translated) {
     blocks.set(translated.block);  // not all of them are own
   }
+}
+
+void add_written_blocks(const MergedView& view, const Geometry& geometry, BlockSet& blocks) {
+  const BlockNumber end(geometry.merged().block_count);
+  for (BlockNumber block(0); block < end;) {
+    const SessionBitmap::BitRun run = view.written_at(block, end);
+    for (; run.is_set && block < run.end; ++block) {
+      if (is_of_a_group(geometry, block)) {
+        blocks.set(block);
+      }
+    }
+    block = run.end;
+  }
+}
+
+void add_blocks(const BlockSet& added, const Geometry& geometry, BlockSet& blocks) {
+  (void)added.for_each([&](BlockNumber block) -> Result<void> {
+    if (is_of_a_group(geometry, block)) {
+      blocks.set(block);
+    }
+    return {};
+  });
 }
 
 }  // namespace unionfs

@@ -15,6 +15,12 @@ namespace unionfs {
 // are not among them: every layer has its own.
 void add_touched_blocks(const LayerOverLower& layer, BlockSet& blocks);
 
+// Adds the blocks that the view's own session wrote, of the same kinds: no superblock, no
+// descriptors, and no boot area.  `geometry` is the view's.
+void add_written_blocks(const MergedView& view, const Geometry& geometry, BlockSet& blocks);
+// The same of these blocks.
+void add_blocks(const BlockSet& added, const Geometry& geometry, BlockSet& blocks);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_STACK_TOUCHED_BLOCKS_H

@@ -360,6 +360,67 @@ snapshots() {
     cd ..
 }
 
+# leave UPPER REQUEST... - what debugfs leaves, with no e2fsck behind it.
+leave() {
+    local upper=$1 request
+    shift
+    serve session base.img "$upper" checkpoint=never
+    save_image session wanted.img
+    for request in "$@"; do debugfs -w -R "$request" wanted.img >>"$WORK/debugfs.txt" 2>&1; done
+    WANTED=wanted.img PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri session)" -c "$_WRITE_DIFFERENCES"
+    stop_server session
+}
+
+# A row of snapshots of a disk that is mounted, as one layer.
+frozen() {
+    local WORK=$WORK/frozen image
+    mkdir "$WORK"
+    cp -r base.img tree one two "$WORK"
+    cd "$WORK"
+    debugfs_session base.img disk.img size=24M -- "${FIRST[@]}"
+    "$IMG" snapshot -b base.img disk.img monday >out
+    debugfs_session base.img disk.img -- "${SECOND[@]}"
+    "$IMG" snapshot -b base.img disk.img tuesday >out
+    leave disk.img 'write two /open' 'set_inode_field /open links_count 0' 'unlink /open' 'ssv state 0'
+    "$IMG" snapshot -b base.img disk.img wednesday >out
+    # While it is clean, nothing more has to be said.
+    "$IMG" squash -b base.img -b monday -b tuesday clean.img >out
+    "$IMG" seal -b base.img -o sealed.img monday >out
+    # When it is not, one line says what there is to say.
+    LEVELS=(-b base.img -b monday -b tuesday -b wednesday)
+    said 'wednesday: was mounted when it was frozen; if the guest had frozen its file system, give --frozen, else --fsck' \
+        "$IMG" squash "${LEVELS[@]}" all.img
+    said 'wednesday: was mounted' "$IMG" seal -b base.img -o all.img wednesday
+    said 'wednesday: is a frozen level, which never changes; -o' "$IMG" seal -b base.img wednesday
+    said 'a layer never stands on a session; keep 0 levels' "$IMG" squash --keep 1 "${LEVELS[@]}" all.img
+    said 'disk.img: is not frozen' "$IMG" seal --frozen -b base.img -o all.img disk.img
+    said 'l2.img: is a sealed layer, and clean' \
+        "$IMG" squash --fsck -b ../base.img -b ../l1.img -b ../l2.img all.img
+    "$IMG" squash --frozen "${LEVELS[@]}" all.img >out
+    grep -q '; 1 open files without a name are dropped; sealed' out || fail "squash: $(cat out)"
+    "$IMG" seal --frozen -b base.img -o frozen.img wednesday >out
+    grep -q 'without 1 open files that had no name, .* -b base.img -b frozen.img$' out || fail "seal: $(cat out)"
+    "$IMG" squash --fsck "${LEVELS[@]}" fsck.img >out 2>fsck.txt
+    grep -q 'Deleted inode' fsck.txt || fail "e2fsck says: $(cat fsck.txt)"
+    "$IMG" seal --fsck -b base.img -o fsck2.img wednesday >out 2>&1
+    for image in all.img frozen.img fsck.img fsck2.img clean.img; do
+        [ "$(stat -c %a "$image")" = 444 ] || fail "$image can be written"
+        "$IMG" check --content -b base.img "$image" >out || fail "$image: $(cat out)"
+        flatten -b base.img "$image"
+        shows_here flat.img 2
+    done
+    # A guest that had frozen nothing.
+    leave disk.img 'set_inode_field /two links_count 3'
+    "$IMG" snapshot -b base.img disk.img thursday >out
+    said 'has 3 links, but 1 names lead to it; so the guest had not frozen it' \
+        "$IMG" seal --frozen -b base.img -o none.img thursday
+    "$IMG" seal --fsck -b base.img -o mended.img thursday >out 2>&1
+    flatten -b base.img mended.img
+    shows_here flat.img 2
+    [ -z "$(find . -name '*none.img*')" ] || fail "a part of a layer was left"
+    cd ..
+}
+
 # As shows, in a directory of a case.
 shows_here() {
     local image
@@ -367,7 +428,7 @@ shows_here() {
     (cd "$WORK" && shows "$image" "$2")
 }
 
-CASES=(served found_by_name commands rebased chain_rebased sealed squashed since refused damaged snapshots)
+CASES=(served found_by_name commands rebased chain_rebased sealed squashed since refused damaged snapshots frozen)
 [ "$#" -gt 0 ] || set -- "${CASES[@]}"
 for case in "$@"; do
     step "$case"

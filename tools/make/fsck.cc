@@ -75,7 +75,9 @@ std::optional<std::string> find_program(const std::string& name) {
   return std::nullopt;
 }
 
-Result<pid_t> start(const std::vector<std::string>& words) {
+enum class Report { kShown, kDropped };
+
+Result<pid_t> start(const std::vector<std::string>& words, Report report = Report::kShown) {
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
   for (const std::string& word : words) {
@@ -85,7 +87,12 @@ Result<pid_t> start(const std::vector<std::string>& words) {
   // Facts go to stdout; what other programs say is for people.
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  if (report == Report::kShown) {
+    posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  } else {
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+  }
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   pid_t pid = -1;
   const int error =
@@ -217,6 +224,15 @@ Result<std::vector<std::string>> find_programs() {
   return programs;
 }
 
+Result<void> check_mended(int status, const std::string& name) {
+  // Bit 0: errors were mended; bit 1: and a mounted root should be rebooted.
+  constexpr int kMended = 1 | 2;
+  if ((status & ~kMended) != 0) {
+    return invalid("{}: e2fsck ended with status {}", name, status);
+  }
+  return {};
+}
+
 // Signals are noted while it runs, and what was started has ended when it returns.
 Result<void> check_served(const FsckImages& images, const std::vector<std::string>& programs) {
   const NotedSignals noted;
@@ -225,27 +241,60 @@ Result<void> check_served(const FsckImages& images, const std::vector<std::strin
   UNIONFS_ASSIGN(const pid_t e2fsck, start({programs[3], "-fy", served.file()}));
   const int status = wait_for(e2fsck, true);
   UNIONFS_TRY(served.end());
-  // Bit 0: errors were mended; bit 1: and a mounted root should be rebooted.
-  constexpr int kMended = 1 | 2;
-  if ((status & ~kMended) != 0) {
-    return invalid("{}: e2fsck ended with status {}", images.upper, status);
+  return check_mended(status, images.upper);
+}
+
+// A path to a file that may have no name.
+std::string path_to(const PosixFile& file) {
+  return fmt::format("/proc/{}/fd/{}", ::getpid(), file.descriptor());
+}
+
+Result<void> check_copy(const PosixFile& image, const std::string& name,
+                        const std::string& program) {
+  const NotedSignals noted;
+  UNIONFS_ASSIGN(const pid_t e2fsck, start({program, "-fy", path_to(image)}));
+  return check_mended(wait_for(e2fsck, true), name);
+}
+
+// Whenever a signal came, also while the image was let go: nothing more is done, and whoever
+// waits for this program sees what ended it.
+Result<void> unless_ended(Result<void> checked, const std::string& name) {
+  if (ended_by == 0) {
+    return checked;
   }
-  return {};
+  note(fmt::format("{}: ended by signal {}; the session is no layer yet", name, ended_by));
+  ::raise(ended_by);
+  return invalid("{}: ended by signal {}", name, ended_by);
 }
 
 }  // namespace
 
 Result<void> run_fsck(const FsckImages& images) {
   UNIONFS_ASSIGN(const std::vector<std::string> programs, find_programs());
-  Result<void> checked = check_served(images, programs);
-  if (ended_by == 0) {
-    return checked;
+  return unless_ended(check_served(images, programs), images.upper);
+}
+
+bool has_e2fsck() {
+  return find_program("e2fsck").has_value();
+}
+
+Result<void> look_with_e2fsck(const PosixFile& image, const std::string& name) {
+  UNIONFS_ASSIGN(
+      const pid_t e2fsck,
+      start({find_program("e2fsck").value_or("e2fsck"), "-fn", path_to(image)}, Report::kDropped));
+  if (const int status = wait_for(e2fsck); status != 0) {
+    return corrupt("{}: e2fsck -fn finds errors in it (status {}); have it mended: give --fsck",
+                   name, status);
   }
-  // Whenever it came, also while the image was let go: nothing more is done, and whoever
-  // waits for this program sees what ended it.
-  note(fmt::format("{}: ended by signal {}; the session is no layer yet", images.upper, ended_by));
-  ::raise(ended_by);
-  return invalid("{}: ended by signal {}", images.upper, ended_by);
+  return {};
+}
+
+Result<void> mend_with_e2fsck(const PosixFile& image, const std::string& name) {
+  const auto program = find_program("e2fsck");
+  if (!program) {
+    return unsupported("--fsck needs what is not here: e2fsck");
+  }
+  return unless_ended(check_copy(image, name, *program), name);
 }
 
 }  // namespace unionfs::img

@@ -6,9 +6,11 @@
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/disk.h"
 #include "overlay/host/file_copy.h"
+#include "overlay/upper/upper_state.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/text.h"
+#include "tools/make/level_source.h"
 
 namespace unionfs::img {
 namespace {
@@ -18,6 +20,7 @@ const std::atomic<bool> seal_never_cancelled{false};
 
 struct SealArguments : CommonArguments {
   std::string output;  // empty: the upper itself
+  FrozenTrust trust;
 };
 
 Result<void> check_is_ours(const SealArguments& arguments, const PosixFile& upper) {
@@ -57,18 +60,64 @@ Result<std::unique_ptr<PosixFile>> sealed_copy(const SealArguments& arguments, c
   return copy;
 }
 
-void report(const SealArguments& arguments, const Chain& chain, const upper_format::Seal& seal) {
-  const std::string& sealed = arguments.output.empty() ? arguments.upper : arguments.output;
-  const auto digest = chain_digest_of_sealed(chain.top().chain_digest(), seal);
+// What has been sealed.
+struct Sealed {
+  LevelPaths below;
+  upper_format::Digest chain = {};
+  uint64_t dropped_inodes = 0;
+};
+
+void report(const SealArguments& arguments, const Sealed& sealed) {
+  const std::string& path = arguments.output.empty() ? arguments.upper : arguments.output;
   if (arguments.as_json) {
-    print_json(Json{{"layer", sealed},
-                    {"layers", chain.layers().size() + 1},
-                    {"chain-digest", digest_text(digest)}});
+    print_json(Json{{"layer", path},
+                    {"layers", sealed.below.size()},
+                    {"dropped-inodes", sealed.dropped_inodes},
+                    {"chain-digest", digest_text(sealed.chain)}});
     return;
   }
-  fmt::print("{}: sealed, chain digest {}; to stand on it, give it before an upper: {} -b {}\n",
-             printable(sealed), digest_text(digest), printable(chain.as_options()),
-             printable(shell_word(sealed)));
+  fmt::print("{}: sealed, ", printable(path));
+  if (sealed.dropped_inodes > 0) {
+    fmt::print("without {} open files that had no name, ", sealed.dropped_inodes);
+  }
+  fmt::print("chain digest {}; to stand on it, give it before an upper: {} -b {}\n",
+             digest_text(sealed.chain), printable(level_options(sealed.below)),
+             printable(shell_word(path)));
+}
+
+Result<bool> is_frozen(const SealArguments& arguments, const PosixFile& upper) {
+  UNIONFS_ASSIGN(const UpperState state, read_upper_state(upper));
+  const bool is_trusted = arguments.trust.was_frozen || arguments.trust.with_fsck;
+  if (is_trusted && !state.area.is_frozen()) {
+    return invalid("{}: is not frozen; --frozen and --fsck are for what a snapshot has frozen",
+                   upper.name());
+  }
+  if (state.area.is_frozen() && arguments.output.empty()) {
+    return invalid("{}: is a frozen level, which never changes; -o FILE makes a sealed layer of it",
+                   upper.name());
+  }
+  return state.area.is_frozen();
+}
+
+// With all frozen levels without a layer that it stands on.
+Result<Sealed> seal_frozen(const SealArguments& arguments, const Chain& below) {
+  LevelPaths paths = below.paths();
+  paths.push_back(arguments.upper);
+  UNIONFS_ASSIGN(const auto chain, Chain::open(paths, FileLock::kShared, note));
+  size_t lowest = chain->layers().size() - 1;
+  while (lowest > 0 && chain->layers()[lowest]->area().is_void()) {
+    --lowest;
+  }
+  UNIONFS_ASSIGN(const auto source, LevelSource::open(*chain, lowest, arguments.trust));
+  UNIONFS_ASSIGN(const auto output, PosixFile::create_for(arguments.output));
+  UNIONFS_TRY(output->set_mode(output->mode() & chain->mode_for_data_in(*output)));
+  UNIONFS_TRY(squash_levels(source->squash_source(), *output, {.log = note}, seal_never_cancelled));
+  const Below& base = source->squash_source().lowest.below();
+  UNIONFS_ASSIGN(const auto seal, seal_upper(base, *output, note, seal_never_cancelled));
+  UNIONFS_TRY(output->set_mode(output->mode() & ~kWriteBits));
+  UNIONFS_TRY(output->publish());
+  paths.resize(lowest + 1);
+  return Sealed{paths, chain_digest_of_sealed(base.chain_digest(), seal), source->dropped_inodes()};
 }
 
 Result<int> seal(const SealArguments& arguments) {
@@ -83,6 +132,12 @@ Result<int> seal(const SealArguments& arguments) {
       const auto upper,
       PosixFile::open(arguments.upper, is_copied ? FileLock::kSharedUpper : FileLock::kExclusive));
   UNIONFS_TRY(check_is_ours(arguments, *upper));
+  UNIONFS_ASSIGN(const bool frozen, is_frozen(arguments, *upper));
+  if (frozen) {
+    UNIONFS_ASSIGN(const Sealed sealed, seal_frozen(arguments, *chain));
+    report(arguments, sealed);
+    return kExitSuccess;
+  }
   upper_format::Seal digests = {};
   if (is_copied) {
     UNIONFS_ASSIGN(const auto copy, sealed_copy(arguments, *chain, *upper, digests));
@@ -91,7 +146,7 @@ Result<int> seal(const SealArguments& arguments) {
     UNIONFS_ASSIGN(digests, seal_upper(chain->top(), *upper, note, seal_never_cancelled));
     UNIONFS_TRY(upper->set_mode(upper->mode() & ~kWriteBits));
   }
-  report(arguments, *chain, digests);
+  report(arguments, {chain->paths(), chain_digest_of_sealed(chain->top().chain_digest(), digests)});
   return kExitSuccess;
 }
 
@@ -105,6 +160,7 @@ void add_seal(CLI::App& app, Command& chosen) {
       ->add_option("-o", arguments->output,
                    "Seal a copy, in this new file; the upper stays as it is")
       ->type_name("FILE");
+  add_frozen_trust(*command, arguments->trust);
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback([arguments, &chosen] { chosen = [arguments] { return seal(*arguments); }; });
 }

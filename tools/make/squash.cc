@@ -10,6 +10,7 @@
 #include "tools/command_line/open_disk.h"
 #include "tools/command_line/progress.h"
 #include "tools/command_line/text.h"
+#include "tools/make/level_source.h"
 
 namespace unionfs::img {
 namespace {
@@ -22,6 +23,7 @@ struct SquashArguments {
   std::string output;
   uint32_t kept = 0;  // layers that stay below
   bool is_unsealed = false;
+  FrozenTrust trust;
   bool as_json = false;
 };
 
@@ -31,9 +33,9 @@ Result<void> check_levels(const SquashArguments& arguments) {
   const size_t layers = arguments.levels.size() - 1;
   if (layers < arguments.kept + 2) {
     return invalid(
-        "there is nothing to squash: {} sealed {} given, of which {} {} below; it takes two more "
-        "at least",
-        layers, layers == 1 ? "layer is" : "layers are", arguments.kept,
+        "there is nothing to squash: {} {} given over the lower, of which {} {} below; it takes "
+        "two more at least",
+        layers, layers == 1 ? "level is" : "levels are", arguments.kept,
         arguments.kept == 1 ? "stays" : "stay");
   }
   return {};
@@ -48,8 +50,8 @@ std::string options_below(const SquashArguments& arguments) {
 // Of the new layer, if it is sealed.
 using MaybeDigest = std::optional<upper_format::Digest>;
 
-void report(const SquashArguments& arguments, const SquashFigures& figures, uint64_t disk_size,
-            const MaybeDigest& digest) {
+void report(const SquashArguments& arguments, const SquashFigures& figures, uint64_t dropped_inodes,
+            uint64_t disk_size, const MaybeDigest& digest) {
   const size_t squashed = arguments.levels.size() - 1 - arguments.kept;
   if (arguments.as_json) {
     Json json{{"layer", arguments.output},
@@ -57,6 +59,7 @@ void report(const SquashArguments& arguments, const SquashFigures& figures, uint
               {"layers", arguments.kept + 1},
               {"written-blocks", figures.written_blocks},
               {"compared-blocks", figures.proven_blocks},
+              {"dropped-inodes", dropped_inodes},
               {"disk-size", disk_size}};
     if (digest) {
       json["chain-digest"] = digest_text(*digest);
@@ -66,6 +69,9 @@ void report(const SquashArguments& arguments, const SquashFigures& figures, uint
   }
   fmt::print("{}: {} layers as one, {} on disk; ", printable(arguments.output), squashed,
              human_size(disk_size));
+  if (dropped_inodes > 0) {
+    fmt::print("{} open files without a name are dropped; ", dropped_inodes);
+  }
   const std::string below = options_below(arguments);
   if (digest) {
     fmt::print("sealed, chain digest {}; to stand on it, give it before an upper: {} -b {}\n",
@@ -88,7 +94,8 @@ Result<MaybeDigest> seal_output(const SquashArguments& arguments, const Below& b
 Result<int> squash(const SquashArguments& arguments) {
   UNIONFS_TRY(check_levels(arguments));
   UNIONFS_ASSIGN(const auto chain, Chain::open(arguments.levels, FileLock::kShared, note));
-  const LayerOverLower& lowest = *chain->layers()[arguments.kept];
+  UNIONFS_ASSIGN(const auto source, LevelSource::open(*chain, arguments.kept, arguments.trust));
+  const Below& below = source->squash_source().lowest.below();
   UNIONFS_ASSIGN(const auto output, PosixFile::create_for(arguments.output));
   UNIONFS_TRY(output->set_mode(output->mode() & chain->mode_for_data_in(*output)));
   SquashFigures figures;
@@ -97,12 +104,12 @@ Result<int> squash(const SquashArguments& arguments) {
     const SquashOptions options{
         .log = note,
         .progress = [&progress](uint64_t done, uint64_t total) { progress.show(done, total); }};
-    UNIONFS_ASSIGN(figures, squash_layers(lowest, *chain->layers().back(), *output, options,
-                                          squash_never_cancelled));
+    UNIONFS_ASSIGN(
+        figures, squash_levels(source->squash_source(), *output, options, squash_never_cancelled));
   }
-  UNIONFS_ASSIGN(const MaybeDigest digest, seal_output(arguments, lowest.below(), *output));
+  UNIONFS_ASSIGN(const MaybeDigest digest, seal_output(arguments, below, *output));
   UNIONFS_TRY(output->publish());
-  report(arguments, figures, disk_bytes(*output), digest);
+  report(arguments, figures, source->dropped_inodes(), disk_bytes(*output), digest);
   return kExitSuccess;
 }
 
@@ -112,14 +119,16 @@ void add_squash(CLI::App& app, Command& chosen) {
   CLI::App* command =
       app.add_subcommand("squash", "Make one layer of several that stand on one another");
   const auto arguments = std::make_shared<SquashArguments>();
-  add_levels(*command, "-b,--lower", arguments->levels,
-             "What is squashed, and what is below: the lower, then each sealed layer over it")
+  add_levels(
+      *command, "-b,--lower", arguments->levels,
+      "What is squashed, and what is below: the lower, then each sealed or frozen level over it")
       ->required();
   command
       ->add_option("--keep", arguments->kept, "The first N layers stay below, and are not squashed")
       ->type_name("N");
   command->add_flag("--unsealed", arguments->is_unsealed,
                     "Make an upper that can be written, not a sealed layer");
+  add_frozen_trust(*command, arguments->trust);
   add_output_format(*command, arguments->as_json);
   command->add_option("OUTPUT", arguments->output, "The new layer")->required()->type_name("");
   command->callback([arguments, &chosen] { chosen = [arguments] { return squash(*arguments); }; });
