@@ -252,6 +252,20 @@ squashed() {
     debugfs_session base.img writable.img -- "${THIRD[@]}"
     flatten -b base.img writable.img
     shows flat.img 3
+    # What stands on it, in the same call; the levels are found by name.
+    cp upper.img under.img
+    "$IMG" squash -b base.img --under under.img l12.img >out
+    grep -q 'l12.img: 2 layers as one.*; under.img stands on it now: -b base.img -b l12.img$' out || fail "$(cat out)"
+    "$IMG" info under.img | grep -q 'stands on: the sealed layer "l12.img"' || fail "it stands on another"
+    flatten -b base.img under.img
+    shows flat.img 3
+    "$IMG" check --content -b base.img under.img >out
+    debugfs_session base.img session2.img layer=l1.img layer=l2.img size=32M -- "${THIRD[@]}"
+    said 'session2.img: has an open session' "$IMG" squash -b base.img --under session2.img none.img
+    "$IMG" checkpoint -b base.img session2.img >out
+    serve disk base.img session2.img checkpoint=never
+    said 'session2.img: is in use by another server' "$IMG" squash -b base.img --under session2.img none.img
+    stop_server disk
     said 'there is nothing to squash' "$IMG" squash -b base.img -b l1.img none.img
     said 'there is nothing to squash' "$IMG" squash --keep 1 "${LEVELS[@]}" none.img
     said 'exists already' "$IMG" squash "${LEVELS[@]}" l2.img
@@ -393,6 +407,7 @@ frozen() {
     said 'wednesday: was mounted' "$IMG" seal -b base.img -o all.img wednesday
     said 'wednesday: is a frozen level, which never changes; -o' "$IMG" seal -b base.img wednesday
     said 'a layer never stands on a session; keep 0 levels' "$IMG" squash --keep 1 "${LEVELS[@]}" all.img
+    said 'wednesday: is frozen, and what stands on it' "$IMG" squash -b base.img --under disk.img all.img
     said 'disk.img: is not frozen' "$IMG" seal --frozen -b base.img -o all.img disk.img
     said 'l2.img: is a sealed layer, and clean' \
         "$IMG" squash --fsck -b ../base.img -b ../l1.img -b ../l2.img all.img

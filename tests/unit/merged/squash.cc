@@ -7,12 +7,14 @@
 #include <random>
 
 #include "overlay/check/upper_check.h"
+#include "overlay/stack/new_parent.h"
 #include "overlay/stack/seal.h"
 #include "overlay/stack/squash.h"
 #include "overlay/upper/parent.h"
 #include "overlay/upper/upper_state.h"
 #include "tests/unit/merged/chain_bench.h"
 #include "tests/unit/support/image_facts.h"
+#include "tests/unit/support/power_loss_file.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
@@ -151,4 +153,88 @@ TEST_CASE("Squash: the work is told from its start to its end", "[squash]") {
   CHECK(std::is_sorted(told.begin(), told.end()));
   CHECK(told.size() > 3);
   CHECK(told.back() == last_total);
+}
+
+namespace {
+
+// The upper over the topmost of these levels, whose sealed file it was.
+std::unique_ptr<MemoryFile> upper_of(Levels& levels) {
+  auto upper = levels.file(levels.count() - 1).clone();
+  expect_success(unseal(*upper));
+  return upper;
+}
+
+ParentChange change_to(const Levels& levels, const Squashed& squashed) {
+  ParentChange change{levels.layer(levels.count() - 1).below(), *squashed.below, {}};
+  change.layers.push_back(squashed.layer.get());
+  for (size_t i = 0; i + 1 < levels.count(); ++i) {
+    change.layers.push_back(&levels.layer(i));
+  }
+  return change;
+}
+
+void add_random(Levels& levels, uint32_t seed, int count) {
+  RandomRequests requests(seed);
+  for (int level = 0; level < count; ++level) {
+    levels.add(requests.next(12));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("Squash: an upper is moved onto the one layer", "[squash]") {
+  Levels levels(1024);
+  add_random(levels, 21, 4);
+  const Squashed one = squash(levels.layer(0), levels.layer(2));
+  const auto upper = upper_of(levels);
+  const ParentChange change = change_to(levels, one);
+  const StateArea area = value_of(prove_new_parent(change, *upper, quiet_log(), squash_goes_on));
+  // At each power loss it stands on the one or the other.
+  uint64_t outcomes = 0;
+  bool is_over = false;
+  bool was_old = false;
+  for (uint64_t crash = 1; !is_over; ++crash) {
+    PowerLossFile file(upper->clone());
+    file.crash_after(crash);
+    is_over = write_new_parent(file, area).has_value();
+    EveryChooser chooser;
+    do {
+      const auto left = file.lose_power(chooser);
+      const auto old_layer = LayerOverLower::load(change.old_below, *left, {});
+      const auto new_layer = LayerOverLower::load(change.new_below, *left, {});
+      REQUIRE(old_layer.has_value() != new_layer.has_value());
+      if (is_over) {
+        REQUIRE(new_layer.has_value());
+      }
+      was_old = was_old || old_layer.has_value();
+      const LayerOverLower& found = old_layer ? **old_layer : **new_layer;
+      CHECK(difference(facts_of(levels.shown()), facts_of(bytes_of(found.view()))).empty());
+      REQUIRE(++outcomes < 200);
+    } while (chooser.next());
+  }
+  CHECK(was_old);
+  CHECK(outcomes > 4);
+}
+
+TEST_CASE("Squash: an upper is moved onto nothing else", "[squash]") {
+  Levels levels(1024);
+  add_random(levels, 22, 4);
+  const auto upper = upper_of(levels);
+  // Not what it stands on.
+  const Squashed two = squash(levels.layer(0), levels.layer(1));
+  const auto other = prove_new_parent(change_to(levels, two), *upper, quiet_log(), squash_goes_on);
+  REQUIRE_FALSE(other);
+  CHECK((other.error().kind == ErrorKind::kCorrupt || other.error().kind == ErrorKind::kInvalid));
+  const Squashed one = squash(levels.layer(0), levels.layer(2));
+  expect_error(
+      prove_new_parent(change_to(levels, one), levels.file(3), quiet_log(), squash_goes_on),
+      {"level4.img", "is a sealed layer"});
+  {
+    const auto disk = value_of(Disk::load(levels.layer(3).below(), *upper, kBootId, quiet_log()));
+    expect_success(disk->attach(Access::kReadWrite));
+    expect_success(disk->write(4096, pattern(1, 700)));
+    expect_success(disk->close());
+  }
+  expect_error(prove_new_parent(change_to(levels, one), *upper, quiet_log(), squash_goes_on),
+               {"has an open session"});
 }
