@@ -71,13 +71,42 @@ Run MergedView::run_at(BlockNumber begin, BlockNumber end) const {
   return {BlockSource::in_file(Source::kUpper, written.end, upper_, place.home), place};
 }
 
-// What a parent has at home is not at this upper's home.
-Run MergedView::parent_run(const Place& place, BlockNumber begin, BlockNumber end) const {
-  BlockSource source = parent_->run_at(begin, end);
+namespace {
+
+// What a parent has at home is not at the home of whoever stands on it.
+BlockSource as_below(BlockSource source) {
   if (source.source == Source::kUpper) {
     source.source = Source::kLower;
   }
-  return {source, place};
+  return source;
+}
+
+}  // namespace
+
+Run MergedView::parent_run(const Place& place, BlockNumber begin, BlockNumber end) const {
+  const SessionRuns* runs = parent_->session_runs();
+  return {runs != nullptr ? runs->source_at(begin, end) : as_below(parent_->run_at(begin, end)),
+          place};
+}
+
+BlockSource MergedView::written_source(BlockNumber begin, BlockNumber end) const {
+  const Place place = place_of(begin, end);
+  return BlockSource::in_file(Source::kLower, place.end, upper_, place.home);
+}
+
+BlockSource MergedView::unwritten_source(BlockNumber begin, BlockNumber end) const {
+  const Place place = place_of(begin, end);
+  return as_below(unwritten_run(place, begin, place.end));
+}
+
+void MergedView::flatten() {
+  own_runs_ = std::make_unique<const SessionRuns>(*this);
+  runs_.store(own_runs_.get(), std::memory_order_release);
+}
+
+void MergedView::forget_runs() {
+  runs_.store(nullptr, std::memory_order_release);
+  own_runs_.reset();
 }
 
 SessionBitmap::BitRun MergedView::written_by_parents(BlockNumber begin, BlockNumber end) const {

@@ -13,11 +13,14 @@
 #ifndef UNIONFS_OVERLAY_MERGED_MERGED_VIEW_H
 #define UNIONFS_OVERLAY_MERGED_MERGED_VIEW_H
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "overlay/host/batch_reader.h"
 #include "overlay/merged/block_source.h"
 #include "overlay/merged/flat_runs.h"
+#include "overlay/merged/session_runs.h"
 #include "overlay/merged/synthesis.h"
 #include "overlay/upper/session_bitmap.h"
 
@@ -43,8 +46,9 @@ struct Run : BlockSource {
   Place place;  // of the first block; it reaches as far as the run, or further
 };
 
-// Thread-safe.  Takes no lock for a read.  Allocates nothing but once for a group of a chain, and
-// for long reads of files that are not the host's.
+// Thread-safe, but for flatten() and forget_runs(), of which one call runs at a time.  Takes no
+// lock for a read.  Allocates nothing but once for a group of a chain or a stretch of frozen
+// sessions, and for long reads of files that are not the host's.
 class MergedView {
  public:
   // `written` has a bit for each block that the session wrote; nullptr: there is no
@@ -74,6 +78,20 @@ class MergedView {
   // The stretch from `begin` on, within [begin, end), that the session of one of the parents
   // wrote, or none of them.
   SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;
+
+  // From now on neither this session nor one of its parents' changes, so whoever stands on this
+  // view finds their blocks by one table.  At most once; reads may go on meanwhile.
+  void flatten();
+  // Takes that back.  Must not run beside anything that reads through this view, or over it.
+  void forget_runs();
+  // nullptr where the sessions are asked one by one.
+  const SessionRuns* session_runs() const { return runs_.load(std::memory_order_acquire); }
+
+  // Of blocks that this session wrote, or that it did not where there is no parent; for
+  // SessionRuns.  A source in the upper is told as Source::kLower, as whoever stands on it knows
+  // it.
+  BlockSource written_source(BlockNumber begin, BlockNumber end) const;
+  BlockSource unwritten_source(BlockNumber begin, BlockNumber end) const;
 
   // Any offset and length inside the image.
   Result<void> read(uint64_t offset, ByteSpan buffer, ReadBy by = ReadBy::kProgram) const;
@@ -105,8 +123,10 @@ class MergedView {
   BatchReader& reader_;
   const SessionBitmap* const bitmap_;
   const MergedView* const parent_;
-  const uint64_t fixed_blocks_offset_;       // in the upper
-  const uint64_t translated_blocks_offset_;  // in the upper
+  std::unique_ptr<const SessionRuns> own_runs_;
+  std::atomic<const SessionRuns*> runs_{nullptr};  // the same, once they may be used
+  const uint64_t fixed_blocks_offset_;             // in the upper
+  const uint64_t translated_blocks_offset_;        // in the upper
   const uint32_t block_size_;
   const BlockNumber lower_end_;
 };

@@ -281,6 +281,7 @@ Result<void> Overlay::let_go_of(FreezingUpper& last) {
   {
     const Gate::Closed closed(requests_.request_gate());
     written->leave_file(std::move(copy));
+    chain_->flatten_top();
   }
   PosixFile& file = *last.upper.file;
   UNIONFS_TRY(file.set_mode(file.mode() & ~kAnyoneWrites));

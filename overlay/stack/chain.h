@@ -92,6 +92,9 @@ class Chain {
   // was being frozen.  Until then the level shows the same, and nothing is written.
   // EBUSY while others read it.
   Result<void> finish_freezing(const LogSink& log);
+  // Once the bitmap of add_running() is final: reads through a row of frozen levels ask one table.
+  // Nobody may read through the levels meanwhile.
+  void flatten_top();
   // When the upper is not void any more: void levels mean nothing to it.
   void remove_void_levels();
 

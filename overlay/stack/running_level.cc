@@ -54,7 +54,24 @@ Result<void> Chain::add_frozen(FrozenLevel level) {
   const bool is_unproven = (level.area.flags & upper_format::kFlagUnproven) != 0;
   sessions_.push_back({std::move(level.written), std::move(view), is_unproven});
   is_top_frozen_ = true;
+  if (level.area.is_frozen()) {
+    flatten_top();  // else it may be written to at this moment
+  }
   return {};
+}
+
+// A session by itself is asked as fast without.  The table of the level below is of use to those
+// alone that have that level from elsewhere.
+void Chain::flatten_top() {
+  const MergedView* parent = sessions_.back().view->parent();
+  if (parent == nullptr) {
+    return;
+  }
+  sessions_.back().view->flatten();
+  FrozenSession& below = sessions_[sessions_.size() - 2];
+  if (below.view.use_count() == 1) {
+    below.view->forget_runs();
+  }
 }
 
 Result<void> Chain::add_running(std::unique_ptr<PosixFile> file, const upper_format::Digest& id,
