@@ -73,8 +73,6 @@ class MergedView {
   SessionBitmap::BitRun written_at(BlockNumber begin, BlockNumber end) const {
     return bitmap_ != nullptr ? bitmap_->run_at(begin, end) : SessionBitmap::BitRun{false, end};
   }
-  // nullptr where it is no void upper's.
-  const MergedView* parent() const { return parent_; }
   // The stretch from `begin` on, within [begin, end), that the session of one of the parents
   // wrote, or none of them.
   SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;

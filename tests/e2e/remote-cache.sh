@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What is kept on the host of a lower that another server has: what was read once is not asked for
+# again, and is right whatever becomes of the lower, the servers and the file.
+#
+#   remote-cache.sh [CASE...]
+set -euo pipefail
+# shellcheck source=tests/lib/common.sh
+. "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=tests/lib/remote_lowers.sh
+. "$(dirname "$0")/../lib/remote_lowers.sh"
+
+require nbdkit nbdcopy nbdsh mke2fs
+UNIONFS_IMG=${UNIONFS_IMG:-$BUILD_DIR/tools/unionfs-img}
+make_work
+cd "$WORK"
+SIZE=40M
+
+# make_lower NAME UUID - a lower with 16 MiB of files; two of one UUID differ in nothing but their
+# contents.
+make_lower() {
+    local i
+    rm -rf tree
+    mkdir tree
+    for i in 1 2 3 4; do head -c 4M /dev/urandom >"tree/file$i"; done
+    touch -d @1700000000 tree/* tree
+    E2FSPROGS_FAKE_TIME=1700000000 mke2fs -q -F -t ext2 -b 1024 -U "$2" -E hash_seed="$2" \
+        -d tree "$1" 24M
+    rm -rf tree
+}
+
+FIRST=aaaaaaaa-0000-4000-8000-000000000001
+SECOND=aaaaaaaa-0000-4000-8000-000000000002
+
+# base_up IMAGE - the server of the lower, which writes down what it is asked for.
+base_up() { nbdkit_up base --filter=log file "$1" logfile="$WORK/asked"; }
+
+# asked_bytes - since the file was removed.
+asked_bytes() {
+    local sum=0 count
+    while read -r count; do
+        sum=$((sum + count))
+    done < <(sed -n 's/.* Read .* count=\(0x[0-9a-f]*\).*/\1/p' asked)
+    echo "$sum"
+}
+
+# forget - what was asked until now.
+forget() { : >asked; }
+
+# disk_over NAME IMAGE - what the disk NAME must have.
+disk_over() {
+    serve near "$2" size=$SIZE
+    same_disks near "$1"
+    stop_server near
+}
+
+# What one server has read, another one finds, and the next, also after a kill.
+case_shared() {
+    base_up one.img
+    serve first "$(uri base)" size=$SIZE cache=cache
+    disk_over first one.img
+    [ "$(asked_bytes)" -gt $((16 << 20)) ] || fail "the lower is not read from its server"
+    [ "$(stat -c %a cache)" = 600 ] || fail "the cache is for anyone"
+    forget
+    serve second "$(uri base)" size=$SIZE cache=cache
+    disk_over second one.img
+    kill_server first
+    kill_server second
+    serve third "$(uri base)" size=$SIZE cache=cache
+    disk_over third one.img
+    local bytes
+    bytes=$(asked_bytes)
+    # Each start reads metadata and samples, which are at most 16 clusters.
+    [ "$bytes" -lt $((4 << 20)) ] || fail "$bytes bytes of the lower were read again"
+    # The server of the lower may go: what is there is there.
+    lower_down base
+    said third 'connection is lost'
+    in_shell third 'h.pread(65536, 9 << 20)' >/dev/null
+    stop_server third
+}
+
+# The contents of the lower are other ones, and nothing else tells.
+case_changed() {
+    base_up one.img
+    serve first "$(uri base)" size=$SIZE cache=cache
+    save_image first first.raw
+    stop_server first
+    lower_down base
+    base_up two.img
+    serve second "$(uri base)" size=$SIZE cache=cache
+    said second 'has something else at offset .* the cache is not used any more'
+    disk_over second two.img
+    stop_server second
+    serve third "$(uri base)" size=$SIZE cache=cache
+    said third 'no cache of this image as it is now'
+    disk_over third two.img
+    stop_server third
+    lower_down base
+    step "changed: a lower that was built anew"
+    base_up other.img
+    serve fourth "$(uri base)" size=$SIZE cache=cache
+    said fourth 'no cache of this image as it is now'
+    disk_over fourth other.img
+    stop_server fourth
+    lower_down base
+}
+
+# A cache that may not grow, and a host without space.
+case_small() {
+    base_up one.img
+    serve first "$(uri base)" size=$SIZE cache=cache cache-size=70M
+    disk_over first one.img
+    stop_server first
+    if [ "$(id -u)" != 0 ]; then
+        step "small: no root, so no full host"
+        lower_down base
+        return 0
+    fi
+    mkdir full
+    mount -t tmpfs -o size=6m,mode=0700 none full
+    serve second "$(uri base)" size=$SIZE cache=full/cache
+    disk_over second one.img
+    said second 'nothing more is cached until there is space'
+    forget
+    disk_over second one.img
+    local bytes
+    bytes=$(asked_bytes)
+    [ "$bytes" -lt $((14 << 20)) ] || fail "nothing was cached: $bytes bytes were read again"
+    stop_server second
+    umount full
+    lower_down base
+}
+
+# What was read first is written down, and fetched ahead the next time.
+case_trace() {
+    base_up one.img
+    serve first "$(uri base)" size=$SIZE cache=cache
+    in_shell first '
+import time
+for at in [9 << 20, 5 << 20, 7 << 20]:
+    h.pread(4096, at)
+time.sleep(5.1)  # a shorter run tells nothing
+' >/dev/null
+    stop_server first
+    "$UNIONFS_IMG" trace cache >list
+    grep -E '^(9437184|5242880|7340032) ' list | cut -d' ' -f1 | tr '\n' ' ' >order
+    [ "$(cat order)" = "9437184 5242880 7340032 " ] || fail "not the order of reads: $(cat list)"
+    rm cache
+    forget
+    serve second "$(uri base)" size=$SIZE cache=cache prefetch=list
+    local deadline=$((SECONDS + 30))
+    until grep -q 'Read .*offset=0x700000 ' asked; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is fetched ahead"
+        sleep 0.02
+    done
+    stop_server second
+    forget
+    serve third "$(uri base)" size=$SIZE cache=cache
+    in_shell third '
+for at in [9 << 20, 5 << 20, 7 << 20]:
+    h.pread(4096, at)
+' >/dev/null
+    disk_over third one.img
+    stop_server third
+    lower_down base
+}
+
+# refused PATTERN PARAMETERS... - the start is, with a line that says why.
+refused() {
+    local pattern=$1
+    shift
+    if (use_sanitizer && exec nbdkit -U - "$UNIONFS_PLUGIN" "$@" --run true) >refused.out 2>&1 \
+        </dev/null; then
+        fail "started: $*"
+    fi
+    grep -qE -e "$pattern" refused.out || fail "$*: not as expected: $(cat refused.out)"
+}
+
+case_refused() {
+    base_up one.img
+    local base
+    base=$(uri base)
+    refused 'needs no cache' one.img cache=cache
+    refused 'go with cache=FILE' "$base" cache-size=1G
+    refused 'go with cache=FILE' "$base" prefetch=off
+    refused 'takes [0-9]+ bytes at least' "$base" cache=cache cache-size=1M
+    refused 'cache-size=0' "$base" cache=cache cache-size=0
+    refused "unknown parameter 'cache-age'" "$base" cache-age=1
+    printf 'mine\n' >mine
+    refused 'is no cache, and is left as it is' "$base" cache=mine
+    [ "$(cat mine)" = mine ] || fail "a file that is no cache was changed"
+    ln -s mine link
+    refused 'cannot open' "$base" cache=link
+    refused 'nowhere' "$base" cache=nowhere/cache
+    refused 'list:2: ' "$base" cache=cache prefetch=list
+    mkdir -m 0777 open
+    refused 'others may write' "$base" cache=open/cache
+    [ ! -e cache ] || fail "a refused start has left a cache"
+    lower_down base
+}
+
+make_lower one.img $FIRST
+make_lower two.img $FIRST
+make_lower other.img $SECOND
+[ $# -gt 0 ] || set -- shared changed small trace refused
+for name in "$@"; do
+    step "$name"
+    rm -f ./*.log ./*.raw cache asked list
+    printf '0 1\nno numbers\n' >list
+    "case_$name"
+done
