@@ -45,6 +45,10 @@ Result<void> read_plainly(std::span<const ReadRange> ranges) {
   return {};
 }
 
+Result<void> call(const BatchReader::Meanwhile& meanwhile) {
+  return meanwhile ? meanwhile() : Result<void>();
+}
+
 }  // namespace
 
 // One io_uring, used by one thread at a time.
@@ -182,39 +186,43 @@ Result<void> BatchReader::read_host(std::span<ReadRange> ranges) {
 
 // Begins the other files' reads, one file a call, before it reads the host's and
 // waits.  Whatever goes wrong meanwhile, `pending` waits when it is destroyed.
-Result<void> BatchReader::read_all(std::span<ReadRange> others, std::span<ReadRange> host) {
+Result<void> BatchReader::read_all(std::span<ReadRange> others, std::span<ReadRange> host,
+                                   const Meanwhile& meanwhile) {
   if (others.empty()) {
-    return read_host(host);
+    UNIONFS_TRY(read_host(host));
+    return call(meanwhile);
   }
   const ReadableFile& file = *others.front().file;
   const auto [same, rest] =
       split(others, [&file](const ReadRange& range) { return range.file == &file; });
   const std::unique_ptr<PendingReads> pending = file.begin_reads(same);
-  UNIONFS_TRY(read_all(rest, host));
+  UNIONFS_TRY(read_all(rest, host, meanwhile));
   return pending ? pending->finish() : read_plainly(same);
 }
 
-Result<void> BatchReader::read(std::span<ReadRange> ranges, ReadBy by) {
+Result<void> BatchReader::read(std::span<ReadRange> ranges, ReadBy by, const Meanwhile& meanwhile) {
   const bool is_plain =
       ranges.size() == 1 && (by == ReadBy::kProgram || ranges.front().file->descriptor() != -1);
   if (ranges.empty() || is_plain) {
-    return read_plainly(ranges);
+    UNIONFS_TRY(read_plainly(ranges));
+    return call(meanwhile);
   }
   const auto [host, others] =
       split(ranges, [](const ReadRange& range) { return range.file->descriptor() != -1; });
-  return read_all(others, host);
+  return read_all(others, host, meanwhile);
 }
 
-Result<void> BatchReader::read_cached_first(std::span<ReadRange> ranges, ReadBy by) {
+Result<void> BatchReader::read_cached_first(std::span<ReadRange> ranges, ReadBy by,
+                                            const Meanwhile& meanwhile) {
   if (ranges.size() == 1) {
     ReadRange& range = ranges.front();
     range.advance(range.file->read_cached(range.offset, range.buffer));
-    return range.buffer.empty() ? Result<void>() : read(ranges, by);
+    return read(range.buffer.empty() ? std::span<ReadRange>() : ranges, by, meanwhile);
   }
   read_what_is_cached(ranges);
   const auto [waiting, whole] =
       split(ranges, [](const ReadRange& range) { return !range.buffer.empty(); });
-  return read(waiting, by);
+  return read(waiting, by, meanwhile);
 }
 
 }  // namespace unionfs

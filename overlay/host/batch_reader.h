@@ -4,11 +4,13 @@
 // in several files takes as long as its slowest run, not as long as all of them.
 //
 // What no descriptor leads to is begun first, file by file; then the host's
-// files are read, by one io_uring submission; then the others are waited for.
+// files are read, by one io_uring submission; then comes what the caller has to do; then the
+// others are waited for.
 #ifndef UNIONFS_OVERLAY_HOST_BATCH_READER_H
 #define UNIONFS_OVERLAY_HOST_BATCH_READER_H
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -36,10 +38,14 @@ class BatchReader {
   // Fills all buffers.  When it returns, also with an error, nobody touches any
   // of them any more.  Orders and changes `ranges` as it likes.  Allocates no
   // memory for files of the host, once there are rings.
-  Result<void> read(std::span<ReadRange> ranges, ReadBy by = ReadBy::kProgram);
+  // `meanwhile` is called once, unless a read has failed before; its error is the batch's.
+  using Meanwhile = std::function<Result<void>()>;
+  Result<void> read(std::span<ReadRange> ranges, ReadBy by = ReadBy::kProgram,
+                    const Meanwhile& meanwhile = {});
   // The same, but what is at hand is read first, file by file, and the batch is what would have
   // to wait.  No two ranges overlap in a file.
-  Result<void> read_cached_first(std::span<ReadRange> ranges, ReadBy by);
+  Result<void> read_cached_first(std::span<ReadRange> ranges, ReadBy by,
+                                 const Meanwhile& meanwhile = {});
 
   // Ranges of one submission to a ring; more of them are cut.
   static constexpr size_t kMaxBatch = 64;
@@ -53,7 +59,8 @@ class BatchReader {
   void put_ring(std::unique_ptr<Ring> ring);
   void read_by_ring(std::span<ReadRange> ranges);
   Result<void> read_host(std::span<ReadRange> ranges);
-  Result<void> read_all(std::span<ReadRange> others, std::span<ReadRange> host);
+  Result<void> read_all(std::span<ReadRange> others, std::span<ReadRange> host,
+                        const Meanwhile& meanwhile);
 
   std::atomic<bool> has_rings_{true};  // cleared once the host refuses them
   std::mutex mutex_;

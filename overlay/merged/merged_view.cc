@@ -25,7 +25,18 @@ MergedView::MergedView(const LayerOverLower& layer, const SessionBitmap* written
       fixed_blocks_offset_(layer.area().fixed_blocks.offset),
       translated_blocks_offset_(layer.area().translated_blocks.offset),
       block_size_(geometry_.merged().block_size_bytes),
-      lower_end_(geometry_.lower().block_count) {}
+      lower_end_(geometry_.lower().block_count),
+      is_far_(has_far_level(layer)) {}
+
+bool MergedView::has_far_level(const LayerOverLower& layer) const {
+  const auto is_far = [](const ReadableFile& file) { return file.descriptor() == -1; };
+  bool is_any = parent_ != nullptr && (parent_->is_far_ || is_far(parent_->upper_));
+  for (const LayerOverLower* above = &layer; above != nullptr; above = above->layer_below()) {
+    const LayerOverLower* below = above->layer_below();
+    is_any |= is_far(below != nullptr ? below->upper_file() : above->below().file());
+  }
+  return is_any;
+}
 
 // The one place that knows where blocks go.
 Place MergedView::place_of(BlockNumber begin, BlockNumber end) const {
@@ -206,13 +217,13 @@ class RangesToRead {
     return {};
   }
 
-  Result<void> finish() {
+  Result<void> finish(const BatchReader::Meanwhile& meanwhile) {
     const std::span<ReadRange> rest = std::span(ranges_).first(count_);
     if (kept_.empty()) {
-      return reader_.read_cached_first(rest, by_);
+      return reader_.read_cached_first(rest, by_, meanwhile);
     }
     kept_.insert(kept_.end(), rest.begin(), rest.end());
-    return reader_.read_cached_first(kept_, by_);
+    return reader_.read_cached_first(kept_, by_, meanwhile);
   }
 
  private:
@@ -225,7 +236,15 @@ class RangesToRead {
 
 }  // namespace
 
+// What is far away is begun before anything is computed, which may have to read as well.
 Result<void> MergedView::read(uint64_t offset, ByteSpan buffer, ReadBy by) const {
+  struct ToCompute {
+    Run run;
+    BlockNumber block;
+    size_t skip;
+    ByteSpan out;
+  };
+  std::vector<ToCompute> computed;
   RangesToRead in_files(reader_, by);
   const BlockNumber end_block(divide_round_up(offset + buffer.size(), block_size_));
   while (!buffer.empty()) {
@@ -239,13 +258,23 @@ Result<void> MergedView::read(uint64_t offset, ByteSpan buffer, ReadBy by) const
       std::memset(piece.data(), 0, length);
     } else if (run.source == Source::kLower || run.source == Source::kUpper) {
       UNIONFS_TRY(in_files.add({run.file, run.offset + skip, piece}));
+    } else if (is_far_) {
+      computed.push_back({run, block, skip, piece});
     } else {
       UNIONFS_TRY(synthesize(run, block, skip, piece));
     }
     offset += length;
     buffer = buffer.subspan(length);
   }
-  return in_files.finish();
+  if (computed.empty()) {
+    return in_files.finish({});
+  }
+  return in_files.finish([&]() -> Result<void> {
+    for (const ToCompute& one : computed) {
+      UNIONFS_TRY(synthesize(one.run, one.block, one.skip, one.out));
+    }
+    return {};
+  });
 }
 
 void MergedView::prefetch(uint64_t offset, uint64_t length) const {

@@ -107,6 +107,7 @@ class MergedView {
   Run below_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Run data_run(const Place& place, BlockNumber begin, BlockNumber end) const;
   Result<void> synthesize(const Run& run, BlockNumber block, size_t skip, ByteSpan out) const;
+  bool has_far_level(const LayerOverLower& layer) const;
   // Splits a run of a file by its holes.
   template <typename Visitor>
   bool visit_file_extents(const ReadableFile& file, uint64_t file_offset, uint64_t offset,
@@ -127,6 +128,7 @@ class MergedView {
   const uint64_t translated_blocks_offset_;        // in the upper
   const uint32_t block_size_;
   const BlockNumber lower_end_;
+  const bool is_far_;  // a level below is no file of the host
 };
 
 template <typename Visitor>

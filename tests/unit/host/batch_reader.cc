@@ -69,12 +69,13 @@ class Batch {
     parts_.back().offset = kFileBytes;
   }
 
-  Result<void> read(BatchReader& reader, ReadBy by = ReadBy::kProgram) {
+  Result<void> read(BatchReader& reader, ReadBy by = ReadBy::kProgram,
+                    const BatchReader::Meanwhile& meanwhile = {}) {
     std::vector<ReadRange> ranges;
     for (Part& part : parts_) {
       ranges.push_back({part.file, part.offset, part.bytes});
     }
-    return reader.read(ranges, by);
+    return reader.read(ranges, by, meanwhile);
   }
 
   // Ranges of `file` whose buffers hold what they must.
@@ -209,6 +210,35 @@ TEST_CASE("Batch reader: a client's lone range is begun where the file can", "[b
   Batch batch;
   batch.add(files.near);
   expect_error(batch.read(reader, ReadBy::kClient), {"told to fail"});
+}
+
+TEST_CASE("Batch reader: what the caller has to do comes before the waiting", "[batch_reader]") {
+  Files files;
+  BatchReader reader([](const std::string&) {});
+  Batch batch = files.batch(3);
+  size_t calls = 0;
+  size_t finished = 0;
+  for (LateFile* late : {&files.near, &files.far}) {
+    late->on_finish([&] { finished += calls; });
+  }
+  const auto meanwhile = [&]() -> Result<void> {
+    ++calls;
+    CHECK(batch.filled(*files.host) == 3);
+    return {};
+  };
+  expect_success(batch.read(reader, ReadBy::kClient, meanwhile));
+  CHECK(calls == 1);
+  CHECK(finished == 2);
+  const auto fails = []() -> Result<void> { return system_failure(EIO, "told to fail"); };
+  for (const ReadableFile* file : files.all()) {
+    for (const ReadBy by : {ReadBy::kProgram, ReadBy::kClient}) {
+      Batch lone;
+      lone.add(*file);
+      expect_error(lone.read(reader, by, fails), {"told to fail"});
+    }
+  }
+  expect_error(Batch().read(reader, ReadBy::kClient, fails), {"told to fail"});
+  CHECK(files.in_flight.now() == 0);
 }
 
 TEST_CASE("Batch reader: an error waits for everything that was begun", "[batch_reader]") {
