@@ -88,9 +88,9 @@ class UpperCheck {
     }
     opened_.emplace(std::move(*opened));
     if (opened_->area.is_void()) {
-      return invalid(
-          "{}: stands on a frozen session, so it has no layer to check before its next checkpoint",
-          upper_file_.name());
+      return invalid("{}: is a session over a frozen level, so it has no layer to check{}",
+                     upper_file_.name(),
+                     opened_->area.is_frozen() ? "" : " before its next checkpoint");
     }
     std::optional<Violation> in_records;
     const Result<void> same_lower = check_lower(in_records);

@@ -24,10 +24,12 @@ bool has_place(Owner owner);
 struct OwnedRange {
   Owner owner = Owner::kZero;
   BlockRange blocks;
-  uint64_t file_offset = 0;  // in the lower or the upper, of the first block
+  uint64_t file_offset = 0;  // of the first block
+  uint32_t file = 0;         // where that is: an index of OwnerMap::files
 };
 
 struct OwnerMap {
+  std::vector<std::string> files;  // those that have a range
   std::string lower_name;
   std::string upper_name;
   uint32_t block_size_bytes = 0;

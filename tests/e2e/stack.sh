@@ -365,7 +365,9 @@ snapshots() {
     cmp flat.img flat2.img || fail "a fork sees another's changes"
     shows_here flat.img 3
     "$IMG" cat -b base.img disk.img /made/one | cmp - ../one
-    said 'no layer of its own' "$IMG" diff -b base.img disk.img
+    "$IMG" diff -b base.img disk.img >../out
+    grep -qx '0 added, .*' ../out || fail "nothing was written, but: $(cat ../out)"
+    said 'no layer to check before its next checkpoint' "$IMG" check -b base.img disk.img
     "$IMG" checkpoint -b base.img disk.img >../out 2>&1 || fail "checkpoint: $(cat ../out)"
     "$IMG" check -b base.img disk.img >../out || fail "check: $(cat ../out)"
     rm flat.img
@@ -383,6 +385,45 @@ leave() {
     for request in "$@"; do debugfs -w -R "$request" wanted.img >>"$WORK/debugfs.txt" 2>&1; done
     WANTED=wanted.img PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri session)" -c "$_WRITE_DIFFERENCES"
     stop_server session
+}
+
+# What is told of frozen levels and of what stands on them, in a directory of the case.
+looks() {
+    local image clean='was mounted when it was frozen, and shows no clean file system; to make a layer'
+    # The same as of the one layer, which has the same files.
+    for image in tuesday clean.img; do
+        "$IMG" diff -b base.img "$image" >"diff.$image"
+        "$IMG" ls -l -b base.img "$image" >"ls.$image" 2>ls.txt
+        "$IMG" ls -R -b base.img "$image" >"names.$image"
+        "$IMG" export -b base.img "$image" "$image.tar"
+        tar tf "$image.tar" >"tar.$image"
+    done
+    for image in diff ls names tar; do
+        cmp "$image.tuesday" "$image.clean.img" || fail "$image: $(diff "$image".*)"
+    done
+    grep -q '^deleted .*/dir/f2 ' diff.tuesday || fail "diff: $(cat diff.tuesday)"
+    "$IMG" diff --since 0 -b base.img tuesday | cmp - diff.tuesday
+    said 'monday: shows a session of its own, against which no difference can be told; levels up to number 0' \
+        "$IMG" diff --since monday -b base.img tuesday
+    "$IMG" cat -b base.img tuesday /two | cmp - two
+    "$IMG" info -b base.img tuesday | grep -q '^checkpoint: not possible: it is frozen; .*seal -o FILE$' ||
+        fail "info of a frozen level"
+    "$IMG" info -b base.img wednesday | grep -q "^checkpoint: not possible: wednesday: $clean" ||
+        fail "info of a mounted one"
+    for image in 'diff' 'ls' 'ls -R' 'diff --since 0'; do
+        # shellcheck disable=SC2086
+        said "wednesday: $clean" "$IMG" $image -b base.img wednesday
+    done
+    said "wednesday: $clean" "$IMG" cat -b base.img wednesday /two
+    said "wednesday: $clean" "$IMG" export -b base.img wednesday none.tar
+    said "wednesday: $clean" "$IMG" extract -C . -b base.img wednesday
+    "$IMG" ls --layer -b base.img wednesday | grep -q '^fallthru .*dir' || fail "ls of no layer"
+    said 'wednesday: is a session over a frozen level, so it has no layer to check' \
+        "$IMG" check -b base.img wednesday
+    "$IMG" map -b base.img wednesday | grep -q ' lower .* .*monday$' || fail "map does not name the level"
+    rm -f converted.img
+    "$IMG" convert -b base.img wednesday converted.img 2>convert.txt
+    grep -q 'not cleanly unmounted' convert.txt || fail "convert says: $(cat convert.txt)"
 }
 
 # A row of snapshots of a disk that is mounted, as one layer.
@@ -424,6 +465,7 @@ frozen() {
         flatten -b base.img "$image"
         shows_here flat.img 2
     done
+    looks
     # A guest that had frozen nothing.
     leave disk.img 'set_inode_field /two links_count 3'
     "$IMG" snapshot -b base.img disk.img thursday >out

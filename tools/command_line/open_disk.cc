@@ -9,6 +9,7 @@ namespace unionfs::img {
 
 Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const LevelPaths& levels, WritableFile& upper) {
   std::unique_ptr<OpenDisk> open(new OpenDisk());
+  open->upper_ = &upper;
   UNIONFS_ASSIGN(open->chain_, Chain::open_below(levels, upper.name(), FileLock::kNone, note));
   UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
   UNIONFS_ASSIGN(open->disk_, Disk::load(open->chain_->top(), upper, std::move(boot_id), note,
@@ -17,11 +18,46 @@ Result<std::unique_ptr<OpenDisk>> OpenDisk::open(const LevelPaths& levels, Writa
   return open;
 }
 
+Result<Disk*> OpenDisk::layered(bool only_layer) {
+  if (!only_layer) {
+    UNIONFS_TRY(check_clean_if_frozen());
+  }
+  if (!disk_->is_void()) {
+    return disk_.get();
+  }
+  if (layered_ == nullptr) {
+    UNIONFS_ASSIGN(taken_, TakenSessions::make(*disk_, *upper_));
+    UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
+    UNIONFS_ASSIGN(layered_, Disk::load(chain_->top(), *taken_, std::move(boot_id), note));
+    UNIONFS_TRY(layered_->attach(Access::kReadOnly));
+  }
+  return layered_.get();
+}
+
+Result<void> OpenDisk::check_clean_if_frozen() const {
+  if (!disk_->state_area().is_frozen()) {
+    return {};
+  }
+  ext2::Superblock superblock;
+  UNIONFS_TRY(disk_->view().read(ext2::kSuperblockOffsetBytes,
+                                 std::as_writable_bytes(std::span(&superblock, 1))));
+  if ((superblock.s_state & (ext2::kStateValid | ext2::kStateError)) != ext2::kStateValid) {
+    return unsupported(
+        "{}: was mounted when it was frozen, and shows no clean file system; to make a layer of "
+        "it: unionfs-img seal -o FILE with --frozen or --fsck",
+        upper_->name());
+  }
+  return {};
+}
+
 bool OpenDisk::is_in_use() const {
   return (disk_->state_area().flags & upper_format::kFlagInUse) != 0;
 }
 
 Result<std::unique_ptr<MergedImage>> open_merged(OpenDisk& open, bool only_layer) {
+  if (!only_layer) {
+    UNIONFS_TRY(open.check_clean_if_frozen());
+  }
   return MergedImage::open("merged image",
                            only_layer ? open.disk().layer().view() : open.disk().view());
 }

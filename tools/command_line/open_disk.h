@@ -13,6 +13,7 @@
 #include "overlay/look/look.h"
 #include "overlay/merged/merged_image.h"
 #include "overlay/stack/chain.h"
+#include "overlay/stack/taken_sessions.h"
 #include "tools/command_line/arguments.h"
 
 namespace unionfs::img {
@@ -27,6 +28,12 @@ class OpenDisk {
   const Volume& lower() const { return chain_->volume(); }
   const Chain& chain() const { return *chain_; }
   Disk& disk() { return *disk_; }
+  // The same disk as an upper that has a layer: what stands on frozen sessions is shown as if it
+  // had taken them over, and they are its session.  kUnsupported where it is a frozen level that is
+  // no clean ext2, unless `only_layer` is looked at.
+  Result<Disk*> layered(bool only_layer = false);
+  // kUnsupported where it is a frozen level that is no clean ext2: nobody can unmount it any more.
+  Result<void> check_clean_if_frozen() const;
   const Layout& merged() const { return disk_->geometry().merged(); }
   // Whether a server has the upper, or had it and was killed.
   bool is_in_use() const;
@@ -34,8 +41,11 @@ class OpenDisk {
  private:
   OpenDisk() = default;
 
+  WritableFile* upper_ = nullptr;
   std::unique_ptr<Chain> chain_;
   std::unique_ptr<Disk> disk_;
+  std::unique_ptr<TakenSessions> taken_;  // of layered_
+  std::unique_ptr<Disk> layered_;         // once it was asked for, of a void disk
 };
 
 // The merged image as files, with what an open session has changed, as it is at that moment, or

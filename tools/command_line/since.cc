@@ -31,7 +31,9 @@ Result<const LayerOverLower*> make_one(LayersAsOne& one, const LayerOverLower& l
 
 Result<size_t> level_of(const Chain& chain, const std::string& text) {
   const LevelPaths paths = chain.paths();
-  const auto path = std::find(paths.begin(), paths.end(), text);
+  const auto path = std::find_if(paths.begin(), paths.end(), [&](const std::string& level) {
+    return level == text || level.ends_with("/" + text);  // found by name
+  });
   if (path != paths.end()) {
     return static_cast<size_t>(path - paths.begin());
   }
@@ -43,6 +45,24 @@ Result<size_t> level_of(const Chain& chain, const std::string& text) {
                    paths.size() - 1, chain.as_options());
   }
   return number;
+}
+
+// What a frozen level shows with its session is no layer, so that none can be made over it.
+Result<void> check_shows_a_layer(const Chain& chain, size_t number) {
+  if (chain.frozen_view() == nullptr) {
+    return {};
+  }
+  size_t top = chain.layers().size();
+  while (top > 0 && chain.layers()[top - 1]->area().is_void()) {
+    --top;
+  }
+  if (number >= top) {
+    return invalid(
+        "{}: shows a session of its own, against which no difference can be told; levels up to "
+        "number {} can be given, and layers that unionfs-img seal -o makes",
+        chain.paths()[number], top - 1);
+  }
+  return {};
 }
 
 }  // namespace
@@ -60,6 +80,7 @@ Result<LayerInstead> layers_since(const Chain& chain, const std::string& level) 
     return LayerInstead();
   }
   UNIONFS_ASSIGN(const size_t number, level_of(chain, level));
+  UNIONFS_TRY(check_shows_a_layer(chain, number));
   if (number == chain.layers().size()) {
     return LayerInstead();
   }

@@ -59,7 +59,8 @@ Result<ToldChanges> tell_changes(const DiffArguments& arguments, const ChosenPat
     return {};
   };
   const ChangesUntil until = arguments.only_layer ? ChangesUntil::kLayer : ChangesUntil::kSession;
-  UNIONFS_TRY(visit_changes(open.disk(), until, tell, instead));
+  UNIONFS_ASSIGN(Disk* const disk, open.layered(arguments.only_layer));
+  UNIONFS_TRY(visit_changes(*disk, until, tell, instead));
   return told;
 }
 

@@ -44,11 +44,18 @@ Result<Outlook> look_ahead(const CommonArguments& arguments, WritableFile& upper
   }
   OpenDisk& open = **opened;
   outlook.lower_matches = true;
-  if (open.disk().session_block_count() == 0) {
+  if (open.disk().state_area().is_frozen()) {
+    const Result<void> clean = open.check_clean_if_frozen();
+    outlook.reason = clean ? "it is frozen; to make a layer of it: unionfs-img seal -o FILE"
+                           : clean.error().message;
+    return outlook;
+  }
+  UNIONFS_ASSIGN(Disk* const disk, open.layered());
+  if (disk->session_block_count() == 0) {
     outlook.reason = "there is no session";
     return outlook;
   }
-  const auto next = open.disk().next_layer();
+  const auto next = disk->next_layer();
   outlook.can_checkpoint = next.has_value();
   if (next) {
     outlook.figures = (*next)->figures();

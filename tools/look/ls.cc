@@ -144,13 +144,13 @@ Result<Listing> list_disk(const LsArguments& arguments, OpenDisk& open) {
         image->volume(), {arguments.is_long, arguments.as_json, arguments.paths}, *listing.text));
     return listing;
   }
-  const Volume& upper = open.disk().layer().upper();
-  UNIONFS_TRY(open.disk().check_has_layer());
-  if (arguments.only_layer || open.disk().session_block_count() == 0) {
+  UNIONFS_ASSIGN(Disk* const disk, open.layered(arguments.only_layer));
+  const Volume& upper = disk->layer().upper();
+  if (arguments.only_layer || disk->session_block_count() == 0) {
     UNIONFS_TRY(Lister(arguments, open.lower(), upper, *listing.text).list());
     return listing;
   }
-  const auto next = open.disk().next_layer();
+  const auto next = disk->next_layer();
   listing.about_session =
       next ? fmt::format("{}: a session is open; this is the layer that it would become",
                          upper.name())

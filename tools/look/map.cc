@@ -16,10 +16,6 @@ struct MapArguments : CommonArguments {
   std::string svg;
 };
 
-const std::string& file_of(const OwnerMap& map, Owner owner) {
-  return owner == Owner::kLower ? map.lower_name : map.upper_name;
-}
-
 void print_ranges(const OwnerMap& map) {
   const uint64_t size = map.block_size_bytes;
   fmt::print("{:>16} {:>16}  {:<11} {:>16}  {}\n", "START", "LENGTH", "OWNER", "OFFSET", "FILE");
@@ -27,7 +23,7 @@ void print_ranges(const OwnerMap& map) {
     fmt::print("{:>16} {:>16}  {:<11} {:>16}  {}\n", range.blocks.begin.value() * size,
                range.blocks.count() * size, owner_name(range.owner),
                has_place(range.owner) ? fmt::format("{}", range.file_offset) : "-",
-               has_place(range.owner) ? printable(file_of(map, range.owner)) : "-");
+               has_place(range.owner) ? printable(map.files[range.file]) : "-");
   }
 }
 
@@ -40,7 +36,7 @@ Json to_json(const OwnerMap& map) {
               {"owner", owner_name(range.owner)}};
     if (has_place(range.owner)) {
       line["offset"] = range.file_offset;
-      line["file"] = file_of(map, range.owner);
+      line["file"] = map.files[range.file];
     }
     json.push_back(std::move(line));
   }

@@ -94,7 +94,8 @@ Result<Exported> ExportRun::export_disk(OpenDisk& open) {
     UNIONFS_ASSIGN(const FileTree tree, changed_tree(trees));
     return write(tree, exported);
   };
-  UNIONFS_TRY(visit_changes(open.disk(), ChangesUntil::kSession, export_changes, instead));
+  UNIONFS_ASSIGN(Disk* const disk, open.layered());
+  UNIONFS_TRY(visit_changes(*disk, ChangesUntil::kSession, export_changes, instead));
   return exported;
 }
 

@@ -12,6 +12,7 @@
 #include "overlay/service/overlay.h"
 #include "overlay/stack/freeze.h"
 #include "overlay/stack/snapshot.h"
+#include "overlay/stack/taken_sessions.h"
 #include "tests/unit/checkpoint/checkpoint_bench.h"
 #include "tests/unit/support/image_facts.h"
 #include "tests/unit/support/overlay_fixture.h"
@@ -215,6 +216,52 @@ TEST_CASE("Frozen: a checkpoint takes the sessions over and shortens the chain",
   std::filesystem::remove(served.place("monday"));
   expect_error(check_upper(served.levels(), served.place("upper.img"), CheckPurpose::kLook, {}),
                {"upper.img", "the layer of the frozen level \"monday\"", "missing"});
+}
+
+TEST_CASE("Frozen: the sessions are shown as taken over, without a copy", "[frozen]") {
+  Served served;
+  const auto apply = [&](const std::vector<std::string>& requests) {
+    write_differences(served.disk(), changed_by_debugfs(served.disk(), requests));
+    const Facts facts = facts_of(read_all(served.disk()));
+    served.stop();
+    return facts;
+  };
+  (void)apply({"write @/small /one", "rm /small"});
+  expect_success(served.snapshot("monday"));
+  served.serve("upper.img");
+  (void)apply({"write @/large /two", "rm /one"});
+  expect_success(served.snapshot("tuesday"));
+  served.serve("upper.img");
+  const Facts wanted = apply({"write @/small /three", "mkdir /made"});
+
+  const auto chain = value_of(
+      Chain::open_below(served.levels(), served.place("upper.img"), FileLock::kNone, quiet_log()));
+  const auto file = value_of(PosixFile::open(served.place("upper.img"), FileLock::kNone));
+  const auto disk = value_of(
+      Disk::load(chain->top(), *file, kBootId, quiet_log(), steady_clock(), chain->frozen_view()));
+  expect_success(disk->attach(Access::kReadOnly));
+  REQUIRE(disk->is_void());
+  const auto taken = value_of(TakenSessions::make(*disk, *file));
+  const auto layered = value_of(Disk::load(chain->top(), *taken, kBootId, quiet_log()));
+  expect_success(layered->attach(Access::kReadOnly));
+  CHECK_FALSE(layered->is_void());
+  CHECK((read_all(*layered) == read_all(*disk)));
+  const auto next = value_of(layered->next_layer());
+  std::vector<std::byte> shown(disk->view().size_bytes());
+  expect_success(next->merged().image().read(0, shown));
+  CHECK(difference(wanted, facts_of(shown)).empty());
+  // In pieces of any size, also over the borders of what is taken.
+  std::vector<std::byte> whole(taken->size_bytes());
+  expect_success(taken->read(0, whole));
+  std::mt19937_64 random(4);
+  for (int i = 0; i < 200; ++i) {
+    const uint64_t offset = random() % whole.size();
+    std::vector<std::byte> piece(1 + random() % std::min<uint64_t>(9000, whole.size() - offset));
+    expect_success(taken->read(offset, piece));
+    REQUIRE(std::equal(piece.begin(), piece.end(), whole.begin() + static_cast<ptrdiff_t>(offset)));
+  }
+  expect_error(taken->write(0, whole), {"upper.img", "only looked at"});
+  expect_error(layered->attach(Access::kReadWrite), {"upper.img"});
 }
 
 TEST_CASE("Frozen: what cannot be told of a void upper is said", "[frozen]") {
