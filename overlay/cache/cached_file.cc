@@ -11,8 +11,37 @@
 namespace unionfs {
 namespace {
 
-constexpr int kSamples = 16;
+constexpr int kSamplesOfStart = 16;
+// There are several connections, and each read waits for the one before it.
+constexpr int kSamplesOfConnection = 4;
 constexpr uint64_t kMostTracedBytes = uint64_t{256} << 20;
+
+// Of the clusters that are there, each as likely as the others; some perhaps twice.
+std::vector<uint64_t> draw_clusters(const CacheFile& cache, int samples) {
+  std::vector<uint64_t> clusters;
+  const uint64_t there = cache.count();
+  if (there == 0) {
+    return clusters;
+  }
+  std::mt19937_64 random(std::random_device{}());
+  std::vector<uint64_t> places;
+  for (int sample = 0; sample < samples; ++sample) {
+    places.push_back(random() % there);
+  }
+  std::sort(places.begin(), places.end());
+  uint64_t before = 0;
+  auto next = places.begin();
+  for (uint64_t at = 0; at < cache.cluster_count() && next != places.end();) {
+    const CacheFile::Run run = cache.run_at(at, cache.cluster_count());
+    const uint64_t length = run.is_there ? run.end - at : 0;
+    for (; next != places.end() && *next < before + length; ++next) {
+      clusters.push_back(at + (*next - before));
+    }
+    before += length;
+    at = run.end;
+  }
+  return clusters;
+}
 
 }  // namespace
 
@@ -219,33 +248,6 @@ void CachedFile::prefetch(uint64_t offset, uint64_t length) const {
 
 // ---- the same image ------------------------------------------------------------
 
-// Of the clusters that are there, each as likely as the others; some perhaps twice.
-std::vector<uint64_t> CachedFile::draw_clusters(const CacheFile& cache) const {
-  std::vector<uint64_t> clusters;
-  const uint64_t there = cache.count();
-  if (there == 0) {
-    return clusters;
-  }
-  std::mt19937_64 random(std::random_device{}());
-  std::vector<uint64_t> places;
-  for (int sample = 0; sample < kSamples; ++sample) {
-    places.push_back(random() % there);
-  }
-  std::sort(places.begin(), places.end());
-  uint64_t before = 0;
-  auto next = places.begin();
-  for (uint64_t at = 0; at < cache.cluster_count() && next != places.end();) {
-    const CacheFile::Run run = cache.run_at(at, cache.cluster_count());
-    const uint64_t length = run.is_there ? run.end - at : 0;
-    for (; next != places.end() && *next < before + length; ++next) {
-      clusters.push_back(at + (*next - before));
-    }
-    before += length;
-    at = run.end;
-  }
-  return clusters;
-}
-
 void CachedFile::compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const {
   const uint64_t begin = cluster * cache.cluster_bytes();
   std::vector<std::byte> ours(now.size());
@@ -258,11 +260,15 @@ void CachedFile::compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSp
 }
 
 Result<void> CachedFile::compare_samples(const RangesReader& read_now) const {
+  return compare_some(read_now, kSamplesOfStart);
+}
+
+Result<void> CachedFile::compare_some(const RangesReader& read_now, int samples) const {
   CacheFile* const cache = compared_.load(std::memory_order_acquire);
   if (cache == nullptr) {
     return {};
   }
-  const std::vector<uint64_t> clusters = draw_clusters(*cache);
+  const std::vector<uint64_t> clusters = draw_clusters(*cache, samples);
   std::vector<std::vector<std::byte>> now;
   std::vector<ReadRange> ranges;
   for (const uint64_t cluster : clusters) {
@@ -278,12 +284,13 @@ Result<void> CachedFile::compare_samples(const RangesReader& read_now) const {
 }
 
 Result<void> CachedFile::compare_samples(const Image& now) const {
-  return compare_samples([&now](std::span<const ReadRange> ranges) -> Result<void> {
+  const auto read_now = [&now](std::span<const ReadRange> ranges) -> Result<void> {
     for (const ReadRange& range : ranges) {
       UNIONFS_TRY(now.read(range.offset, range.buffer));
     }
     return {};
-  });
+  };
+  return compare_some(read_now, kSamplesOfConnection);
 }
 
 }  // namespace unionfs

@@ -60,7 +60,7 @@ class CachedFile final : public ReadableFile {
   // beside use_cache().
   using RangesReader = std::function<Result<void>(std::span<const ReadRange>)>;
   Result<void> compare_samples(const RangesReader& read_now) const;
-  // The same, one after another.
+  // The same of fewer, one after another: of a connection that was just made.
   Result<void> compare_samples(const Image& now) const;
   CacheCounters counters() const;
 
@@ -86,7 +86,7 @@ class CachedFile final : public ReadableFile {
   };
   Claim claim(uint64_t cluster) const;
   void end_fetch(uint64_t cluster, ClusterFetch& fetch, std::optional<Error> error) const;
-  std::vector<uint64_t> draw_clusters(const CacheFile& cache) const;
+  Result<void> compare_some(const RangesReader& read_now, int samples) const;
   void compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const;
   // Clients read of clusters [begin, end).
   void note(uint64_t begin, uint64_t end) const;

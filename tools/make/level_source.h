@@ -42,7 +42,7 @@ class LevelSource {
   Result<void> check_clean() const;
   Result<void> mend();
   Result<void> run_fsck();
-  const std::string& name() const { return chain_.top_file().name(); }
+  const std::string& name() const { return chain_.top_name(); }
 
   const Chain& chain_;
   std::optional<SquashSource> source_;

@@ -118,7 +118,7 @@ Result<std::unique_ptr<PosixFile>> open_upper_above(const SquashArguments& argum
     return invalid(
         "{}: is frozen, and what stands on it does not stand on a layer of it; a checkpoint of {} "
         "takes the sessions over",
-        chain.top_file().name(), arguments.upper);
+        chain.top_name(), arguments.upper);
   }
   UNIONFS_ASSIGN(auto upper, PosixFile::open(arguments.upper, FileLock::kExclusive));
   UNIONFS_TRY(upper->make_writable());
