@@ -15,8 +15,8 @@ _DELAY = "5ms"
 _FAR = "far"  # the server of the lower, asked itself
 _PEERS = (_FAR, report.OURS, "cow", "qcow2")
 NOTES = (
-    f"the lower: nbdkit file behind a delay of {_DELAY} for each read, asked itself by one connection; "
-    "the others stand over it",
+    f"the lower: nbdkit file behind a delay of {_DELAY} for each read, asked itself by one "
+    "connection; the others stand over it",
     "ours has up to 4 connections to it; nbdkit cow stands over nbdkit nbd, and the qcow2 overlay "
     "is backed by the address",
 )
