@@ -35,15 +35,19 @@ Levels::Levels(uint32_t block_size)
   expect_success(lower_.file->read(0, shown_.back()));
 }
 
-void Levels::add(const std::vector<std::string>& requests) {
+void Levels::add_sessions(const std::vector<std::vector<std::string>>& sessions) {
   const auto plain_file = file_of(shown());
   const auto plain = value_of(LowerImage::open(*plain_file));
   MemoryFile over_plain("over-plain.img");
   auto file = std::make_unique<MemoryFile>(fmt::format("level{}.img", count() + 1));
-  const Client client = make_layer(
-      *plain, over_plain, [&](const Disk& disk) { return changed_by_debugfs(disk, requests); });
-  const Client same = make_layer(top(), *file, [&](const Disk&) { return client.left; });
-  CHECK((same.found == client.found));
+  const std::vector<Client> clients =
+      make_layer(*plain, over_plain, sessions.size(),
+                 [&](const Disk& disk, size_t i) { return changed_by_debugfs(disk, sessions[i]); });
+  const std::vector<Client> same = make_layer(
+      top(), *file, sessions.size(), [&](const Disk&, size_t i) { return clients[i].left; });
+  for (size_t i = 0; i < clients.size(); ++i) {
+    CHECK((same[i].found == clients[i].found));
+  }
   (void)value_of(seal_upper(top(), *file, quiet_log(), kNotCancelled));
 
   layers_.push_back(value_of(LayerOverLower::load(top(), *file, {})));
@@ -54,17 +58,20 @@ void Levels::add(const std::vector<std::string>& requests) {
   CHECK((bytes_of(layers_.back()->view()) == shown()));
 }
 
-Levels::Client Levels::make_layer(
-    const Below& below, MemoryFile& upper,
-    const std::function<std::vector<std::byte>(const Disk&)>& change) const {
+std::vector<Levels::Client> Levels::make_layer(
+    const Below& below, MemoryFile& upper, size_t count,
+    const std::function<std::vector<std::byte>(const Disk&, size_t)>& change) const {
   const Geometry geometry = value_of(Geometry::grow(below.volume(), size_bytes_));
   expect_success(create_layer(upper, below.volume(), geometry, below.identity()));
-  auto disk = value_of(Disk::load(below, upper, kBootId, quiet_log()));
-  expect_success(disk->attach(Access::kReadWrite));
-  Client client{read_all(*disk), change(*disk)};
-  write_differences(*disk, client.left);
-  (void)value_of(checkpoint(std::move(disk)));
-  return client;
+  std::vector<Client> clients;
+  for (size_t i = 0; i < count; ++i) {
+    auto disk = value_of(Disk::load(below, upper, kBootId, quiet_log()));
+    expect_success(disk->attach(Access::kReadWrite));
+    clients.push_back({read_all(*disk), change(*disk, i)});
+    write_differences(*disk, clients.back().left);
+    (void)value_of(checkpoint(std::move(disk)));
+  }
+  return clients;
 }
 
 std::vector<std::string> RandomRequests::next(size_t count) {

@@ -36,7 +36,9 @@ class Levels {
 
   // A level more, with what these requests of debugfs do.  It is made twice, over the levels
   // below it and over a plain copy of their merged image, and must show the same bytes.
-  void add(const std::vector<std::string>& requests);
+  void add(const std::vector<std::string>& requests) { add_sessions({requests}); }
+  // The same with a checkpoint behind each of several sessions.
+  void add_sessions(const std::vector<std::vector<std::string>>& sessions);
 
  private:
   // What a client finds on a new upper, and what it leaves.
@@ -45,9 +47,11 @@ class Levels {
     std::vector<std::byte> left;
   };
 
-  // Serves a new upper over `below` to a client that leaves what `change` makes of the disk.
-  Client make_layer(const Below& below, MemoryFile& upper,
-                    const std::function<std::vector<std::byte>(const Disk&)>& change) const;
+  // Serves a new upper over `below` to clients, one after another, that leave what `change` makes
+  // of the disk.
+  std::vector<Client> make_layer(
+      const Below& below, MemoryFile& upper, size_t count,
+      const std::function<std::vector<std::byte>(const Disk&, size_t)>& change) const;
 
   const Lower lower_;
   uint64_t size_bytes_;
