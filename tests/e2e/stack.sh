@@ -462,6 +462,8 @@ frozen() {
     for image in all.img frozen.img fsck.img fsck2.img clean.img; do
         [ "$(stat -c %a "$image")" = 444 ] || fail "$image can be written"
         "$IMG" check --content -b base.img "$image" >out || fail "$image: $(cat out)"
+    done
+    for image in all.img fsck2.img; do
         flatten -b base.img "$image"
         shows_here flat.img 2
     done
@@ -474,6 +476,20 @@ frozen() {
     "$IMG" seal --fsck -b base.img -o mended.img thursday >out 2>&1
     flatten -b base.img mended.img
     shows_here flat.img 2
+    # A session that was cut off, on another boot or, as here, in another file.
+    debugfs_session base.img cut.img size=24M -- "${FIRST[@]}"
+    serve disk base.img cut.img checkpoint=never
+    PATH=/usr/bin:$PATH nbdsh -u "$(socket_uri disk)" -c 'h.pwrite(b"x" * 4096, 20 << 20); h.flush()'
+    kill_server disk
+    cp cut.img copied.img
+    "$IMG" snapshot -b base.img copied.img friday >out 2>&1
+    for image in --frozen ''; do
+        said 'friday: power was lost during its session, so nothing proves what it shows; have it checked: give --fsck' \
+            "$IMG" seal -b base.img -o none.img ${image:+"$image"} friday
+    done
+    "$IMG" seal --fsck -b base.img -o mended2.img friday >out 2>&1
+    flatten -b base.img mended2.img
+    shows_here flat.img 1
     [ -z "$(find . -name '*none.img*')" ] || fail "a part of a layer was left"
     cd ..
 }
