@@ -233,6 +233,7 @@ Result<void> unseal(WritableFile& copy) {
   area.features.incompat &= ~(format::kIncompatSealed | format::kIncompatFrozen);
   area.seal = {};
   area.freeze_id = {};
+  area.flags = 0;
   ++area.session_number;  // no stamp speaks of the copy
   for (uint32_t slot = 0; slot < format::kHeaderSlots; ++slot) {
     UNIONFS_TRY(write_state_header(copy, area));

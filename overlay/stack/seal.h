@@ -34,7 +34,8 @@ Result<upper_format::Seal> seal_upper(const Below& below, WritableFile& upper, c
                                       const std::atomic<bool>& is_cancelled);
 
 // Makes a copy of a sealed or frozen level an upper as it was before, with its session if it has
-// one; syncs nothing.  Nobody may stand on the copy.
+// one; syncs nothing.  Nobody may stand on the copy.  Whoever makes it answers for the session:
+// that nothing had proven it is forgotten.
 Result<void> unseal(WritableFile& copy);
 
 }  // namespace unionfs
