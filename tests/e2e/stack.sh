@@ -442,7 +442,7 @@ frozen() {
     "$IMG" squash -b base.img -b monday -b tuesday clean.img >out
     "$IMG" seal -b base.img -o sealed.img monday >out
     # When it is not, one line says what there is to say.
-    LEVELS=(-b base.img -b monday -b tuesday -b wednesday)
+    local LEVELS=(-b base.img -b monday -b tuesday -b wednesday)
     said 'wednesday: was mounted when it was frozen; if the guest had frozen its file system, give --frozen, else --fsck' \
         "$IMG" squash "${LEVELS[@]}" all.img
     said 'wednesday: was mounted' "$IMG" seal -b base.img -o all.img wednesday
