@@ -25,8 +25,8 @@
 
 namespace unionfs {
 
-// A cluster that somebody fetches, and others may wait for.  The one who fetches brings it to its
-// end by himself and waits for nobody meanwhile, so no two wait for each other.
+// A cluster that somebody fetches, and others may wait for.  Who has begun to fetch and not ended
+// it waits for nobody, so no two wait for each other.
 class ClusterFetch;
 class CachedReads;
 class Prefetcher;

@@ -6,6 +6,13 @@
 #include <utility>
 
 namespace unionfs {
+namespace {
+
+// Requests of this thread that have begun fetches and not ended them.  Between beginning and
+// finishing a thread may read more, for what it computes meanwhile.
+thread_local unsigned begun_fetches = 0;
+
+}  // namespace
 
 std::optional<Error> ClusterFetch::wait() {
   MutexLock lock(mutex_);
@@ -27,6 +34,7 @@ CachedReads::CachedReads(const CachedFile& file, Purpose purpose)
 
 CachedReads::~CachedReads() {
   pending_.reset();
+  forget_begun();
   if (is_waited_for_) {
     --file_.waiting_;
   }
@@ -76,6 +84,11 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
   if (!claim.is_mine && is_ahead_) {
     return;
   }
+  if (!claim.is_mine && begun_fetches > 0) {
+    // Perhaps our own, or that of somebody who waits for ours.
+    late_.push_back(part);
+    return;
+  }
   if (!claim.is_mine) {
     joined_.push_back({cluster, std::move(claim.fetch), part});
     return;
@@ -90,7 +103,16 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
   fetched_.push_back(std::move(fetched));
 }
 
+void CachedReads::forget_begun() {
+  if (has_begun_) {
+    has_begun_ = false;
+    --begun_fetches;
+  }
+}
+
 void CachedReads::send() {
+  has_begun_ = !fetched_.empty();
+  begun_fetches += has_begun_ ? 1 : 0;
   is_waited_for_ = !is_ahead_ && (!fetched_.empty() || !joined_.empty());
   if (is_waited_for_) {
     ++file_.waiting_;
@@ -177,6 +199,7 @@ Result<void> CachedReads::end_fetches(const Result<void>& received) {
                     received ? std::nullopt : std::optional<Error>(received.error()));
     fetched.has_ended = true;
   }
+  forget_begun();
   return received;
 }
 

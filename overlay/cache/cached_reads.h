@@ -65,6 +65,7 @@ class CachedReads final : public PendingReads {
     Part part;
   };
 
+  void forget_begun();
   void add_missing(uint64_t cluster, const Part& part);
   void join_neighbours();
   Result<void> read_local();
@@ -76,6 +77,7 @@ class CachedReads final : public PendingReads {
 
   const CachedFile& file_;
   const bool is_ahead_;
+  bool has_begun_ = false;      // fetches, and not ended them
   bool is_waited_for_ = false;  // by a client, and it is counted
   std::vector<Local> local_;
   std::vector<Fetched> fetched_;

@@ -73,7 +73,8 @@ TEST_CASE("Cache: ranges of one request, whatever is there of them", "[cache]") 
       at += length + random() % 9'000;
     }
     std::vector<ReadRange> asked = ranges;
-    expect_success(round % 2 == 0 ? reader.read(ranges) : reader.read_cached_first(ranges, ReadBy::kClient));
+    expect_success(round % 2 == 0 ? reader.read(ranges)
+                                  : reader.read_cached_first(ranges, ReadBy::kClient));
     for (size_t i = 0; i < asked.size(); ++i) {
       REQUIRE(is_right(asked[i].offset, buffers[i]));
     }
@@ -137,6 +138,29 @@ TEST_CASE("Cache: a cluster is fetched once for all threads", "[cache]") {
     server.origin.fails = false;
     CHECK(server.reads_right(kRegionBytes, 10));
   }
+}
+
+TEST_CASE("Cache: who has begun a read may read more before its end", "[cache]") {
+  const Place place;
+  Server server(place.path());
+  std::vector<std::byte> buffer(100);
+  std::vector<std::byte> other(100);
+  const std::vector<ReadRange> ranges = {{&server.file, 300, buffer}};
+  const std::vector<ReadRange> others = {{&server.file, kRegionBytes, other}};
+  const auto pending = server.file.begin_reads(ranges);
+  REQUIRE(pending != nullptr);
+  // Of the cluster that is being fetched, and of one that another thread fetches who needs ours.
+  CHECK(server.reads_right(500, 100));
+  std::thread thread([&] {
+    const auto theirs = server.file.begin_reads(others);
+    CHECK(server.reads_right(700, 100));
+    expect_success(theirs->finish());
+  });
+  thread.join();
+  CHECK(server.reads_right(kRegionBytes + 50, 100));
+  expect_success(pending->finish());
+  CHECK(is_right(300, buffer));
+  CHECK(is_right(kRegionBytes, other));
 }
 
 TEST_CASE("Cache: what goes while it is read is read of the image", "[cache]") {
