@@ -2,10 +2,10 @@
 #include "overlay/remote/nbd_handle.h"
 
 #include <libnbd.h>
-#include <stdlib.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -80,7 +80,7 @@ class RemoteClient final : private RemoteConnectionOwner {
   const LogSink log_;
   const SameImageCheck check_;
   std::atomic<bool> differs_{false};
-  std::atomic<int> refusal_{0};  // an errno value: EIO where it differs
+  std::atomic<int> refusal_{0};       // an errno value: EIO where it differs
   std::atomic<bool> is_away_{false};  // the log has it
   WakeEvent stop_;
 

@@ -66,7 +66,7 @@ struct OverlayOptions {
   std::shared_ptr<const Chain> base = nullptr;
   // Of levels that another server has; of those of `base` only the timeout.
   RemoteOptions remote;
-  LevelCache cache;  // of the lower, if that is remote
+  LevelCache cache;        // of the lower, if that is remote
   std::string upper_path;  // empty: a temporary upper, gone at the end
   ExpectedUpper expected_upper = ExpectedUpper::kAny;
   std::string temporary_directory;     // where that one lives

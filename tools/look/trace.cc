@@ -21,9 +21,7 @@ void add_trace(CLI::App& app, Command& chosen) {
   CLI::App* command =
       app.add_subcommand("trace", "Show what disks read first of a remote lower, from its cache");
   const auto path = std::make_shared<std::string>();
-  command->add_option("CACHE", *path, "The cache of a server (cache=)")
-      ->required()
-      ->type_name("");
+  command->add_option("CACHE", *path, "The cache of a server (cache=)")->required()->type_name("");
   command->callback([path, &chosen] { chosen = [path] { return trace(*path); }; });
 }
 
