@@ -328,3 +328,20 @@ done
 run nbdinfo --list "$uri" | grep "^export="
 stop_serving
 run ls -lhs uppers
+
+say "The lower is at another server, and the host keeps what was read of it"
+rm -f base.sock
+nbdkit --exit-with-parent -f -r -P base.pid -U base.sock file "$lower" &
+base_pid=$!
+until [ -s base.pid ]; do sleep 0.05; done
+lower="nbd+unix:///?socket=$PWD/base.sock"
+for start in first second; do
+    serve far.img cache=base.cache control=control.sock
+    run nbdcopy "$uri" null:
+    run "$unionfs_img" --control control.sock metrics | grep '^unionfs_cache_clusters_total'
+    stop_serving
+    echo "That was the $start start."
+done
+run ls -lhs base.cache
+kill "$base_pid"
+wait "$base_pid" 2>/dev/null || true

@@ -48,6 +48,9 @@ Result<std::unique_ptr<Disk>> Disk::load(const Below& below, WritableFile& upper
         "first",
         upper.name());
   }
+  if (is_void) {
+    UNIONFS_TRY(check_size_of_parent(*layer, *frozen));
+  }
   return std::unique_ptr<Disk>(new Disk(std::move(layer), upper, std::move(boot_id), std::move(log),
                                         clock, is_void ? frozen : nullptr, flusher));
 }
@@ -389,9 +392,12 @@ Result<void> Disk::compare_rest_of_lower(const std::atomic<bool>& is_cancelled) 
   return {};
 }
 
-// It is no lower that cannot be read, nor a damaged one.
+// It is no lower that cannot be read, nor a damaged one; but one at a server may be known to be
+// another one by whoever saw that first.
 Result<void> Disk::note_other_lower(Result<void> compared) {
-  if (!compared && compared.error().kind == ErrorKind::kInvalid) {
+  const bool is_other = !compared && (compared.error().kind == ErrorKind::kInvalid ||
+                                      !changing_levels_.check_not_replaced());
+  if (is_other) {
     area_.flags |= kFlagUnproven;
     UNIONFS_TRY(write_state_header(upper_file_, area_));
     UNIONFS_TRY(upper_file_.sync());
@@ -425,6 +431,8 @@ Result<void> Disk::take_frozen_sessions() {
     block = place.end;
   }
   UNIONFS_TRY(upper_file_.sync());
+  // Until a bit is set, the blocks are still the parents'.
+  UNIONFS_TRY(note_other_lower(changing_levels_.check_same()));
   for (const BlockRange& range : copied) {
     UNIONFS_TRY(bitmap.set(range.begin, range.end));
   }
@@ -445,6 +453,16 @@ Result<CheckpointFigures> Disk::checkpoint(AskedBy asked_by, const std::atomic<b
         "; mount and unmount it, or have it checked with: unionfs-img checkpoint --fsck";
     return Failure(std::move(proven).error());
   }
+  Result<CheckpointFigures> figures = checkpoint_proven(is_cancelled, hints);
+  if (!figures) {
+    // Whichever read it was that failed.
+    UNIONFS_TRY(note_other_lower(changing_levels_.check_not_replaced()));
+  }
+  return figures;
+}
+
+Result<CheckpointFigures> Disk::checkpoint_proven(const std::atomic<bool>& is_cancelled,
+                                                  const CheckpointHints& hints) {
   UNIONFS_TRY(compare_rest_of_lower(is_cancelled));
   if (parent_ != nullptr) {
     // What can be refused without copying is refused first.

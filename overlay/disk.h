@@ -174,6 +174,9 @@ class Disk {
   Disk(std::unique_ptr<LayerOverLower> layer, WritableFile& upper, std::string boot_id, LogSink log,
        Clock& clock, const MergedView* parent, Flusher* flusher);
 
+  // The rest of checkpoint().
+  Result<CheckpointFigures> checkpoint_proven(const std::atomic<bool>& is_cancelled,
+                                              const CheckpointHints& hints);
   // Of a void upper: what the frozen sessions below have becomes a part of this session, and
   // the upper stands on the layer below them.
   Result<void> take_frozen_sessions();

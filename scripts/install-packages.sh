@@ -15,7 +15,7 @@ BUILD_PACKAGES=(g++ meson ninja-build pkgconf perl
     zlib1g-dev libnbd-dev)
 DEMO_PACKAGES=(e2fsprogs kmod mount fuse3 nbdkit nbd-client libnbd-bin python3-libnbd)
 TEST_PACKAGES=(catch2 libcli11-dev python3 python3-jsonschema python3-yaml curl
-    e2fsprogs genext2fs attr mount fuse3 kmod shellcheck
+    e2fsprogs genext2fs attr acl libcap2-bin mount fuse3 kmod shellcheck
     nbdkit libnbd-bin python3-libnbd
     qemu-system-x86 nbd-client busybox-static cpio
     fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib

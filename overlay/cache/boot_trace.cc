@@ -80,6 +80,8 @@ std::optional<std::vector<uint64_t>> TraceRecorder::end_locked() {
   std::vector<uint64_t> clusters = std::exchange(clusters_, {});
   const bool is_too_short =
       clock_.now() - begun_at_ < kShortest && clusters.size() < most_clusters_;
+  // Who only looked at the disk does not stand for the guest that comes later.
+  has_begun_ = !is_too_short;
   return is_too_short ? std::nullopt : std::optional(std::move(clusters));
 }
 
@@ -105,6 +107,7 @@ Result<std::vector<uint64_t>> parse_trace(std::string_view text, const std::stri
                                           uint64_t cluster_bytes, uint64_t image_bytes) {
   std::vector<uint64_t> clusters;
   std::unordered_set<uint64_t> known;
+  size_t visited = 0;
   for (uint64_t number = 1; !text.empty(); ++number) {
     const std::string_view whole = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(whole.size() + 1, text.size()));
@@ -122,7 +125,7 @@ Result<std::vector<uint64_t>> parse_trace(std::string_view text, const std::stri
     }
     for (uint64_t cluster = *offset / cluster_bytes; cluster * cluster_bytes < *offset + *length;
          ++cluster) {
-      if (clusters.size() == kLongestTrace) {
+      if (++visited > kLongestTrace) {
         return invalid("{}:{}: a trace names at most {} clusters", name, number, kLongestTrace);
       }
       if (known.insert(cluster).second) {

@@ -42,7 +42,7 @@ class TraceRecorder {
   Clock& clock_;
   std::atomic<bool> is_active_{false};
   Mutex mutex_;
-  bool has_begun_ UNIONFS_GUARDED_BY(mutex_) = false;  // once
+  bool has_begun_ UNIONFS_GUARDED_BY(mutex_) = false;  // once, but for runs that were too short
   Clock::TimePoint begun_at_ UNIONFS_GUARDED_BY(mutex_);
   Clock::TimePoint last_new_at_ UNIONFS_GUARDED_BY(mutex_);
   std::vector<bool> seen_ UNIONFS_GUARDED_BY(mutex_);

@@ -30,8 +30,8 @@ constexpr auto kPauseForLock = std::chrono::microseconds(100);
 constexpr int kTriesForLock = 5;
 constexpr size_t kEvictedAtOnce = 16;  // regions, for one sync
 constexpr uint64_t kLeastRegions = 16;
-constexpr long kCifsMagic = 0xff534d42;
-constexpr long kSmb2Magic = 0xfe534d42;
+constexpr long kZfsMagic = 0x2fc12fc1;
+constexpr long kBcachefsMagic = 0xca451a4e;
 
 // A lock of the open file at one place.  Never waits; one that is taken may be somebody's who
 // sleeps.
@@ -118,10 +118,14 @@ Result<void> check_directory(const std::string& path) {
     return system_failure(errno,
                           fmt::format("{}: cannot look at its directory {}", path, directory));
   }
-  if (system.f_type == NFS_SUPER_MAGIC || system.f_type == kCifsMagic ||
-      system.f_type == kSmb2Magic || system.f_type == FUSE_SUPER_MAGIC) {
-    return invalid("{}: a cache must be on a file system of this host, not on a network's or FUSE",
-                   path);
+  constexpr std::array<long, 7> kLocal = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC,  BTRFS_SUPER_MAGIC,
+                                          TMPFS_MAGIC,      F2FS_SUPER_MAGIC, kZfsMagic,
+                                          kBcachefsMagic};
+  if (std::find(kLocal.begin(), kLocal.end(), static_cast<long>(system.f_type)) == kLocal.end()) {
+    return invalid(
+        "{}: a cache must be on a file system of this host alone: ext2 to ext4, XFS, Btrfs, F2FS, "
+        "ZFS, bcachefs or tmpfs",
+        path);
   }
   return check_owner(status, directory, true);
 }
@@ -168,7 +172,10 @@ Result<Fitness> look_at(const PosixFile& file, const Places& places, const Heade
   UNIONFS_ASSIGN(const Use used, read_structure<Use>(file, cache_format::kUseOffset));
   UNIONFS_ASSIGN(const uint64_t poison,
                  read_structure<uint64_t>(file, cache_format::kPoisonOffset));
-  const bool is_this_file = used.device == use.device && used.inode == use.inode &&
+  // A device may get another number at a boot.
+  const bool is_same_boot = used.boot_id == use.boot_id;
+  const bool is_this_file = (!is_same_boot || used.device == use.device) &&
+                            used.inode == use.inode &&
                             used.birth_nanoseconds == use.birth_nanoseconds;
   if (!is_same(header, wanted) || poison != 0 || !is_this_file) {
     return Fitness::kUseless;
@@ -348,7 +355,8 @@ uint8_t CacheFile::clock_of(uint64_t region) const {
 }
 
 bool CacheFile::is_poisoned() const {
-  return word_at(cache_format::kPoisonOffset).load(std::memory_order_acquire) != 0;
+  return is_useless_.load(std::memory_order_relaxed) ||
+         word_at(cache_format::kPoisonOffset).load(std::memory_order_acquire) != 0;
 }
 
 // Others see each of its bytes as it was or as it is: bits that are set, or a number that is
@@ -445,20 +453,27 @@ void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
   }
   const Result<void> filled =
       fill_locked(region, uint64_t{1} << cluster % kClustersPerRegion, cluster, bytes);
-  if (!filled && (filled.error().error_number == ENOSPC || filled.error().error_number == EDQUOT)) {
-    pause_filling(filled.error());
-  } else if (!filled) {
-    poison(filled.error().message);
+  if (!filled) {
+    note_failure(filled.error());
   }
   is_dirty_.store(true, std::memory_order_release);
 }
 
+// What says that bytes are lost, or that there is no space; anything else may be our own limit.
+void CacheFile::note_failure(const Error& error) {
+  if (error.kind != ErrorKind::kSystem || error.error_number == EIO) {
+    poison(error.message);
+  } else {
+    pause_filling(error);
+  }
+}
+
 void CacheFile::poison(std::string_view why) {
-  if (is_poisoned()) {
+  if (is_useless_.exchange(true)) {
     return;
   }
   const Result<void> written = write_word(cache_format::kPoisonOffset, 1);
-  if (!written) {
+  if ((!written || !file_->sync()) && file_->is_named(file_->name())) {
     // Nobody else can be told.  The name goes, at least, so that no other start finds it.
     ::unlink(file_->name().c_str());
   }
@@ -520,7 +535,7 @@ std::vector<uint64_t> CacheFile::choose_old(size_t count) {
 
 // Readers that have begun find another generation, and ask the image.  What is durable must have
 // gone before the bytes do.
-Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
+Result<size_t> CacheFile::evict(const std::vector<uint64_t>& regions) {
   std::vector<std::unique_ptr<PlaceLock>> locks;
   std::vector<uint64_t> held;
   Result<void> done;
@@ -534,10 +549,11 @@ Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
     }
     locks.push_back(std::move(lock));
     held.push_back(region);
-    const Region empty = {generation_of(region).load(std::memory_order_relaxed) + 1, 0};
+    // Who sees the new generation sees no old bit.
+    const uint64_t generation = generation_of(region).load(std::memory_order_relaxed) + 1;
     const uint64_t at = cache_format::kRegionsOffset + region * sizeof(Region);
-    done = write_word(at + offsetof(Region, generation), empty.generation);
-    done = done ? write_word(at + offsetof(Region, live), 0) : done;
+    done = write_word(at + offsetof(Region, live), 0);
+    done = done ? write_word(at + offsetof(Region, generation), generation) : done;
     done = done ? write_word(places_.durable_offset + region * sizeof(uint64_t), 0) : done;
     if (!done) {
       break;
@@ -545,15 +561,20 @@ Result<void> CacheFile::evict(const std::vector<uint64_t>& regions) {
   }
   done = done ? file_->sync() : done;
   const uint64_t region_bytes = cluster_bytes() * kClustersPerRegion;
-  for (const uint64_t region : held) {
+  for (size_t i = 0; i < held.size(); ++i) {
     if (done) {
-      const uint64_t begin = region * region_bytes;
+      const uint64_t begin = held[i] * region_bytes;
       const uint64_t length = std::min(region_bytes, options_.image_bytes - begin);
       done = file_->punch(place_of(begin), length);
     }
-    evicted_[region].store(false, std::memory_order_release);
+    // A lock of the file does not tell threads of one process apart: it goes before one may fill.
+    locks[i].reset();
+    evicted_[held[i]].store(false, std::memory_order_release);
   }
-  return done;
+  if (!done) {
+    return Failure(done.error());
+  }
+  return held.size();
 }
 
 void CacheFile::make_room() {
@@ -566,13 +587,47 @@ void CacheFile::make_room() {
     if (!space || space->used_bytes <= aim) {
       return;
     }
-    const std::vector<uint64_t> old = choose_old(kEvictedAtOnce);
-    if (old.empty()) {
+    const uint64_t region_bytes = cluster_bytes() * kClustersPerRegion;
+    const uint64_t needed = (space->used_bytes - aim + region_bytes - 1) / region_bytes;
+    std::vector<uint64_t> old = choose_old(std::min<uint64_t>(needed, kEvictedAtOnce));
+    const bool is_last = old.empty();
+    if (is_last) {
+      old = regions_without_bits();
+    }
+    const Result<size_t> evicted = evict(old);
+    if (!evicted) {
+      note_failure(evicted.error());
+    }
+    if (!evicted || *evicted == 0 || is_last || is_ending()) {
       return;
     }
-    if (const Result<void> evicted = evict(old); !evicted) {
-      poison(evicted.error().message);
+  }
+}
+
+// What a fill or an emptying that was cut off has left takes space, and nobody knows of it.
+std::vector<uint64_t> CacheFile::regions_without_bits() const {
+  std::vector<uint64_t> regions;
+  for (uint64_t region = 0; region < places_.region_count; ++region) {
+    if (live_of(region).load(std::memory_order_relaxed) == 0) {
+      regions.push_back(region);
     }
+  }
+  return regions;
+}
+
+bool CacheFile::is_ending() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return has_to_stop_;
+}
+
+void CacheFile::keep(bool needs_room) {
+  try {
+    if (needs_room) {
+      make_room();
+    }
+    flush();
+  } catch (const std::exception& error) {  // no memory, say: at the next time
+    is_dirty_ = true;
   }
 }
 
@@ -582,14 +637,11 @@ void CacheFile::run() {
     wakeup_.wait_for(lock, options_.flush_period, [this] { return has_to_stop_ || needs_room_; });
     const bool needs_room = std::exchange(needs_room_, false);
     lock.unlock();
-    if (needs_room) {
-      make_room();
-    }
-    flush();
+    keep(needs_room);
     lock.lock();
   }
   lock.unlock();
-  flush();
+  keep(false);
 }
 
 }  // namespace unionfs

@@ -113,6 +113,7 @@ class CacheFile {
   static Result<std::unique_ptr<PosixFile>> open_once(const std::string& path,
                                                       const CacheOptions& options);
   Result<void> map();
+  void keep(bool needs_room);
   void run();
 
   const std::byte* section(uint64_t offset) const { return mapping_->bytes().data() + offset; }
@@ -124,7 +125,11 @@ class CacheFile {
   Result<void> write_word(uint64_t offset, uint64_t value);
   Result<void> fill_locked(uint64_t region, uint64_t bit, uint64_t cluster, ConstByteSpan bytes);
   Result<void> flush_locked();
-  Result<void> evict(const std::vector<uint64_t>& regions);
+  // Returns how many could be locked, and are empty.
+  Result<size_t> evict(const std::vector<uint64_t>& regions);
+  std::vector<uint64_t> regions_without_bits() const;
+  bool is_ending();
+  void note_failure(const Error& error);
   std::vector<uint64_t> choose_old(size_t count);
   void pause_filling(const Error& error);
 
@@ -136,6 +141,7 @@ class CacheFile {
   // Threads of this process that fill one region; locks of files do not tell them apart.
   std::array<Mutex, 64> fill_mutexes_;
   std::vector<std::atomic<bool>> evicted_;  // for each region: it is being emptied by this process
+  std::atomic<bool> is_useless_{false};     // poisoned by this process, even if nobody else knows
   std::atomic<bool> is_dirty_{false};
   std::atomic<std::chrono::steady_clock::rep> no_fill_before_{0};
   std::atomic<bool> has_complained_{false};

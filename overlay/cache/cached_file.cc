@@ -113,13 +113,12 @@ CachedFile::Claim CachedFile::claim(uint64_t cluster) const {
   return {fetch, is_mine};
 }
 
-void CachedFile::end_fetch(uint64_t cluster, ClusterFetch& fetch,
-                           std::optional<Error> error) const {
+void CachedFile::end_fetch(uint64_t cluster, ClusterFetch& fetch) const {
   {
     const MutexLock lock(mutex_);
     fetches_.erase(cluster);
   }
-  fetch.end(std::move(error));
+  fetch.end();
 }
 
 // ---- reading -------------------------------------------------------------------
@@ -259,38 +258,45 @@ void CachedFile::compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSp
   }
 }
 
-Result<void> CachedFile::compare_samples(const RangesReader& read_now) const {
-  return compare_some(read_now, kSamplesOfStart);
+Result<void> CachedFile::compare_samples(CacheFile& cache, const RangesReader& read_now) const {
+  return compare_some(cache, read_now, kSamplesOfStart);
 }
 
-Result<void> CachedFile::compare_some(const RangesReader& read_now, int samples) const {
-  CacheFile* const cache = compared_.load(std::memory_order_acquire);
-  if (cache == nullptr) {
-    return {};
-  }
-  const std::vector<uint64_t> clusters = draw_clusters(*cache, samples);
+Result<void> CachedFile::compare_some(CacheFile& cache, const RangesReader& read_now,
+                                      int samples) const {
+  const std::vector<uint64_t> clusters = draw_clusters(cache, samples);
   std::vector<std::vector<std::byte>> now;
   std::vector<ReadRange> ranges;
   for (const uint64_t cluster : clusters) {
-    const uint64_t begin = cluster * cache->cluster_bytes();
-    now.emplace_back(std::min(cache->cluster_bytes(), size_bytes() - begin));
+    const uint64_t begin = cluster * cache.cluster_bytes();
+    now.emplace_back(std::min(cache.cluster_bytes(), size_bytes() - begin));
     ranges.push_back({this, begin, now.back()});
   }
   UNIONFS_TRY(read_now(ranges));
   for (size_t i = 0; i < clusters.size(); ++i) {
-    compare_cluster(*cache, clusters[i], now[i]);
+    compare_cluster(cache, clusters[i], now[i]);
   }
   return {};
 }
 
+void CachedFile::note_difference(const Error& error) const {
+  if (CacheFile* const cache = compared_.load(std::memory_order_acquire); cache != nullptr) {
+    cache->poison(error.message);
+  }
+}
+
 Result<void> CachedFile::compare_samples(const Image& now) const {
+  CacheFile* const cache = compared_.load(std::memory_order_acquire);
+  if (cache == nullptr) {
+    return {};
+  }
   const auto read_now = [&now](std::span<const ReadRange> ranges) -> Result<void> {
     for (const ReadRange& range : ranges) {
       UNIONFS_TRY(now.read(range.offset, range.buffer));
     }
     return {};
   };
-  return compare_some(read_now, kSamplesOfConnection);
+  return compare_some(*cache, read_now, kSamplesOfConnection);
 }
 
 }  // namespace unionfs

@@ -55,13 +55,16 @@ class CachedFile final : public ReadableFile {
   // TraceRecorder.  The last one has gone.
   void client_came() const;
   void client_went() const;
-  // That clusters drawn at random are what the image has now, past all caches: `read_now` fills the
-  // buffers with that.  Poisons the cache if one is not.  An error of `read_now` is returned.  Also
-  // beside use_cache().
+  // Before use_cache(): that clusters drawn at random are what the image has now, past all caches:
+  // `read_now` fills the buffers with that.  Poisons the cache if one is not.  An error of
+  // `read_now` is returned.
   using RangesReader = std::function<Result<void>(std::span<const ReadRange>)>;
-  Result<void> compare_samples(const RangesReader& read_now) const;
-  // The same of fewer, one after another: of a connection that was just made.
+  Result<void> compare_samples(CacheFile& cache, const RangesReader& read_now) const;
+  // The same of fewer, one after another, and of the cache in use, if there is one: of a connection
+  // that was just made.  Also beside use_cache().
   Result<void> compare_samples(const Image& now) const;
+  // The image is known to be another one, so nothing that was fetched lately is to be believed.
+  void note_difference(const Error& error) const;
   CacheCounters counters() const;
 
   const std::string& name() const override { return origin_.name(); }
@@ -85,8 +88,8 @@ class CachedFile final : public ReadableFile {
     bool is_mine = false;
   };
   Claim claim(uint64_t cluster) const;
-  void end_fetch(uint64_t cluster, ClusterFetch& fetch, std::optional<Error> error) const;
-  Result<void> compare_some(const RangesReader& read_now, int samples) const;
+  void end_fetch(uint64_t cluster, ClusterFetch& fetch) const;
+  Result<void> compare_some(CacheFile& cache, const RangesReader& read_now, int samples) const;
   void compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const;
   // Clients read of clusters [begin, end).
   void note(uint64_t begin, uint64_t end) const;

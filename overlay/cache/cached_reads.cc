@@ -14,18 +14,16 @@ thread_local unsigned begun_fetches = 0;
 
 }  // namespace
 
-std::optional<Error> ClusterFetch::wait() {
+void ClusterFetch::wait() {
   MutexLock lock(mutex_);
   while (!has_ended_) {
     ended_.wait(lock);
   }
-  return error_;
 }
 
-void ClusterFetch::end(std::optional<Error> error) {
+void ClusterFetch::end() {
   const MutexLock lock(mutex_);
   has_ended_ = true;
-  error_ = std::move(error);
   ended_.notify_all();
 }
 
@@ -40,7 +38,7 @@ CachedReads::~CachedReads() {
   }
   for (Fetched& fetched : fetched_) {
     if (!fetched.has_ended) {
-      file_.end_fetch(fetched.cluster, *fetched.fetch, std::nullopt);
+      file_.end_fetch(fetched.cluster, *fetched.fetch);
     }
   }
 }
@@ -80,6 +78,12 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
     std::fill(part.buffer.begin(), part.buffer.end(), std::byte{0});
     return;
   }
+  // Whatever needs memory comes before the claim, which nobody else can end.
+  const uint64_t begin = cluster * file_.cache_->cluster_bytes();
+  const uint64_t length = file_.end_of_cluster(cluster) - begin;
+  std::vector<std::byte> memory(part.buffer.size() == length ? 0 : length);
+  fetched_.reserve(fetched_.size() + 1);
+  memory_.reserve(memory_.size() + 1);
   CachedFile::Claim claim = file_.claim(cluster);
   if (!claim.is_mine && is_ahead_) {
     return;
@@ -93,12 +97,9 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
     joined_.push_back({cluster, std::move(claim.fetch), part});
     return;
   }
-  const uint64_t begin = cluster * file_.cache_->cluster_bytes();
-  const uint64_t length = file_.end_of_cluster(cluster) - begin;
   Fetched fetched = {cluster, std::move(claim.fetch), part, part.buffer};
-  if (part.buffer.size() != length) {
-    memory_.emplace_back(length);
-    fetched.bytes = memory_.back();
+  if (!memory.empty()) {
+    fetched.bytes = memory_.emplace_back(std::move(memory));
   }
   fetched_.push_back(std::move(fetched));
 }
@@ -137,10 +138,9 @@ Result<void> CachedReads::finish() {
   // Whatever happens, the fetches are brought to their end before anybody is waited for.
   Result<void> local = read_local();
   Result<void> ended = end_fetches(receive());
-  Result<void> joined = wait_for_others();
+  wait_for_others();
   UNIONFS_TRY(local);
   UNIONFS_TRY(ended);
-  UNIONFS_TRY(joined);
   return read_late();
 }
 
@@ -183,7 +183,9 @@ Result<void> CachedReads::receive() {
 Result<void> CachedReads::end_fetches(const Result<void>& received) {
   for (Fetched& fetched : fetched_) {
     if (received) {
-      file_.cache_->fill(fetched.cluster, fetched.bytes);
+      if (file_.check_not_replaced()) {
+        file_.cache_->fill(fetched.cluster, fetched.bytes);
+      }
       if (fetched.bytes.data() != fetched.part.buffer.data()) {
         const uint64_t begin = fetched.cluster * file_.cache_->cluster_bytes();
         const ByteSpan wanted =
@@ -195,37 +197,49 @@ Result<void> CachedReads::end_fetches(const Result<void>& received) {
       }
       (is_ahead_ ? file_.ahead_ : file_.misses_).fetch_add(1, std::memory_order_relaxed);
     }
-    file_.end_fetch(fetched.cluster, *fetched.fetch,
-                    received ? std::nullopt : std::optional<Error>(received.error()));
+    file_.end_fetch(fetched.cluster, *fetched.fetch);
     fetched.has_ended = true;
   }
   forget_begun();
   return received;
 }
 
-// Then the cluster is there, or could not be kept.
-Result<void> CachedReads::wait_for_others() {
+// Then the cluster is there, or could not be kept, or had its own time to be over.
+void CachedReads::wait_for_others() {
   for (const Joined& joined : joined_) {
-    if (std::optional<Error> error = joined.fetch->wait()) {
-      return Failure(*std::move(error));
-    }
+    joined.fetch->wait();
     file_.joined_.fetch_add(1, std::memory_order_relaxed);
     late_.push_back(joined.part);
   }
-  return {};
 }
 
-Result<void> CachedReads::read_late() {
+bool CachedReads::read_of_cache(const Part& part) const {
   const CacheFile& cache = *file_.cache_;
+  const uint64_t cluster = part.offset / cache.cluster_bytes();
+  const CacheFile::Run run = cache.run_at(cluster, cluster + 1);
+  const bool is_inside = part.offset + part.buffer.size() <= file_.end_of_cluster(cluster);
+  return run.is_there && is_inside && cache.file().read(cache.place_of(part.offset), part.buffer) &&
+         cache.is_same_generation(cluster, run.generation);
+}
+
+// The rest, all together.
+Result<void> CachedReads::read_late() {
+  std::vector<ReadRange> ranges;
   for (const Part& part : late_) {
-    const uint64_t cluster = part.offset / cache.cluster_bytes();
-    const CacheFile::Run run = cache.run_at(cluster, cluster + 1);
-    const bool is_inside = part.offset + part.buffer.size() <= file_.end_of_cluster(cluster);
-    if (run.is_there && is_inside && cache.file().read(cache.place_of(part.offset), part.buffer) &&
-        cache.is_same_generation(cluster, run.generation)) {
-      continue;
+    if (!read_of_cache(part)) {
+      ranges.push_back({&file_.origin_, part.offset, part.buffer});
     }
-    UNIONFS_TRY(file_.origin_.read(part.offset, part.buffer));
+  }
+  if (ranges.empty()) {
+    return {};
+  }
+  std::ranges::sort(ranges, {}, &ReadRange::offset);
+  const std::unique_ptr<PendingReads> pending = file_.origin_.begin_reads(ranges);
+  if (pending != nullptr) {
+    return pending->finish();
+  }
+  for (const ReadRange& range : ranges) {
+    UNIONFS_TRY(file_.origin_.read(range.offset, range.buffer));
   }
   return {};
 }

@@ -5,7 +5,6 @@
 #define UNIONFS_OVERLAY_CACHE_CACHED_READS_H
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "overlay/cache/cached_file.h"
@@ -14,15 +13,14 @@ namespace unionfs {
 
 class ClusterFetch {
  public:
-  // Waits for the end of the fetch: an error, or nothing.
-  std::optional<Error> wait() UNIONFS_EXCLUDES(mutex_);
-  void end(std::optional<Error> error) UNIONFS_EXCLUDES(mutex_);
+  // Waits for the end of the fetch.  Whether it went well says the cache.
+  void wait() UNIONFS_EXCLUDES(mutex_);
+  void end() UNIONFS_EXCLUDES(mutex_);
 
  private:
   Mutex mutex_;
   Condition ended_;
   bool has_ended_ UNIONFS_GUARDED_BY(mutex_) = false;
-  std::optional<Error> error_ UNIONFS_GUARDED_BY(mutex_);
 };
 
 // One thread.  In its order: add() for each range, send(), finish().
@@ -71,7 +69,8 @@ class CachedReads final : public PendingReads {
   Result<void> read_local();
   Result<void> receive();
   Result<void> end_fetches(const Result<void>& received);
-  Result<void> wait_for_others();
+  void wait_for_others();
+  bool read_of_cache(const Part& part) const;
   // What is not to be had otherwise.
   Result<void> read_late();
 

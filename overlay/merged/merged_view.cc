@@ -290,4 +290,13 @@ void MergedView::prefetch(uint64_t offset, uint64_t length) const {
   }
 }
 
+Result<void> check_size_of_parent(const LayerOverLower& layer, const MergedView& parent) {
+  if (layer.geometry().size_bytes() == parent.size_bytes()) {
+    return {};
+  }
+  return corrupt(
+      "{}: has {} bytes, and stands on a frozen session of {} bytes, which must be equal",
+      layer.upper_file().name(), layer.geometry().size_bytes(), parent.size_bytes());
+}
+
 }  // namespace unionfs

@@ -46,6 +46,11 @@ struct Run : BlockSource {
   Place place;  // of the first block; it reaches as far as the run, or further
 };
 
+class MergedView;
+
+// A void level has the size of what it stands on: kCorrupt where it has not.
+Result<void> check_size_of_parent(const LayerOverLower& layer, const MergedView& parent);
+
 // Thread-safe, but for flatten() and forget_runs(), of which one call runs at a time.  Takes no
 // lock for a read.  Allocates nothing but once for a group of a chain or a stretch of frozen
 // sessions, and for long reads of files that are not the host's.

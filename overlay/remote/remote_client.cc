@@ -44,13 +44,7 @@ RemoteClient::RemoteClient(std::string uri, const RemoteExport& about, RemoteOpt
 }
 
 RemoteClient::~RemoteClient() {
-  {
-    const MutexLock lock(mutex_);
-    is_stopped_ = true;
-  }
-  stop_.signal();
-  wakeup_.notify_all();
-  connector_.join();
+  stop_connector();
   // They may look at each other until all have ended.
   for (const auto& connection : connections_) {
     connection->stop();
@@ -59,9 +53,9 @@ RemoteClient::~RemoteClient() {
 
 // ---- for readers ---------------------------------------------------------------
 
-void RemoteClient::send(std::vector<RemotePiece>& pieces) {
-  const RemoteTime deadline =
-      options_.timeout.count() == 0 ? RemoteTime::max() : time_now() + options_.timeout;
+void RemoteClient::send(std::vector<RemotePiece>& pieces, std::optional<milliseconds> time) {
+  const milliseconds timeout = time.value_or(options_.timeout);
+  const RemoteTime deadline = timeout.count() == 0 ? RemoteTime::max() : time_now() + timeout;
   for (RemotePiece& piece : pieces) {
     piece.deadline = deadline;
     RemoteConnection* connection = connection_in_use();
@@ -239,6 +233,19 @@ void RemoteClient::note_difference(const Error& error) {
 
 void RemoteClient::give_up() {
   refuse(ECANCELED);
+  stop_connector();
+}
+
+void RemoteClient::stop_connector() {
+  {
+    const MutexLock lock(mutex_);
+    is_stopped_ = true;
+  }
+  stop_.signal();
+  wakeup_.notify_all();
+  if (connector_.joinable()) {
+    connector_.join();
+  }
 }
 
 void RemoteClient::refuse(int error_number) {

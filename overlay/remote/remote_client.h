@@ -8,6 +8,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,12 +44,13 @@ class RemoteClient final : private RemoteConnectionOwner {
   RemoteClient& operator=(const RemoteClient&) = delete;
 
   // Sends the pieces, which `wait` expects.
-  void send(std::vector<RemotePiece>& pieces);
+  void send(std::vector<RemotePiece>& pieces, std::optional<std::chrono::milliseconds> time = {});
   // EIO for good, once the image was found to be another one.
   Result<void> check_same() const;
   // Makes it so.
   void note_difference(const Error& error);
-  // Requests that wait, and all from now on, fail with ECANCELED: it is to end.
+  // Requests that wait, and all from now on, fail with ECANCELED, and no connection is made or
+  // compared any more: it is to end.  Not thread-safe against itself.
   void give_up();
   // nullptr while nothing is known.
   std::shared_ptr<const HoleMap> holes() const;
@@ -63,6 +65,7 @@ class RemoteClient final : private RemoteConnectionOwner {
   void holes_forgotten(const RemoteConnection* by) override;
 
   void refuse(int error_number);
+  void stop_connector();
   void run();
   uint64_t losses() const;
   bool wait_until(RemoteTime until, uint64_t seen);

@@ -166,14 +166,15 @@ std::unique_ptr<PendingReads> RemoteFile::begin_reads(std::span<const ReadRange>
   return reads;
 }
 
-Result<void> RemoteFile::read_uncached(std::span<const ReadRange> ranges) const {
+Result<void> RemoteFile::read_uncached(std::span<const ReadRange> ranges,
+                                       std::chrono::milliseconds time) const {
   UNIONFS_TRY(check_not_replaced());
   RemoteReads reads(RemoteReads::Source{uri_, about_, *client_, cache_});
   for (const ReadRange& range : ranges) {
     UNIONFS_TRY(check_inside(range.offset, range.buffer.size()));
     reads.add(range, false);
   }
-  reads.send();
+  reads.send(time);
   return reads.finish();
 }
 

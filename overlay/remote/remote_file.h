@@ -57,8 +57,9 @@ class RemoteFile final : public ReadableFile {
   FileExtent extent_at(uint64_t offset) const override;
   // What the server said when it was opened.
   const RemoteExport& about() const { return about_; }
-  // Of the server as it is now, all ranges together; only after start().
-  Result<void> read_uncached(std::span<const ReadRange> ranges) const;
+  // Of the server as it is now, all ranges together, within this time; only after start().
+  Result<void> read_uncached(std::span<const ReadRange> ranges,
+                             std::chrono::milliseconds time) const;
   Result<void> check_not_replaced() const override;
   Result<void> check_same() const override;
 

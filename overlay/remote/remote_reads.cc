@@ -81,7 +81,7 @@ ByteSpan RemoteReads::buffer_of(Fetch& fetch) {
   return fetch.bytes;
 }
 
-void RemoteReads::send() {
+void RemoteReads::send(std::optional<std::chrono::milliseconds> time) {
   plan();
   for (Fetch& fetch : fetches_) {
     uint64_t offset = fetch.begin;
@@ -98,7 +98,7 @@ void RemoteReads::send() {
   if (!pieces_.empty()) {
     wait_.expect(pieces_.size());
     is_waited_for_ = false;
-    source_.client.send(pieces_);
+    source_.client.send(pieces_, time);
   }
 }
 

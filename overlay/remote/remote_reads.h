@@ -30,7 +30,8 @@ class RemoteReads final : public PendingReads {
   // Before send().  The range is inside the export.  What is kept is read by chunks, which go to
   // the cache.
   void add(const ReadRange& range, bool is_kept);
-  void send();
+  // Within this time, or that of the client's options.
+  void send(std::optional<std::chrono::milliseconds> time = {});
   Result<void> finish() override;
 
  private:

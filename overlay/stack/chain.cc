@@ -87,6 +87,7 @@ Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
   if (opening.remote.starts_at_once) {
     file->start();
   }
+  lower_ = file.get();
   files_.push_back(std::move(file));
   belows_.push_back(std::move(image));
   return {};

@@ -67,7 +67,8 @@ class Chain {
   // Whether the lower can have such a cache; nothing where none is wished.
   Result<void> check_cache(const LevelCache& cache) const;
   // The lower: who reads it, and what of it was in the cache.
-  const LevelFile& lower_file() const { return *files_.front(); }
+  // Thread-safe, also while levels change.
+  const LevelFile& lower_file() const { return *lower_; }
   // All levels but the plain image, the lowest first.
   const std::vector<std::shared_ptr<LayerOverLower>>& layers() const { return layers_; }
   // The most that the mode of a file may be that gets data of all levels.
@@ -133,6 +134,7 @@ class Chain {
   Result<void> freeze_top();
   Result<LevelPaths> missing_layers(const std::string& upper_path) const;
 
+  const LevelFile* lower_ = nullptr;  // files_.front()
   // Shared with the chains that stand on this one.
   std::vector<std::shared_ptr<LevelFile>> files_;
   std::vector<std::shared_ptr<LayerOverLower>> layers_;

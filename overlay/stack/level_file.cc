@@ -17,6 +17,9 @@ namespace {
 // Nobody can say who else may read what a server has.
 constexpr uint32_t kModeForRemoteData = 0600;
 
+// Without a cache a start waits for nobody.
+constexpr auto kTimeToCompare = std::chrono::seconds(20);
+
 // Bytes that do not change as long as the image is the same.
 struct FixedBytes {
   uint64_t offset = 0;
@@ -39,6 +42,11 @@ Result<void> check_fixed(const std::vector<FixedBytes>& fixed, const Image& now)
     }
   }
   return {};
+}
+
+Result<void> check_same_lower(const KnownLower& then, const Image& now) {
+  UNIONFS_ASSIGN(const Volume volume, Volume::open(now, SuperblockUse::kLower));
+  return check_still_same(then, volume);
 }
 
 // In their order, those that touch as one.
@@ -130,9 +138,11 @@ Result<void> LevelFile::know_as_lower(const Volume& lower) {
   identity_ = known_lower(lower).identity;
   bitmaps_ = bitmaps_of(lower);
   remote_->compare_by([this, then = known_lower(lower)](const Image& now) -> Result<void> {
-    UNIONFS_ASSIGN(const Volume volume, Volume::open(now, SuperblockUse::kLower));
-    UNIONFS_TRY(check_still_same(then, volume));
-    return cached_->compare_samples(now);
+    const Result<void> same = check_same_lower(then, now);
+    if (!same && same.error().kind != ErrorKind::kSystem) {
+      cached_->note_difference(same.error());
+    }
+    return same ? cached_->compare_samples(now) : same;
   });
   remote_->keep_in_memory(metadata_of(lower));
   return {};
@@ -200,7 +210,7 @@ Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
   for (const KeptRange& range : bitmaps_) {
     ranges.push_back({remote_.get(), range.begin, bitmaps.emplace_back(range.end - range.begin)});
   }
-  UNIONFS_TRY(remote_->read_uncached(ranges));
+  UNIONFS_TRY(remote_->read_uncached(ranges, kTimeToCompare));
   LongHash hash;
   for (const std::string& word : {remote_->about().name, id}) {
     hash.add(bytes_of(Le64(word.size())));
@@ -231,11 +241,16 @@ Result<void> LevelFile::open_cache(const LevelCache& cache, const LogSink& log) 
   CacheOptions options = cache_options(cache, log);
   UNIONFS_ASSIGN(options.key, cache_key(cache.id));
   UNIONFS_ASSIGN(auto file, CacheFile::open(cache.path, options));
-  UNIONFS_ASSIGN(std::vector<uint64_t> ahead, clusters_ahead(cache, *file));
+  UNIONFS_TRY(cached_->compare_samples(*file, [this](std::span<const ReadRange> ranges) {
+    return remote_->read_uncached(ranges, kTimeToCompare);
+  }));
+  Result<std::vector<uint64_t>> ahead = clusters_ahead(cache, *file);
   cached_->use_cache(std::move(file));
-  UNIONFS_TRY(cached_->compare_samples(
-      [this](std::span<const ReadRange> ranges) { return remote_->read_uncached(ranges); }));
-  cached_->fetch_ahead(std::move(ahead));
+  if (!ahead) {
+    log(fmt::format("{}; nothing is fetched ahead", ahead.error().message));
+    return {};
+  }
+  cached_->fetch_ahead(*std::move(ahead));
   return {};
 }
 
@@ -243,8 +258,15 @@ void LevelFile::use_cache(const LevelCache& cache, const LogSink& log) {
   if (cache.path.empty() || !is_remote()) {
     return;
   }
-  if (const Result<void> opened = open_cache(cache, log); !opened) {
-    log(fmt::format("{}; it is read without a cache", opened.error().message));
+  std::string why;
+  try {
+    const Result<void> opened = open_cache(cache, log);
+    why = opened ? "" : opened.error().message;
+  } catch (const std::exception& error) {  // no memory or no thread: the disk goes without
+    why = error.what();
+  }
+  if (!why.empty() && !cached_->has_cache()) {
+    log(fmt::format("{}: {}; it is read without a cache", cache.path, why));
   }
 }
 

@@ -45,6 +45,9 @@ Result<void> Chain::add_frozen(FrozenLevel level) {
   UNIONFS_ASSIGN(LevelIdentity identity, identity_of(level));
   const bool is_void = level.area.is_void();
   const LayerOverLower* base = is_void ? top().layer() : level.layer.get();
+  if (is_void && frozen_view() != nullptr) {
+    UNIONFS_TRY(check_size_of_parent(*level.layer, *frozen_view()));
+  }
   auto view = std::make_unique<MergedView>(*level.layer, level.written.get(),
                                            is_void ? frozen_view() : nullptr);
   UNIONFS_ASSIGN(auto below, LayerBelow::open_frozen(*base, std::move(identity)));

@@ -75,7 +75,7 @@ case_shared() {
     [ "$bytes" -lt $((8 << 20)) ] || fail "$bytes bytes of the lower were read again"
     # The server of the lower may go: what is there is there.
     lower_down base
-    said third 'connection is lost'
+    said third 'requests wait until it is there again'
     in_shell third 'h.pread(65536, 9 << 20)' >/dev/null
     stop_server third
 }

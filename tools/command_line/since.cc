@@ -29,22 +29,26 @@ Result<const LayerOverLower*> make_one(LayersAsOne& one, const LayerOverLower& l
   return one.layer.get();
 }
 
+// As it was given, else its number, else its file's name, if only one has that.
 Result<size_t> level_of(const Chain& chain, const std::string& text) {
   const LevelPaths paths = chain.paths();
-  const auto path = std::find_if(paths.begin(), paths.end(), [&](const std::string& level) {
-    return level == text || level.ends_with("/" + text);  // found by name
-  });
-  if (path != paths.end()) {
-    return static_cast<size_t>(path - paths.begin());
+  if (const auto given = std::find(paths.begin(), paths.end(), text); given != paths.end()) {
+    return static_cast<size_t>(given - paths.begin());
   }
   size_t number = 0;
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc() || rest != end || number >= paths.size()) {
-    return invalid("\"{}\" is no level below the upper: these are 0 to {}, or a file of {}", text,
-                   paths.size() - 1, chain.as_options());
+  if (error == std::errc() && rest == end && number < paths.size()) {
+    return number;
   }
-  return number;
+  const auto has_name = [&](const std::string& level) { return level.ends_with("/" + text); };
+  const auto named = std::find_if(paths.begin(), paths.end(), has_name);
+  if (named != paths.end() && std::none_of(named + 1, paths.end(), has_name)) {
+    return static_cast<size_t>(named - paths.begin());
+  }
+  return invalid("\"{}\" is {} below the upper: these are 0 to {}, or a file of {}", text,
+                 named == paths.end() ? "no level" : "the name of several levels", paths.size() - 1,
+                 chain.as_options());
 }
 
 // What a frozen level shows with its session is no layer, so that none can be made over it.

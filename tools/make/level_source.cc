@@ -73,16 +73,16 @@ Result<void> LevelSource::check_clean() const {
   if ((state & ext2::kStateError) != 0) {
     return unsupported("{}: is marked as having errors; have it mended: give --fsck", name());
   }
-  if ((state & ext2::kStateValid) == 0) {
-    return unsupported(
-        "{}: was mounted when it was frozen; if the guest had frozen its file system, give "
-        "--frozen, else --fsck",
-        name());
-  }
   if (chain_.is_unproven()) {
     return unsupported(
         "{}: power was lost during its session, so nothing proves what it shows; have it checked: "
         "give --fsck",
+        name());
+  }
+  if ((state & ext2::kStateValid) == 0) {
+    return unsupported(
+        "{}: was mounted when it was frozen; if the guest had frozen its file system, give "
+        "--frozen, else --fsck",
         name());
   }
   return {};

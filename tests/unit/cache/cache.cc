@@ -132,7 +132,7 @@ TEST_CASE("Cache: a cluster is fetched once for all threads", "[cache]") {
   }
   CHECK(right == 8);
   CHECK(server.origin.reads == 1);
-  SECTION("and its error is everybody's, and nobody's afterwards") {
+  SECTION("an error is nobody's afterwards") {
     server.origin.fails = true;
     CHECK_FALSE(server.reads_right(kRegionBytes, 10));
     server.origin.fails = false;
