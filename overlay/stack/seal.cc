@@ -230,7 +230,8 @@ Result<void> unseal(WritableFile& copy) {
     return corrupt("{}: has a checkpoint that was not brought home", copy.name());
   }
   StateArea area = state.area;
-  area.features.incompat &= ~(format::kIncompatSealed | format::kIncompatFrozen | format::kIncompatFreezing);
+  area.features.incompat &=
+      ~(format::kIncompatSealed | format::kIncompatFrozen | format::kIncompatFreezing);
   area.seal = {};
   area.freeze_id = {};
   area.flags = 0;
