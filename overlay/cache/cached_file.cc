@@ -101,6 +101,13 @@ uint64_t CachedFile::end_of_cluster(uint64_t cluster) const {
   return std::min((cluster + 1) * cache_->cluster_bytes(), size_bytes());
 }
 
+void CachedFile::count_hits(uint64_t offset, uint64_t length) const {
+  if (length > 0) {
+    const uint64_t size = cache_->cluster_bytes();
+    hits_.fetch_add((offset + length - 1) / size - offset / size + 1, std::memory_order_relaxed);
+  }
+}
+
 // ---- fetches -------------------------------------------------------------------
 
 CachedFile::Claim CachedFile::claim(uint64_t cluster) const {
@@ -176,7 +183,7 @@ size_t CachedFile::read_cached(uint64_t offset, ByteSpan buffer) const {
       }
       note(at / size, (at + count + size - 1) / size);
       cache_->touch(at / size);
-      hits_.fetch_add(1, std::memory_order_relaxed);
+      count_hits(at, count);
     } else {
       count = origin_.read_cached(at, piece);
     }
@@ -224,6 +231,7 @@ void CachedFile::read_cached_ranges(std::span<ReadRange> ranges) const {
     const bool counts = cache_->is_same_generation(cluster, generation);
     for (const ReadRange& read : local) {
       if (counts) {
+        count_hits(ranges[i].offset, ranges[i].buffer.size() - read.buffer.size());
         note(ranges[i].offset / cache_->cluster_bytes(),
              (ranges[i].offset + ranges[i].buffer.size() - 1) / cache_->cluster_bytes() + 1);
         ranges[i].advance(ranges[i].buffer.size() - read.buffer.size());
@@ -231,7 +239,6 @@ void CachedFile::read_cached_ranges(std::span<ReadRange> ranges) const {
       ++i;
     }
     cache_->touch(cluster);
-    hits_.fetch_add(local.size(), std::memory_order_relaxed);
   }
 }
 

@@ -91,6 +91,8 @@ class CachedFile final : public ReadableFile {
   void end_fetch(uint64_t cluster, ClusterFetch& fetch) const;
   Result<void> compare_some(CacheFile& cache, const RangesReader& read_now, int samples) const;
   void compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSpan now) const;
+  // Of the cache file this was read.
+  void count_hits(uint64_t offset, uint64_t length) const;
   // Clients read of clusters [begin, end).
   void note(uint64_t begin, uint64_t end) const;
   void keep_trace(std::optional<std::vector<uint64_t>> clusters) const;

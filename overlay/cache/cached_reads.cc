@@ -164,7 +164,7 @@ Result<void> CachedReads::read_local() {
       late_.push_back(local.part);
     } else {
       file_.cache_->touch(local.cluster);
-      file_.hits_.fetch_add(1, std::memory_order_relaxed);
+      file_.count_hits(local.part.offset, local.part.buffer.size());
     }
   }
   return {};
