@@ -224,6 +224,12 @@ class LossRound {
     return options;
   }
 
+  static Result<std::unique_ptr<Overlay>> begin(OverlayOptions options) {
+    UNIONFS_ASSIGN(auto overlay, Overlay::prepare(std::move(options)));
+    UNIONFS_TRY(overlay->open(Access::kReadWrite));
+    return overlay;
+  }
+
   void lose_power(SnapshotStep step, LosingHost::Names names) {
     if (complaint_) {
       return;
@@ -231,8 +237,16 @@ class LossRound {
     INFO("step " << static_cast<int>(step) << ", names " << static_cast<int>(names));
     const ScratchDirectory scratch;
     host_.lose_power(scratch.path(), names);
-    auto overlay = SnapshotBench::serve(options_in(scratch.path()));
+    Result<std::unique_ptr<Overlay>> begun = begin(options_in(scratch.path()));
+    if (!begun) {
+      complaint_ = "after a power loss: " + begun.error().message;
+      return;
+    }
+    std::unique_ptr<Overlay> overlay = *std::move(begun);
     complaint_ = model_.judge_after_power_loss(read_all(overlay->disk()));
+    if (complaint_) {
+      return;
+    }
     // It goes on from there.
     const std::vector<std::byte> bytes = pattern(1, 5'000);
     expect_success(overlay->disk().write(30'000, bytes));
@@ -240,8 +254,11 @@ class LossRound {
     if (overlay->disk().is_void() && overlay->chain().layers().size() == 2 && frozen_) {
       std::vector<std::byte> level(now.size());
       expect_success(overlay->chain().frozen_view()->read(0, level));
-      complaint_ = complaint_ ? complaint_ : frozen_->judge_after_power_loss(level);
+      complaint_ = frozen_->judge_after_power_loss(level);
       ++frozen_levels_;
+    }
+    if (complaint_) {
+      return;
     }
     expect_success(overlay->close());
     overlay.reset();
