@@ -152,12 +152,12 @@ if [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; then
 
     say "its tests"
     # What takes longest and is run with sanitizers below is not run twice; of the kinds of
-    # images that random operations are tried with, two others than there.
+    # images that random operations are tried with, another one than there.
     once=()
     kinds=
     if [ -n "$sanitize" ] && [ "${#suites[@]}" = 0 ]; then
         once=(--no-suite sanitized)
-        kinds="1024/256/^dir_index 4096/256/dir_index"
+        kinds="1024/256/^dir_index"
     fi
     KINDS=${KINDS:-$kinds} run_tests test "${chosen[@]}" "${once[@]}"
 fi
