@@ -150,4 +150,15 @@ uint64_t inode_offset(const Layout& layout, const std::vector<Group>& groups, In
   return layout.offset_of(groups[number.value()].inode_table) + index * layout.inode_size_bytes;
 }
 
+ext2::GroupDescriptor raw_descriptor(const Group& group) {
+  ext2::GroupDescriptor raw = {};
+  raw.bg_block_bitmap = static_cast<uint32_t>(group.block_bitmap.value());
+  raw.bg_inode_bitmap = static_cast<uint32_t>(group.inode_bitmap.value());
+  raw.bg_inode_table = static_cast<uint32_t>(group.inode_table.value());
+  raw.bg_free_blocks_count = static_cast<uint16_t>(group.free_blocks_count);
+  raw.bg_free_inodes_count = static_cast<uint16_t>(group.free_inodes_count);
+  raw.bg_used_dirs_count = static_cast<uint16_t>(group.used_dirs_count);
+  return raw;
+}
+
 }  // namespace unionfs

@@ -38,6 +38,9 @@ bool has_group_checksums(const ext2::Superblock& superblock);
 // Where an inode's record lies, as byte offset in the image.
 uint64_t inode_offset(const Layout& layout, const std::vector<Group>& groups, InodeNumber inode);
 
+// As it is stored, without checksum and flags.
+ext2::GroupDescriptor raw_descriptor(const Group& group);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_FSPARSE_GROUPS_H

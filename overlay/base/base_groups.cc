@@ -86,14 +86,7 @@ class GroupWriter {
   void make_descriptors() {
     descriptors_.resize(uint64_t{shape_.descriptor_block_count()} * shape_.block_size_bytes);
     for (size_t index = 0; index < groups_.size(); ++index) {
-      const Group& group = groups_[index];
-      ext2::GroupDescriptor raw = {};
-      raw.bg_block_bitmap = static_cast<uint32_t>(group.block_bitmap.value());
-      raw.bg_inode_bitmap = static_cast<uint32_t>(group.inode_bitmap.value());
-      raw.bg_inode_table = static_cast<uint32_t>(group.inode_table.value());
-      raw.bg_free_blocks_count = static_cast<uint16_t>(group.free_blocks_count);
-      raw.bg_free_inodes_count = static_cast<uint16_t>(group.free_inodes_count);
-      raw.bg_used_dirs_count = static_cast<uint16_t>(group.used_dirs_count);
+      const ext2::GroupDescriptor raw = raw_descriptor(groups_[index]);
       std::memcpy(descriptors_.data() + index * sizeof(raw), &raw, sizeof(raw));
     }
   }

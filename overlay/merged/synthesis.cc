@@ -101,14 +101,7 @@ void Synthesis::descriptors(uint32_t index, ByteSpan out) const {
     if (number >= groups_.size()) {
       return;
     }
-    const Group& group = groups_[number];
-    ext2::GroupDescriptor raw = {};
-    raw.bg_block_bitmap = static_cast<uint32_t>(group.block_bitmap.value());
-    raw.bg_inode_bitmap = static_cast<uint32_t>(group.inode_bitmap.value());
-    raw.bg_inode_table = static_cast<uint32_t>(group.inode_table.value());
-    raw.bg_free_blocks_count = static_cast<uint16_t>(group.free_blocks_count);
-    raw.bg_free_inodes_count = static_cast<uint16_t>(group.free_inodes_count);
-    raw.bg_used_dirs_count = static_cast<uint16_t>(group.used_dirs_count);
+    const ext2::GroupDescriptor raw = raw_descriptor(groups_[number]);
     std::memcpy(out.data() + i * sizeof(raw), &raw, sizeof(raw));
   }
 }

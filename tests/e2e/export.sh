@@ -256,11 +256,10 @@ case_refused() {
 case_in_memory() {
     require_kernel_mount
     step "an upper in memory, exported beside its server and after it"
-    local memory
     make_lower
-    memory=$(mktemp -d "/dev/shm/unionfs-test.XXXXXX")
-    ln -s "$memory" memory
-    serve merged lower.img "$memory/job.img" size=32M
+    mkdir memory
+    mount -t tmpfs none memory
+    serve merged lower.img "$WORK/memory/job.img" size=32M
     mount_merged merged "$WORK/mount"
     echo job >"$WORK/mount/etc/conf"
     rm "$WORK/mount/gone/x"
@@ -280,7 +279,7 @@ case_in_memory() {
     cmp live.tar beside.tar
     cmp beside.tar after.tar
     tar -xOf after.tar etc/conf | grep -qx job || fail "the job's file is another"
-    rm -r "$memory"
+    umount memory
 }
 
 case_looking() {
