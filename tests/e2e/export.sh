@@ -259,7 +259,7 @@ case_in_memory() {
     make_lower
     mkdir memory
     mount -t tmpfs none memory
-    serve merged lower.img "$WORK/memory/job.img" size=32M
+    serve merged lower.img "$PWD/memory/job.img" size=32M
     mount_merged merged "$WORK/mount"
     echo job >"$WORK/mount/etc/conf"
     rm "$WORK/mount/gone/x"
