@@ -15,6 +15,17 @@ Result<void> check_translated_places(const OpenedUpper& opened) {
   return {};
 }
 
+// Whether the layer, or one below it, owns the inode.
+bool is_own_in_any(const LayerOverLower* layer, InodeNumber inode) {
+  while (layer != nullptr && inode.value() <= layer->geometry().merged().inode_count()) {
+    if (layer->items().is_own(inode)) {
+      return true;
+    }
+    layer = layer->layer_below();
+  }
+  return false;  // or the layers left are too small for it
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
@@ -23,7 +34,10 @@ Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
   UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper, below.identity()));
   static const std::atomic<bool> is_cancelled{false};
   UNIONFS_ASSIGN(auto layer, make(below, std::move(opened), log));
-  UNIONFS_ASSIGN(layer->uncompared_, compare_some(layer->lower_comparison(is_cancelled)));
+  // What a layer below owns is compared there, and falls through here at most where it does there.
+  // To compare it in each layer would compose the same blocks again and again.
+  const auto can_wait = [&below](InodeNumber inode) { return is_own_in_any(below.layer(), inode); };
+  UNIONFS_ASSIGN(layer->uncompared_, compare_some(layer->lower_comparison(is_cancelled), can_wait));
   return layer;
 }
 

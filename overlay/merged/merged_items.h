@@ -30,6 +30,9 @@ class MergedItems {
   MergedItems(const Below& below, const Volume& upper, const Geometry& geometry, const Layer& layer)
       : below_(below), upper_(upper), geometry_(geometry), layer_(layer), own_names_(upper) {}
 
+  // Of the layer itself.  The merged image has such an inode.
+  bool is_own(InodeNumber inode) const;
+
   // As Below's functions of these names.
   Result<void> used_blocks(GroupNumber group, ByteSpan out) const;
   Result<void> used_inodes(GroupNumber group, ByteSpan out) const;
@@ -45,7 +48,6 @@ class MergedItems {
   Result<void> fill_own_pointers(const TranslatedBlock& entry, ByteSpan block) const;
 
  private:
-  bool is_own(InodeNumber inode) const;
   bool is_whited_out(InodeNumber inode) const;
   bool is_whited_out(BlockNumber block) const;
   Result<InodeRecord> below_or_empty(InodeNumber inode) const;

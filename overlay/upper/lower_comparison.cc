@@ -76,6 +76,11 @@ uint32_t LowerComparison::count() const {
                                records_.xattrs.size());
 }
 
+std::optional<InodeNumber> LowerComparison::inode_of(uint32_t index) const {
+  return index < records_.inodes.size() ? std::optional(records_.inodes[index].inode)
+                                        : std::nullopt;
+}
+
 // Inodes come first, because their messages say most; then groups, then xattr blocks.
 Result<uint64_t> LowerComparison::cost_bytes(uint32_t index) const {
   const uint64_t block_size = lower_.layout().block_size_bytes;
@@ -165,7 +170,8 @@ Result<void> LowerComparison::compare_all() const {
       wanted.inodes.size(), wanted.groups.size(), wanted.xattrs.size());
 }
 
-Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison) {
+Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison,
+                                           const std::function<bool(InodeNumber)>& can_wait) {
   constexpr uint32_t kMaxRecords = 1000;
   constexpr uint32_t kRandomRecords = 64;
   constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
@@ -183,6 +189,11 @@ Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison) {
   std::vector<uint32_t> left;
   uint64_t bytes = 0;
   for (size_t i = 0; i < wanted; ++i) {
+    const std::optional<InodeNumber> inode = comparison.inode_of(order[i]);
+    if (inode && can_wait(*inode)) {
+      left.push_back(order[i]);
+      continue;
+    }
     UNIONFS_ASSIGN(const uint64_t cost, comparison.cost_bytes(order[i]));
     if (bytes + cost > kMaxBytes) {
       left.push_back(order[i]);

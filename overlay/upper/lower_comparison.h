@@ -6,6 +6,8 @@
 #define UNIONFS_OVERLAY_UPPER_LOWER_COMPARISON_H
 
 #include <atomic>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,8 @@ class LowerComparison {
 
   // Records are numbered from 0.
   uint32_t count() const;
+  // The inode that the record is of; nothing where it is of a group, or of an xattr block.
+  std::optional<InodeNumber> inode_of(uint32_t index) const;
   // About how many bytes compare() reads.
   Result<uint64_t> cost_bytes(uint32_t index) const;
   // kInvalid if the lower is another one; the message says what differs, by its path.
@@ -48,8 +52,10 @@ class LowerComparison {
 // compare in the background.
 //
 // Compares all of up to 1,000 records, or 64 at random of more, as long as they read
-// at most 16 MiB.  kInvalid as compare() has it.
-Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison);
+// at most 16 MiB, and but for those of inodes that `can_wait` holds for.  kInvalid as compare()
+// has it.
+Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison,
+                                           const std::function<bool(InodeNumber)>& can_wait);
 
 }  // namespace unionfs
 

@@ -105,6 +105,28 @@ TEST_CASE("Chain: a layer knows what it stands on", "[chain]") {
                {"upper.img", "stands on a plain image, not on the layer level1.img"});
 }
 
+TEST_CASE("Chain: an opening compares an inode once", "[chain]") {
+  Levels levels(1024);
+  levels.add({"set_inode_field /small mode 0100600"});
+  levels.add({"set_inode_field /small mode 0100640", "set_inode_field /large mode 0100600"});
+  const LayerOverLower& first = levels.layer(0);
+  const LayerOverLower& second = levels.layer(1);
+  CHECK(first.uncompared().empty());
+
+  // What the first layer owns was compared with it; somebody does that in the background here.
+  const std::atomic<bool> is_cancelled{false};
+  const LowerComparison comparison = second.lower_comparison(is_cancelled);
+  const std::vector<uint32_t>& left = second.uncompared();
+  for (uint32_t index = 0; index < comparison.count(); ++index) {
+    const auto inode = comparison.inode_of(index);
+    const bool is_left = std::find(left.begin(), left.end(), index) != left.end();
+    CHECK(is_left == (inode && first.items().is_own(*inode)));
+  }
+  CHECK_FALSE(left.empty());
+  CHECK(left.size() < comparison.count());
+  CHECK(second.has_uncompared());
+}
+
 TEST_CASE("Chain: a sealed layer is never written", "[chain]") {
   Levels levels(1024);
   levels.add({"write @/small /one"});
