@@ -74,7 +74,7 @@ Disk::~Disk() = default;
 // ---- clients -------------------------------------------------------------------
 
 Result<void> Disk::attach(Access access) {
-  const std::lock_guard<std::mutex> guard(open_mutex_);
+  const MutexLock lock(open_mutex_);
   if (writing_ != nullptr || (access == Access::kReadOnly && reading_ != nullptr)) {
     return {};
   }
@@ -158,7 +158,7 @@ void Disk::clear_stamp(LiveStamp& stamp) const {
 }
 
 void Disk::watch_lower() {
-  const std::lock_guard<std::mutex> guard(open_mutex_);
+  const MutexLock lock(open_mutex_);
   if (lower_watch_ != nullptr || !layer_->has_uncompared()) {
     return;
   }
@@ -480,7 +480,7 @@ uint64_t Disk::session_block_count() const {
 std::optional<SessionSize> Disk::session_size() const {
   const SessionBitmap* bitmap = nullptr;
   {
-    const std::lock_guard<std::mutex> guard(open_mutex_);
+    const MutexLock lock(open_mutex_);
     bitmap = writing_ != nullptr   ? writing_->bitmap.get()
              : reading_ != nullptr ? reading_->bitmap.get()
                                    : nullptr;

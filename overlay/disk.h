@@ -8,12 +8,12 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "overlay/checkpoint/checkpoint.h"
 #include "overlay/checkpoint/next_layer.h"
+#include "overlay/host/mutex.h"
 #include "overlay/merged/changing_levels.h"
 #include "overlay/merged/layer_over_lower.h"
 #include "overlay/merged/lower_watch.h"
@@ -203,7 +203,7 @@ class Disk {
   const MergedView unwritten_view_;
   const ChangingLevels changing_levels_;
 
-  mutable std::mutex open_mutex_;     // guards what follows while clients come
+  mutable Mutex open_mutex_;          // guards what follows while clients come
   std::unique_ptr<Reading> reading_;  // for clients that only read, until there is a session
   std::unique_ptr<Writing> writing_;
   std::unique_ptr<LowerWatch> lower_watch_;

@@ -15,9 +15,9 @@ thread_local unsigned begun_fetches = 0;
 }  // namespace
 
 void ClusterFetch::wait() {
-  MutexLock lock(mutex_);
+  const MutexLock lock(mutex_);
   while (!has_ended_) {
-    ended_.wait(lock);
+    ended_.wait(mutex_);
   }
 }
 

@@ -42,24 +42,25 @@ std::vector<ControlWorker::Done> ControlWorker::take_done() {
 }
 
 void ControlWorker::run() {
-  MutexLock lock(mutex_);
+  const MutexLock lock(mutex_);
   while (true) {
     while (!has_to_stop_ && waiting_.empty()) {
-      changed_.wait(lock);
+      changed_.wait(mutex_);
     }
     if (has_to_stop_) {
       return;
     }
     const Waiting next = std::move(waiting_.front());
     waiting_.pop_front();
-    lock.unlock();
     ControlResult result;
-    try {
-      result = next.action();
-    } catch (const std::exception& exception) {  // no memory
-      result = {ControlOutcome::kFailed, exception.what()};
+    {
+      const MutexUnlock unlocked(mutex_);
+      try {
+        result = next.action();
+      } catch (const std::exception& exception) {  // no memory
+        result = {ControlOutcome::kFailed, exception.what()};
+      }
     }
-    lock.lock();
     done_.push_back({next.ticket, std::move(result)});
     on_done_();
   }

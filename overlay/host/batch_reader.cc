@@ -122,7 +122,7 @@ BatchReader::BatchReader(LogSink log) : log_(std::move(log)) {}
 BatchReader::~BatchReader() = default;
 
 void BatchReader::use_log(const LogSink& log) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   if (!log_) {
     log_ = log;
   }
@@ -133,7 +133,7 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
     return nullptr;
   }
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     if (!free_rings_.empty()) {
       std::unique_ptr<Ring> ring = std::move(free_rings_.back());
       free_rings_.pop_back();
@@ -144,7 +144,7 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
   const int error = ring->open();
   if (error != 0) {
     const bool is_first = has_rings_.exchange(false);
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     if (is_first && log_) {
       log_(fmt::format("io_uring is refused ({}): reading with pread",
                        std::generic_category().message(error)));
@@ -156,7 +156,7 @@ std::unique_ptr<BatchReader::Ring> BatchReader::take_ring() {
 
 // A ring beyond the number goes when the lock has gone.
 void BatchReader::put_ring(std::unique_ptr<Ring> ring) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   if (free_rings_.size() < kMaxFreeRings) {
     free_rings_.push_back(std::move(ring));
   }

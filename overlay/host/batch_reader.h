@@ -12,12 +12,12 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
 #include "overlay/host/file.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 
 namespace unionfs {
 
@@ -63,9 +63,10 @@ class BatchReader {
                         const Meanwhile& meanwhile);
 
   std::atomic<bool> has_rings_{true};  // cleared once the host refuses them
-  std::mutex mutex_;
-  LogSink log_;                                    // guarded by mutex_
-  std::vector<std::unique_ptr<Ring>> free_rings_;  // guarded by mutex_; kMaxFreeRings at most
+  Mutex mutex_;
+  LogSink log_ UNIONFS_GUARDED_BY(mutex_);
+  // kMaxFreeRings at most.
+  std::vector<std::unique_ptr<Ring>> free_rings_ UNIONFS_GUARDED_BY(mutex_);
 };
 
 }  // namespace unionfs

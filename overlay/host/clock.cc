@@ -9,12 +9,12 @@ class SteadyClock final : public Clock {
   TimePoint now() const override { return std::chrono::steady_clock::now(); }
 
  protected:
-  void wait_once(std::unique_lock<std::mutex>& lock, std::condition_variable& condition,
-                 TimePoint deadline) override {
+  void wait_once(Mutex& mutex, Condition& condition, TimePoint deadline)
+      UNIONFS_REQUIRES(mutex) override {
     if (deadline == kNever) {
-      condition.wait(lock);  // the library may overflow when it converts such a deadline
+      condition.wait(mutex);  // the library may overflow when it converts such a deadline
     } else {
-      condition.wait_until(lock, deadline);
+      (void)condition.wait_until(mutex, deadline);
     }
   }
 };

@@ -6,8 +6,8 @@
 #define UNIONFS_OVERLAY_HOST_CLOCK_H
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
+
+#include "overlay/host/mutex.h"
 
 namespace unionfs {
 
@@ -23,31 +23,22 @@ class Clock {
   virtual ~Clock() = default;
   virtual TimePoint now() const = 0;
 
-  // Waits until `is_over` is true or the deadline has come; returns is_over().  `lock`
-  // holds the mutex that guards what is_over() reads, and holds it again afterwards.
-  // Whoever changes that notifies `condition`.  Both outlive the wait.
-  template <typename Predicate>
-  bool wait_until(std::unique_lock<std::mutex>& lock, std::condition_variable& condition,
-                  TimePoint deadline, Predicate is_over) {
-    while (!is_over()) {
-      if (now() >= deadline) {
-        return false;
-      }
-      wait_once(lock, condition, deadline);
+  // Lets go of the mutex until somebody notifies the condition, or the deadline has come; false
+  // if it had come before.  Returns at other times, too: the caller looks again at what it
+  // waits for.  Mutex and condition outlive the wait.
+  bool wait(Mutex& mutex, Condition& condition, TimePoint deadline = kNever)
+      UNIONFS_REQUIRES(mutex) {
+    if (now() >= deadline) {
+      return false;
     }
+    wait_once(mutex, condition, deadline);
     return true;
-  }
-  // The same, but without a deadline.
-  template <typename Predicate>
-  void wait(std::unique_lock<std::mutex>& lock, std::condition_variable& condition,
-            Predicate is_over) {
-    (void)wait_until(lock, condition, kNever, is_over);
   }
 
  protected:
   // Returns when notified, when the deadline has come, or for no reason.
-  virtual void wait_once(std::unique_lock<std::mutex>& lock, std::condition_variable& condition,
-                         TimePoint deadline) = 0;
+  virtual void wait_once(Mutex& mutex, Condition& condition, TimePoint deadline)
+      UNIONFS_REQUIRES(mutex) = 0;
 };
 
 // The host's.  It lives as long as the process.

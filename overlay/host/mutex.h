@@ -10,13 +10,14 @@
 //   void count() UNIONFS_REQUIRES(mutex_);
 //
 // clang looks into one function at a time.  A lambda is a function of its own, so
-// Condition takes no predicate: its callers wait in a loop.
+// Condition and Clock take no predicates: their callers wait in a loop.
 #ifndef UNIONFS_OVERLAY_HOST_MUTEX_H
 #define UNIONFS_OVERLAY_HOST_MUTEX_H
 
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <shared_mutex>
 
 #ifdef __clang__
 #define UNIONFS_THREAD_ATTRIBUTE(attribute) __attribute__((attribute))
@@ -28,6 +29,7 @@
 #define UNIONFS_GUARDED_BY(mutex) UNIONFS_THREAD_ATTRIBUTE(guarded_by(mutex))
 // On a function: the caller holds the mutex, or does not hold it.
 #define UNIONFS_REQUIRES(mutex) UNIONFS_THREAD_ATTRIBUTE(requires_capability(mutex))
+#define UNIONFS_REQUIRES_SHARED(mutex) UNIONFS_THREAD_ATTRIBUTE(requires_shared_capability(mutex))
 #define UNIONFS_EXCLUDES(mutex) UNIONFS_THREAD_ATTRIBUTE(locks_excluded(mutex))
 
 namespace unionfs {
@@ -39,27 +41,87 @@ class UNIONFS_THREAD_ATTRIBUTE(capability("mutex")) Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
+  // Tells clang that the mutex is held, where it cannot see that: in a lambda.
+  void assert_held() const UNIONFS_THREAD_ATTRIBUTE(assert_capability(this)) {}
+
  private:
   friend class MutexLock;
+  friend class MutexUnlock;
+  friend class Condition;
   std::mutex mutex_;
 };
 
-// Holds a mutex while it exists, but for the time between unlock() and lock().
-// Used by one thread.
+// Holds a mutex while it exists.
 class UNIONFS_THREAD_ATTRIBUTE(scoped_lockable) MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) UNIONFS_THREAD_ATTRIBUTE(acquire_capability(mutex))
-      : lock_(mutex.mutex_) {}
-  ~MutexLock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) {}
+      : mutex_(mutex) {
+    mutex_.mutex_.lock();
+  }
+  ~MutexLock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { mutex_.mutex_.unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
 
-  void unlock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { lock_.unlock(); }
-  void lock() UNIONFS_THREAD_ATTRIBUTE(acquire_capability()) { lock_.lock(); }
+ private:
+  Mutex& mutex_;
+};
+
+// Lets go of a mutex that its thread holds, while it exists.
+class UNIONFS_THREAD_ATTRIBUTE(scoped_lockable) MutexUnlock {
+ public:
+  explicit MutexUnlock(Mutex& mutex) UNIONFS_THREAD_ATTRIBUTE(release_capability(mutex))
+      : mutex_(mutex) {
+    mutex_.mutex_.unlock();
+  }
+  ~MutexUnlock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { mutex_.mutex_.lock(); }
+  MutexUnlock(const MutexUnlock&) = delete;
+  MutexUnlock& operator=(const MutexUnlock&) = delete;
 
  private:
-  friend class Condition;
-  std::unique_lock<std::mutex> lock_;
+  Mutex& mutex_;
+};
+
+// Held by one thread that changes what it guards, or by many that only look.
+class UNIONFS_THREAD_ATTRIBUTE(capability("mutex")) SharedMutex {
+ public:
+  SharedMutex() = default;
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+
+ private:
+  friend class LookLock;
+  friend class ChangeLock;
+  std::shared_mutex mutex_;
+};
+
+// Holds a SharedMutex with others, while it exists.
+class UNIONFS_THREAD_ATTRIBUTE(scoped_lockable) LookLock {
+ public:
+  explicit LookLock(SharedMutex& mutex) UNIONFS_THREAD_ATTRIBUTE(acquire_shared_capability(mutex))
+      : mutex_(mutex) {
+    mutex_.mutex_.lock_shared();
+  }
+  ~LookLock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { mutex_.mutex_.unlock_shared(); }
+  LookLock(const LookLock&) = delete;
+  LookLock& operator=(const LookLock&) = delete;
+
+ private:
+  SharedMutex& mutex_;
+};
+
+// Holds a SharedMutex alone, while it exists.
+class UNIONFS_THREAD_ATTRIBUTE(scoped_lockable) ChangeLock {
+ public:
+  explicit ChangeLock(SharedMutex& mutex) UNIONFS_THREAD_ATTRIBUTE(acquire_capability(mutex))
+      : mutex_(mutex) {
+    mutex_.mutex_.lock();
+  }
+  ~ChangeLock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { mutex_.mutex_.unlock(); }
+  ChangeLock(const ChangeLock&) = delete;
+  ChangeLock& operator=(const ChangeLock&) = delete;
+
+ private:
+  SharedMutex& mutex_;
 };
 
 // What threads wait for while others change what a mutex guards.  All waiters use
@@ -68,11 +130,19 @@ class Condition {
  public:
   // Lets go of the mutex until somebody notifies, and holds it again afterwards.
   // Returns at other times, too: the caller looks again at what it waits for.
-  void wait(MutexLock& lock) { condition_.wait(lock.lock_); }
+  void wait(Mutex& mutex) UNIONFS_REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    condition_.wait(lock);
+    lock.release();
+  }
   // The same, but no longer than until `deadline`.  Returns whether that has come.
-  template <typename Clock, typename Duration>
-  bool wait_until(MutexLock& lock, std::chrono::time_point<Clock, Duration> deadline) {
-    return condition_.wait_until(lock.lock_, deadline) == std::cv_status::timeout;
+  template <typename ItsClock, typename Duration>
+  bool wait_until(Mutex& mutex, std::chrono::time_point<ItsClock, Duration> deadline)
+      UNIONFS_REQUIRES(mutex) {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    const std::cv_status status = condition_.wait_until(lock, deadline);
+    lock.release();
+    return status == std::cv_status::timeout;
   }
 
   void notify_one() { condition_.notify_one(); }

@@ -151,8 +151,8 @@ uint64_t RemoteClient::losses() const {
 // Or until a connection is lost that was not seen.  False when it is time to end: also where the
 // image is another one, because nothing is left to be done then.
 bool RemoteClient::wait_until(RemoteTime until, uint64_t seen) {
-  MutexLock lock(mutex_);
-  while (!is_stopped_ && losses_ == seen && !wakeup_.wait_until(lock, until)) {
+  const MutexLock lock(mutex_);
+  while (!is_stopped_ && losses_ == seen && !wakeup_.wait_until(mutex_, until)) {
   }
   return !is_stopped_ && !differs_.load();
 }

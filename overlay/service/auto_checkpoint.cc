@@ -14,6 +14,8 @@ constexpr std::chrono::seconds kGrace(1);
 void AutoCheckpoint::start(LeftSession left_session, CheckpointsWhen when) {
   when_ = when;
   if (left_session == LeftSession::kLayer) {
+    const MutexLock making(making_mutex_);
+    const MutexLock lock(mutex_);
     // What fails here is told to the first client.
     has_left_session_ = overlay_.has_left_session().value_or(false);
     due_at_ = has_left_session_ ? clock_.now() + kGrace : Clock::kNever;
@@ -25,7 +27,7 @@ void AutoCheckpoint::start(LeftSession left_session, CheckpointsWhen when) {
 }
 
 void AutoCheckpoint::client_opens() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   ++clients_;
   due_at_ = Clock::kNever;
   overlay_.cancel_checkpoint(true);
@@ -33,7 +35,7 @@ void AutoCheckpoint::client_opens() {
 }
 
 void AutoCheckpoint::client_closed() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   --clients_;
   if (clients_ == 0) {
     overlay_.cancel_checkpoint(false);
@@ -43,22 +45,19 @@ void AutoCheckpoint::client_closed() {
 }
 
 void AutoCheckpoint::run() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   while (!has_to_stop_) {
-    const Clock::TimePoint due_at = due_at_;
-    if (clock_.wait_until(lock, changed_, due_at,
-                          [&] { return has_to_stop_ || due_at_ != due_at; })) {
+    if (clock_.wait(mutex_, changed_, due_at_)) {
       continue;
     }
     due_at_ = Clock::kNever;
-    lock.unlock();
+    const MutexUnlock unlocked(mutex_);
     (void)checkpoint_now();
-    lock.lock();
   }
 }
 
 CheckpointResult AutoCheckpoint::checkpoint_now() {
-  const std::lock_guard<std::mutex> guard(making_mutex_);
+  const MutexLock lock(making_mutex_);
   const Clock::TimePoint begin = clock_.now();
   CheckpointResult result = try_checkpoint();
   report(result, begin);
@@ -81,7 +80,7 @@ void AutoCheckpoint::report(const CheckpointResult& result, Clock::TimePoint beg
   if (!result) {
     if (result.error().error.error_number != ECANCELED) {
       log_(describe(result.error()));
-      const std::lock_guard<std::mutex> guard(mutex_);
+      const MutexLock lock(mutex_);
       ++counts_.refused;
     }
   } else if (*result) {
@@ -96,7 +95,7 @@ void AutoCheckpoint::report(const CheckpointResult& result, Clock::TimePoint beg
         fmt::format("checkpoint: {} inodes searched for owners of blocks, {} directories for "
                     "names",
                     figures.inodes_searched, figures.directories_searched));
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     ++counts_.made;
   }
 }
@@ -116,12 +115,12 @@ AskedCheckpoint AutoCheckpoint::ask() {
 }
 
 uint64_t AutoCheckpoint::client_count() const {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   return clients_;
 }
 
 CheckpointCounts AutoCheckpoint::counts() const {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   return counts_;
 }
 
@@ -130,7 +129,7 @@ void AutoCheckpoint::stop() {
     return;
   }
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     has_to_stop_ = true;
     changed_.notify_one();
   }

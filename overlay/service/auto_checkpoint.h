@@ -6,13 +6,12 @@
 #ifndef UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 #define UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <thread>
 
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 #include "overlay/service/overlay.h"
 
 namespace unionfs {
@@ -69,7 +68,7 @@ class AutoCheckpoint {
   void run();
   void stop();
   CheckpointResult checkpoint_now();
-  CheckpointResult try_checkpoint();
+  CheckpointResult try_checkpoint() UNIONFS_REQUIRES(making_mutex_);
   void report(const CheckpointResult& result, Clock::TimePoint begin);
 
   Overlay& overlay_;
@@ -78,16 +77,16 @@ class AutoCheckpoint {
   Clock& clock_;
   std::thread thread_;
   CheckpointsWhen when_ = CheckpointsWhen::kByItself;  // of start()
-  std::mutex making_mutex_;  // of who makes a checkpoint; mutex_ may be locked inside
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  uint64_t clients_ = 0;  // guarded by mutex_
-  // When to make a checkpoint, because the last client has gone.  Guarded by mutex_.
-  Clock::TimePoint due_at_ = Clock::kNever;
-  bool has_to_stop_ = false;  // guarded by mutex_
-  // Until the first checkpoint was tried.  Guarded by making_mutex_.
-  bool has_left_session_ = false;
-  CheckpointCounts counts_;  // guarded by mutex_
+  Mutex making_mutex_;  // of who makes a checkpoint; mutex_ may be locked inside
+  mutable Mutex mutex_;
+  Condition changed_;
+  uint64_t clients_ UNIONFS_GUARDED_BY(mutex_) = 0;
+  // When to make a checkpoint, because the last client has gone.
+  Clock::TimePoint due_at_ UNIONFS_GUARDED_BY(mutex_) = Clock::kNever;
+  bool has_to_stop_ UNIONFS_GUARDED_BY(mutex_) = false;
+  // Until the first checkpoint was tried.
+  bool has_left_session_ UNIONFS_GUARDED_BY(making_mutex_) = false;
+  CheckpointCounts counts_ UNIONFS_GUARDED_BY(mutex_);
 };
 
 }  // namespace unionfs

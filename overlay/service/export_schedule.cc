@@ -14,7 +14,7 @@ void ExportSchedule::start(size_t worker_count) {
 
 void ExportSchedule::stop() {
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     has_to_stop_ = true;
     timer_wakeup_.notify_all();
     work_there_.notify_all();
@@ -26,13 +26,13 @@ void ExportSchedule::stop() {
   // A task may own what calls at() when it ends.
   std::multimap<Clock::TimePoint, Task> waiting;
   std::deque<Task> ready;
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   waiting.swap(waiting_);
   ready.swap(ready_);
 }
 
 void ExportSchedule::at(Clock::TimePoint due_at, Task task) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   if (!has_to_stop_) {
     waiting_.emplace(due_at, std::move(task));
     timer_wakeup_.notify_one();
@@ -44,11 +44,9 @@ Clock::TimePoint ExportSchedule::next_due() const {
 }
 
 void ExportSchedule::wait_for_due() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   while (!has_to_stop_) {
-    const Clock::TimePoint due_at = next_due();
-    if (clock_.wait_until(lock, timer_wakeup_, due_at,
-                          [&] { return has_to_stop_ || next_due() != due_at; })) {
+    if (clock_.wait(mutex_, timer_wakeup_, next_due())) {
       continue;
     }
     ready_.push_back(std::move(waiting_.begin()->second));
@@ -58,18 +56,19 @@ void ExportSchedule::wait_for_due() {
 }
 
 void ExportSchedule::work() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   while (true) {
-    clock_.wait(lock, work_there_, [this] { return has_to_stop_ || !ready_.empty(); });
+    while (!has_to_stop_ && ready_.empty()) {
+      (void)clock_.wait(mutex_, work_there_);
+    }
     if (has_to_stop_) {
       return;
     }
     Task task = std::move(ready_.front());
     ready_.pop_front();
-    lock.unlock();
+    const MutexUnlock unlocked(mutex_);
     task();
     task = nullptr;
-    lock.lock();
   }
 }
 

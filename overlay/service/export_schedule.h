@@ -4,15 +4,14 @@
 #ifndef UNIONFS_OVERLAY_SERVICE_EXPORT_SCHEDULE_H
 #define UNIONFS_OVERLAY_SERVICE_EXPORT_SCHEDULE_H
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "overlay/host/clock.h"
+#include "overlay/host/mutex.h"
 
 namespace unionfs {
 
@@ -38,15 +37,15 @@ class ExportSchedule {
  private:
   void wait_for_due();
   void work();
-  Clock::TimePoint next_due() const;
+  Clock::TimePoint next_due() const UNIONFS_REQUIRES(mutex_);
 
   Clock& clock_;
-  std::mutex mutex_;
-  std::condition_variable timer_wakeup_;
-  std::condition_variable work_there_;
-  std::multimap<Clock::TimePoint, Task> waiting_;  // guarded by mutex_
-  std::deque<Task> ready_;                         // guarded by mutex_
-  bool has_to_stop_ = false;                       // guarded by mutex_
+  Mutex mutex_;
+  Condition timer_wakeup_;
+  Condition work_there_;
+  std::multimap<Clock::TimePoint, Task> waiting_ UNIONFS_GUARDED_BY(mutex_);
+  std::deque<Task> ready_ UNIONFS_GUARDED_BY(mutex_);
+  bool has_to_stop_ UNIONFS_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 

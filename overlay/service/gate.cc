@@ -24,9 +24,9 @@ Gate::Slot& Gate::enter() {
       return slot;
     }
     leave(slot);
-    MutexLock lock(mutex_);
+    const MutexLock lock(mutex_);
     while (is_closed_.load()) {
-      changed_.wait(lock);
+      changed_.wait(mutex_);
     }
   }
 }
@@ -45,13 +45,13 @@ bool Gate::is_empty() const {
 }
 
 void Gate::close() {
-  MutexLock lock(mutex_);
+  const MutexLock lock(mutex_);
   while (is_closed_.load()) {
-    changed_.wait(lock);
+    changed_.wait(mutex_);
   }
   is_closed_.store(true);
   while (!is_empty()) {
-    changed_.wait(lock);
+    changed_.wait(mutex_);
   }
 }
 

@@ -24,7 +24,7 @@ Writers::Writers(IsGone is_gone, LogSink log, std::chrono::milliseconds longest_
 Writers::~Writers() = default;
 
 std::unique_ptr<Writers::Connection> Writers::open(Peer peer) {
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   auto& place = clients_[peer.key];
   if (place == nullptr) {
     place = std::make_shared<Client>(std::move(peer));
@@ -34,7 +34,7 @@ std::unique_ptr<Writers::Connection> Writers::open(Peer peer) {
   ++client->connections;
   while (holder_ != nullptr && holder_ != client && !connection->is_read_only_) {
     const std::shared_ptr<Client> holder = holder_;
-    connection->is_read_only_ = !wait_for_end(lock, *holder);
+    connection->is_read_only_ = !wait_for_end(*holder);
     if (connection->is_read_only_) {
       log_(
           fmt::format("{} gets a read-only export, because {} writes to the disk and is "
@@ -46,7 +46,7 @@ std::unique_ptr<Writers::Connection> Writers::open(Peer peer) {
 }
 
 void Writers::close(std::unique_ptr<Connection> connection) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const std::shared_ptr<Client> client = connection->client_;
   if (--client->connections > 0) {
     return;
@@ -67,10 +67,10 @@ bool Writers::may_change(Connection& connection) {
   if (connection.was_refused_.load()) {
     return false;
   }
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   while (holder_ != nullptr && holder_ != connection.client_) {
     const std::shared_ptr<Client> holder = holder_;
-    if (!wait_for_end(lock, *holder)) {
+    if (!wait_for_end(*holder)) {
       if (!connection.was_refused_.exchange(true)) {
         log_(fmt::format(
             "{} may not write, because {} does and is connected (see shared=): refused with EPERM, "
@@ -86,21 +86,26 @@ bool Writers::may_change(Connection& connection) {
 }
 
 // Whether the claim ended in time.
-bool Writers::wait_for_end(std::unique_lock<std::mutex>& lock, const Client& of) {
+bool Writers::wait_for_end(const Client& of) {
   const Clock::TimePoint begin = clock_.now();
-  if (wait_until(lock, of, begin + kPatience)) {
+  if (wait_until(of, begin + kPatience)) {
     return true;
   }
-  lock.unlock();
-  const bool is_gone = is_gone_(of.peer);
-  lock.lock();
-  return is_gone && wait_until(lock, of, begin + kPatienceWithTheDead + longest_request_);
+  bool is_gone = false;
+  {
+    const MutexUnlock unlocked(mutex_);
+    is_gone = is_gone_(of.peer);
+  }
+  return is_gone && wait_until(of, begin + kPatienceWithTheDead + longest_request_);
 }
 
-bool Writers::wait_until(std::unique_lock<std::mutex>& lock, const Client& of,
-                         Clock::TimePoint deadline) {
-  return clock_.wait_until(lock, claim_ended_, deadline,
-                           [this, &of] { return holder_.get() != &of; });
+bool Writers::wait_until(const Client& of, Clock::TimePoint deadline) {
+  while (holder_.get() == &of) {
+    if (!clock_.wait(mutex_, claim_ended_, deadline)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace unionfs

@@ -16,16 +16,15 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 
 namespace unionfs {
 
@@ -78,18 +77,18 @@ class Writers {
   bool may_change(Connection& connection);
 
  private:
-  bool wait_for_end(std::unique_lock<std::mutex>& lock, const Client& of);
-  bool wait_until(std::unique_lock<std::mutex>& lock, const Client& of, Clock::TimePoint deadline);
+  bool wait_for_end(const Client& of) UNIONFS_REQUIRES(mutex_);
+  bool wait_until(const Client& of, Clock::TimePoint deadline) UNIONFS_REQUIRES(mutex_);
 
   const IsGone is_gone_;
   const LogSink log_;
   const std::chrono::milliseconds longest_request_;
   Clock& clock_;
-  std::mutex mutex_;
-  std::condition_variable claim_ended_;
-  std::map<std::string, std::shared_ptr<Client>> clients_;  // guarded by mutex_
-  std::shared_ptr<Client> holder_;                          // guarded by mutex_
-  std::atomic<const Client*> writer_{nullptr};              // holder_, for a look without a lock
+  Mutex mutex_;
+  Condition claim_ended_;
+  std::map<std::string, std::shared_ptr<Client>> clients_ UNIONFS_GUARDED_BY(mutex_);
+  std::shared_ptr<Client> holder_ UNIONFS_GUARDED_BY(mutex_);
+  std::atomic<const Client*> writer_{nullptr};  // holder_, for a look without a lock
 };
 
 }  // namespace unionfs

@@ -14,7 +14,7 @@ Flusher::Flusher(Clock& clock) : clock_(clock), thread_([this] { run(); }) {}
 
 Flusher::~Flusher() {
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     has_to_stop_ = true;
     changed_.notify_one();
   }
@@ -22,7 +22,7 @@ Flusher::~Flusher() {
 }
 
 void Flusher::add(Session& session) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   Watched& watched = sessions_.try_emplace(&session).first->second;
   if (session.clear_new_changes()) {
     set_due(session, watched, clock_.now() + kQuiet);
@@ -31,8 +31,10 @@ void Flusher::add(Session& session) {
 }
 
 bool Flusher::remove(Session& session) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  flushed_.wait(lock, [&] { return busy_ != &session; });
+  const MutexLock lock(mutex_);
+  while (busy_ == &session) {
+    flushed_.wait(mutex_);
+  }
   const auto at = sessions_.find(&session);
   if (at == sessions_.end()) {
     return false;
@@ -46,7 +48,7 @@ bool Flusher::remove(Session& session) {
 // before it was cleared here, so it was made two seconds or more before the flush that follows,
 // which covers it.  One that found it clear has set it, and comes here: the next flush covers it.
 void Flusher::wake(Session& session) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const auto at = sessions_.find(&session);
   if (at == sessions_.end() || at->second.due_at != Clock::kNever || busy_ == &session) {
     return;  // it is looked at when it is due, or when its flush is done
@@ -69,29 +71,29 @@ Clock::TimePoint Flusher::next_due() const {
 }
 
 void Flusher::run() {
-  std::unique_lock<std::mutex> lock(mutex_);
+  const MutexLock lock(mutex_);
   while (!has_to_stop_) {
-    const Clock::TimePoint due_at = next_due();
-    if (clock_.wait_until(lock, changed_, due_at,
-                          [&] { return has_to_stop_ || next_due() != due_at; })) {
+    if (clock_.wait(mutex_, changed_, next_due())) {
       continue;
     }
     Session& session = *due_.begin()->second;
     if (session.clear_new_changes()) {
       set_due(session, sessions_[&session], clock_.now() + kQuiet);
     } else {
-      flush_one(lock, session);
+      flush_one(session);
     }
   }
 }
 
-void Flusher::flush_one(std::unique_lock<std::mutex>& lock, Session& session) {
+void Flusher::flush_one(Session& session) {
   Watched& watched = sessions_[&session];  // remove() waits, so it stays
   set_due(session, watched, Clock::kNever);
   busy_ = &session;
-  lock.unlock();
-  const bool is_clean = session.flush_by_itself(watched.has_complained);
-  lock.lock();
+  bool is_clean = false;
+  {
+    const MutexUnlock unlocked(mutex_);
+    is_clean = session.flush_by_itself(watched.has_complained);
+  }
   busy_ = nullptr;
   // What changed meanwhile has set the flag, and came here in vain.
   if (session.clear_new_changes() || !is_clean) {

@@ -5,14 +5,13 @@
 #ifndef UNIONFS_OVERLAY_SESSION_FLUSHER_H
 #define UNIONFS_OVERLAY_SESSION_FLUSHER_H
 
-#include <condition_variable>
 #include <map>
-#include <mutex>
 #include <set>
 #include <thread>
 #include <utility>
 
 #include "overlay/host/clock.h"
+#include "overlay/host/mutex.h"
 
 namespace unionfs {
 
@@ -41,18 +40,20 @@ class Flusher {
   };
 
   void run();
-  void flush_one(std::unique_lock<std::mutex>& lock, Session& session);
-  void set_due(Session& session, Watched& watched, Clock::TimePoint due_at);
-  Clock::TimePoint next_due() const;
+  void flush_one(Session& session) UNIONFS_REQUIRES(mutex_);
+  void set_due(Session& session, Watched& watched, Clock::TimePoint due_at)
+      UNIONFS_REQUIRES(mutex_);
+  Clock::TimePoint next_due() const UNIONFS_REQUIRES(mutex_);
 
   Clock& clock_;
-  std::mutex mutex_;
-  std::condition_variable changed_;                      // what is due, or has_to_stop_
-  std::condition_variable flushed_;                      // busy_
-  std::map<Session*, Watched> sessions_;                 // guarded by mutex_
-  std::set<std::pair<Clock::TimePoint, Session*>> due_;  // those that are not clean; guarded
-  Session* busy_ = nullptr;                              // is being flushed; guarded by mutex_
-  bool has_to_stop_ = false;                             // guarded by mutex_
+  Mutex mutex_;
+  Condition changed_;  // what is due, or has_to_stop_
+  Condition flushed_;  // busy_
+  std::map<Session*, Watched> sessions_ UNIONFS_GUARDED_BY(mutex_);
+  // Those that are not clean.
+  std::set<std::pair<Clock::TimePoint, Session*>> due_ UNIONFS_GUARDED_BY(mutex_);
+  Session* busy_ UNIONFS_GUARDED_BY(mutex_) = nullptr;  // is being flushed
+  bool has_to_stop_ UNIONFS_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

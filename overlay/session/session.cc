@@ -141,7 +141,7 @@ Result<uint64_t> Session::apply_first_touch(uint64_t offset, const Change& chang
     UNIONFS_TRY(view_.read(block.value() * block_size_, whole, ReadBy::kClient));
   }
 
-  const std::lock_guard<std::mutex> guard(stripe_of(block));
+  const MutexLock lock(stripe_of(block));
   const Run run = view_.run_at(block, std::min(end, stripe_end));
   if (run.source == Source::kUpper) {
     return uint64_t{0};  // another request touched it first
@@ -217,7 +217,7 @@ void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
   const uint64_t per_host_block = kHostBlockBytes / block_size_;
   const BlockNumber first(block.value() / per_host_block * per_host_block);
   // Nobody can start to use a dead neighbour while its stripe is held.
-  const std::lock_guard<std::mutex> guard(stripe_of(first));
+  const MutexLock lock(stripe_of(first));
   const BlockNumber image_end(view_.size_bytes() / block_size_);
   for (BlockNumber other = first; other < first + per_host_block; ++other) {
     if (trimmed.contains(other)) {
@@ -234,25 +234,24 @@ void Session::punch_host_block_of(BlockNumber block, BlockRange trimmed) {
 // ---- flushing ------------------------------------------------------------------
 
 Result<void> Session::flush() {
-  std::unique_lock<std::mutex> lock(flush_mutex_);
+  const MutexLock lock(flush_mutex_);
   const uint64_t needed = rounds_started_ + 1;  // the first that starts from now on
   while (flushed_through_ < needed) {
     if (is_flushing_) {
-      clock_.wait(lock, round_done_,
-                  [this, needed] { return !is_flushing_ || flushed_through_ >= needed; });
+      (void)clock_.wait(flush_mutex_, round_done_);
       continue;
     }
     is_flushing_ = true;
     const uint64_t round = ++rounds_started_;
     uint64_t through = 0;
-    lock.unlock();
     // However the round ends, the others must not wait for it for ever.
     const ScopeExit end_round([&] {
-      lock.lock();
+      flush_mutex_.assert_held();
       is_flushing_ = false;
       flushed_through_ = std::max(flushed_through_, through);
       round_done_.notify_all();
     });
+    const MutexUnlock unlocked(flush_mutex_);
     UNIONFS_ASSIGN(through, flush_round(round));
   }
   return {};

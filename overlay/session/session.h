@@ -19,14 +19,13 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 #include "overlay/merged/merged_view.h"
 #include "overlay/session/flusher.h"
 #include "overlay/upper/session_bitmap.h"
@@ -92,7 +91,7 @@ class Session {
   void give_back(BlockNumber begin, BlockNumber end);
   void punch_host_block_of(BlockNumber block, BlockRange trimmed);
 
-  std::mutex& stripe_of(BlockNumber block) {
+  Mutex& stripe_of(BlockNumber block) {
     return stripes_[block.value() / kBlocksPerStripe % stripes_.size()];
   }
   // After each change: the flusher has something to do.
@@ -121,7 +120,7 @@ class Session {
   const uint32_t block_size_;
   bool can_punch_ = true;
   bool can_zero_range_ = true;
-  std::array<std::mutex, 256> stripes_;
+  std::array<Mutex, 256> stripes_;
 
   // Every request looks at these two, so they lie together.
   std::atomic<bool> has_failed_{false};  // a sync failed: nothing works until a restart
@@ -130,11 +129,12 @@ class Session {
   std::atomic<bool> has_new_changes_{false};
 
   // Rounds of flushing, counted from 1.
-  std::mutex flush_mutex_;
-  std::condition_variable round_done_;
-  uint64_t rounds_started_ = 0;   // guarded by flush_mutex_
-  uint64_t flushed_through_ = 0;  // what came before this round began is durable; guarded
-  bool is_flushing_ = false;      // guarded by flush_mutex_
+  Mutex flush_mutex_;
+  Condition round_done_;
+  uint64_t rounds_started_ UNIONFS_GUARDED_BY(flush_mutex_) = 0;
+  // What came before this round began is durable.
+  uint64_t flushed_through_ UNIONFS_GUARDED_BY(flush_mutex_) = 0;
+  bool is_flushing_ UNIONFS_GUARDED_BY(flush_mutex_) = false;
   // Of the thread that runs a round: copies whose data is synced, and the last
   // round that went well, which made them; 0 at first and after a failure.
   std::vector<SessionBitmap::DirtyPage> synced_pages_;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/sources/nbd_image.h"
+#include "overlay/host/mutex.h"
 
 #include <libnbd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <mutex>
 #include <vector>
 
 namespace unionfs {
@@ -29,7 +29,7 @@ class NbdImage final : public Image {
   uint64_t size_bytes() const override { return size_bytes_; }
 
   Result<void> read(uint64_t offset, ByteSpan buffer) const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     while (!buffer.empty()) {
       const size_t length = std::min(buffer.size(), kMostBytesOfRead);
       if (nbd_pread(handle_, buffer.data(), length, offset, 0) == -1) {
@@ -78,7 +78,7 @@ class NbdImage final : public Image {
   }
 
   const std::string name_;
-  mutable std::mutex mutex_;  // one request at a time
+  mutable Mutex mutex_;  // one request at a time
   nbd_handle* const handle_;
   uint64_t size_bytes_ = 0;
 };

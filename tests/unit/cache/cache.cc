@@ -276,7 +276,7 @@ class HandClock final : public Clock {
   void go_on(std::chrono::seconds time) { now_ += time; }
 
  private:
-  void wait_once(std::unique_lock<std::mutex>&, std::condition_variable&, TimePoint) override {}
+  void wait_once(Mutex&, Condition&, TimePoint) override {}
 
   TimePoint now_{std::chrono::hours(1)};
 };

@@ -38,7 +38,7 @@ class ManualClock final : public Clock {
     }
     for (const Sleeper& sleeper : due) {
       // A sleeper holds its mutex from its entry in the list until it really waits.
-      const std::lock_guard<std::mutex> guard(*sleeper.mutex);
+      const MutexLock guard(*sleeper.mutex);
       sleeper.condition->notify_all();
     }
   }
@@ -94,16 +94,16 @@ class ManualClock final : public Clock {
   }
 
  protected:
-  void wait_once(std::unique_lock<std::mutex>& lock, std::condition_variable& condition,
-                 TimePoint deadline) override {
+  void wait_once(Mutex& mutex, Condition& condition, TimePoint deadline)
+      UNIONFS_REQUIRES(mutex) override {
     std::unique_lock<std::mutex> guard(mutex_);
     if (deadline <= now_) {
       return;
     }
-    const auto entry = sleepers_.insert(sleepers_.end(), {deadline, &condition, lock.mutex()});
+    const auto entry = sleepers_.insert(sleepers_.end(), {deadline, &condition, &mutex});
     changed_.notify_all();
     guard.unlock();
-    condition.wait(lock);
+    condition.wait(mutex);
     guard.lock();
     sleepers_.erase(entry);
     changed_.notify_all();
@@ -112,8 +112,8 @@ class ManualClock final : public Clock {
  private:
   struct Sleeper {
     TimePoint deadline;
-    std::condition_variable* condition;
-    std::mutex* mutex;
+    Condition* condition;
+    Mutex* mutex;
     bool is_forgotten = false;
   };
 
