@@ -15,51 +15,60 @@ import peers
 import report
 
 _LEVELS = 10
-_BLOCK = 4 * host.KIB
+_BLOCKS, _RUNS = 4 * host.KIB, 64 * host.KIB  # pieces that a layer owns every tenth of
 _ONE, _TEN = "one", report.OURS
 NOTES = (
-    "ours: ten sealed layers, each of which owns every tenth block of a file; beside it one layer "
-    "that owns all of them; an empty upper over both",
+    "ours: ten sealed layers, each of which owns every tenth block of a file, or every tenth run "
+    "of 64 KiB; beside it one layer that owns all of them; an empty upper over both",
     "open: from the start of nbdkit to the first answer",
 )
-_WORKLOADS = (
-    fio_workloads.Workload("stack-read", "4k random read", "randread"),
-    fio_workloads.Workload("stack-read-256k", "256k random read", "randread", 256),
-    fio_workloads.Workload("stack-write-first", "4k random write, first touch", "randwrite",
-                           touches=True),
-)
+_WORKLOADS = {
+    _BLOCKS: (
+        fio_workloads.Workload("stack-read", "4k random read", "randread"),
+        fio_workloads.Workload("stack-read-256k", "256k random read, blocks", "randread", 256,
+                               in_short=True),
+        fio_workloads.Workload("stack-write-first", "4k random write, first touch", "randwrite",
+                               touches=True),
+    ),
+    _RUNS: (
+        fio_workloads.Workload("stack-read-256k-runs", "256k random read, runs", "randread", 256,
+                               in_short=True),
+    ),
+}
 _AIM = 0.95
 
 
-def _write_share(disk, first, step):
-    """Every `step`th block of the file, from `first` on, through a mount."""
+def _write_share(disk, piece_bytes, first, step):
+    """Every `step`th piece of the file, from `first` on, through a mount."""
     with mount_workloads.mounted_export(disk) as top:
-        block = os.urandom(_BLOCK)
+        piece = os.urandom(piece_bytes)
         with open(top / "data", "r+b", buffering=0) as file:
-            for offset in range(first * _BLOCK, os.path.getsize(top / "data"), step * _BLOCK):
-                os.pwrite(file.fileno(), block, offset)
+            size = os.path.getsize(top / "data")
+            for offset in range(first * piece_bytes, size, step * piece_bytes):
+                os.pwrite(file.fileno(), piece[:size - offset], offset)
 
 
-def _sealed(disk, first, step):
+def _sealed(disk, piece_bytes, first, step):
     """The disk's upper, with this share, sealed."""
     disk.directory.mkdir(parents=True)
-    _write_share(disk, first, step)
+    _write_share(disk, piece_bytes, first, step)
     levels = [option for level in (disk.lower, *disk.levels) for option in ("-b", level)]
     host.run([peers.unionfs_img(), "seal", *levels, disk.upper])
     return disk.upper
 
 
-def _make_levels(directory, lower, size_bytes, settings):
+def _make_levels(directory, lower, size_bytes, piece_bytes, settings):
     """For both the disk of an upper that is not there yet."""
     def disk(name, levels=()):
         return peers.Disk(report.OURS, directory / name, lower, size_bytes, levels=tuple(levels))
 
     settings.progress("one layer")
-    one = disk(_ONE, [_sealed(disk("one.layer"), 0, 1)])
+    one = disk(_ONE, [_sealed(disk("one.layer"), piece_bytes, 0, 1)])
     layers = []
     for number in range(_LEVELS):
         settings.progress(f"layer {number + 1} of {_LEVELS}")
-        layers.append(_sealed(disk(f"layer{number}", layers), number, _LEVELS))
+        layers.append(
+            _sealed(disk(f"layer{number}", layers), piece_bytes, number, _LEVELS))
     return {_ONE: one, _TEN: disk(_TEN, layers)}
 
 
@@ -86,6 +95,21 @@ def _opens(disks, settings):
     return values
 
 
+def _speed(workload, values):
+    return report.comparison(
+        workload.name, workload.title, "requests/s" if workload.counts_requests else "MiB/s",
+        {peer: [figures.speed for figures in values[peer]] for peer in values},
+        limit=_ONE, aims={_ONE: _AIM})
+
+
+def _cost(workload, values):
+    what = "request" if workload.counts_requests else "MiB"
+    return report.comparison(
+        workload.name, workload.title, f"us/{what}",
+        {peer: [figures.cost for figures in values[peer]] for peer in values},
+        limit=_ONE, is_time=True)
+
+
 def run_part(directory, settings, missing):
     del missing
     fio_workloads.require_fio()
@@ -93,21 +117,19 @@ def run_part(directory, settings, missing):
     clients.require_libnbd()
     area = fio_workloads.Area.of(min(settings.area_bytes, 128 * host.MIB))
     lower = images.make_data_lower(directory / "lower.img", area.disk, area.length)
-    disks = _make_levels(directory, lower, area.disk, settings)
+    disks = {
+        piece_bytes: _make_levels(directory / f"{piece_bytes}", lower, area.disk, piece_bytes,
+                                  settings)
+        for piece_bytes in _WORKLOADS
+    }
     # The file's blocks lie behind the tables of the first group, or of the next ones.
     area = replace(area, length=area.length - 16 * host.MIB)
     speeds, costs = [], []
-    for workload in _WORKLOADS:
-        values = _figures(workload, disks, area, settings)
-        what = "request" if workload.counts_requests else "MiB"
-        speeds.append(report.comparison(
-            workload.name, workload.title, "requests/s" if workload.counts_requests else "MiB/s",
-            {peer: [figures.speed for figures in values[peer]] for peer in disks},
-            limit=_ONE, aims={_ONE: _AIM}))
-        costs.append(report.comparison(
-            workload.name, workload.title, f"us/{what}",
-            {peer: [figures.cost for figures in values[peer]] for peer in disks},
-            limit=_ONE, is_time=True))
-    speeds.append(report.comparison("stack-open", "open", "ms", _opens(disks, settings),
+    for piece_bytes, workloads in _WORKLOADS.items():
+        for workload in settings.chosen(workloads):
+            values = _figures(workload, disks[piece_bytes], area, settings)
+            speeds.append(_speed(workload, values))
+            costs.append(_cost(workload, values))
+    speeds.append(report.comparison("stack-open", "open", "ms", _opens(disks[_BLOCKS], settings),
                                     limit=_ONE, aims={_ONE: _AIM}, is_time=True))
     return {"comparisons": speeds, "costs": costs, "notes": NOTES}
