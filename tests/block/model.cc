@@ -54,7 +54,7 @@ bool touches(const Change& change, std::uint64_t first_sector, std::uint64_t end
   return change.first_sector() < end_sector && first_sector < change.end_sector();
 }
 
-// The part of a change that lies in the sectors; the content of every byte stays the same, for it
+// The part of a change that lies in the sectors.  Every byte keeps its content, because that
 // depends on its place alone.
 Change clipped(Change change, std::uint64_t first_sector, std::uint64_t end_sector) {
   const std::uint64_t begin_bytes = std::max(change.offset_bytes, first_sector * sector_size_bytes);
@@ -144,8 +144,8 @@ void DiskModel::complete_flush(FlushMark mark) {
 }
 
 // Moves what was settled up to the mark from the log into the map of what survives. A write with
-// FUA does this for its own sectors only; what an earlier change did to them reaches the disk with
-// it, for a sector is written whole.
+// FUA does this for its own sectors only.  What an earlier change did to them reaches the disk with
+// it, because a sector is written whole.
 void DiskModel::make_durable(FlushMark mark, std::uint64_t first_sector, std::uint64_t end_sector) {
   std::deque<Logged> left;
   for (const Logged& logged : unflushed_) {

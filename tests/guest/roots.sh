@@ -79,8 +79,8 @@ add_guest_init() {
     busybox sh "$tools/packages.sh" "$root" "$SEED" base
 }
 
-# without_dpkg MANIFEST - the facts about places where dpkg does not write; the
-# plain copy has no dpkg run on it, for it would note the time of day.
+# without_dpkg MANIFEST - the facts about places where dpkg does not write.  It does not run on the
+# plain copy, because it would note the time of day.
 without_dpkg() {
     [ "${GUEST_ROOT:-busybox}" = debootstrap ] || {
         cat "$1"
