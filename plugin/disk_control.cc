@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "plugin/disk_control.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +21,47 @@ std::string text_of_json(const ControlJson& json) {
 
 ControlJson path_or_null(const std::string& path) {
   return path.empty() ? ControlJson(nullptr) : ControlJson(path);
+}
+
+std::string hex_of(const upper_format::Digest& digest) {
+  return fmt::format("{:02x}", fmt::join(digest, ""));
+}
+
+const char* name_of(LevelKind kind) {
+  switch (kind) {
+    case LevelKind::kLower:
+      return "lower";
+    case LevelKind::kSealed:
+      return "sealed";
+    case LevelKind::kFrozen:
+      return "frozen";
+    case LevelKind::kVoid:
+      return "void";
+    case LevelKind::kUpper:
+      break;
+  }
+  return "upper";
+}
+
+ControlJson levels_json(const Overlay& overlay) {
+  const auto or_null = [](const auto& value) {
+    return value ? ControlJson(*value) : ControlJson(nullptr);
+  };
+  const auto hex_or_null = [](const std::optional<upper_format::Digest>& digest) {
+    return digest ? ControlJson(hex_of(*digest)) : ControlJson(nullptr);
+  };
+  ControlJson levels = ControlJson::array();
+  for (const LevelFacts& level : overlay.level_facts()) {
+    levels.push_back({{"kind", name_of(level.kind)},
+                      {"path", path_or_null(level.name)},
+                      {"merged-size", level.merged_size_bytes},
+                      {"disk-size", or_null(level.disk_bytes)},
+                      {"own-blocks", or_null(level.own_blocks)},
+                      {"written-blocks", or_null(level.written_blocks)},
+                      {"digest", hex_or_null(level.chain)},
+                      {"freeze-id", hex_or_null(level.freeze_id)}});
+  }
+  return levels;
 }
 
 void add_session(MetricsText& metrics, const OverlayFacts& facts) {
@@ -65,7 +108,8 @@ std::string DiskControl::info() {
                    {"checkpoint", about_.checkpoints_by_itself ? "auto" : "never"},
                    {"clients", checkpointer_.client_count()},
                    {"session", {{"written-blocks", nullptr}}},
-                   {"failed", facts.has_failed}};
+                   {"failed", facts.has_failed},
+                   {"levels", levels_json(overlay_)}};
   if (facts.upper) {
     json["disk-size"] = facts.upper->used_bytes;
   }

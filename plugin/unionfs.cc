@@ -12,6 +12,7 @@
 
 #include "overlay/control/control_server.h"
 #include "overlay/host/process.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/exports.h"
 #include "overlay/service/served_disk.h"
 #include "plugin/callback.h"
@@ -144,9 +145,14 @@ bool only_reads() {
   return options.server_access == Access::kReadOnly;
 }
 
+// An address may have a password.
+std::string shown_level(const std::string& path) {
+  return unionfs::is_nbd_uri(path) ? unionfs::shown_nbd_uri(path) : path;
+}
+
 Result<void> start_control() {
   control = std::make_unique<DiskControl>(
-      DiskControl::About{UNIONFS_VERSION, parameters.lower_path, only_reads(),
+      DiskControl::About{UNIONFS_VERSION, shown_level(parameters.lower_path), only_reads(),
                          parameters.checkpoints_by_itself},
       served->overlay(), *served->checkpointer());
   UNIONFS_ASSIGN(control_server, ControlServer::start(parameters.control_path, *control));

@@ -6,8 +6,10 @@
 #define UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "fsparse/bitmap.h"
@@ -43,6 +45,17 @@ class GroupBits {
   bool test(GroupNumber group, uint32_t bit) const {
     const ConstByteSpan bits = of(group);
     return !bits.empty() && test_bit(bits, bit);
+  }
+
+  // How many are set.
+  uint64_t count() const {
+    uint64_t count = 0;
+    for (size_t at = 0; at < bytes_.size(); at += sizeof(uint64_t)) {
+      uint64_t word = 0;
+      std::memcpy(&word, bytes_.data() + at, sizeof(word));
+      count += static_cast<uint64_t>(std::popcount(word));
+    }
+    return count;
   }
 
   // The group's bits for changing; they count as set from now on.

@@ -65,4 +65,27 @@ std::string absolute_nbd_uri(const std::string& uri, const std::string& director
   return absolute;
 }
 
+std::string shown_nbd_uri(const std::string& uri) {
+  const size_t query = std::min(uri.find_first_of("?#"), uri.size());
+  std::string shown = uri.substr(0, query);
+  const size_t user = shown.find("://") + std::string_view("://").size();
+  const size_t host = shown.substr(0, shown.find('/', user)).rfind('@');
+  const size_t password = shown.find(':', user);
+  if (host != std::string::npos && password < host) {
+    shown.erase(password, host - password);
+  }
+  char separator = '?';
+  const size_t fragment = std::min(uri.find('#', query), uri.size());
+  for (size_t begin = query + 1; begin <= fragment;) {
+    const size_t end = std::min(uri.find('&', begin), fragment);
+    const std::string part = uri.substr(begin, end - begin);
+    if (std::ranges::any_of(kNamesOfFiles, [&](auto known) { return part.starts_with(known); })) {
+      shown += separator + part;
+      separator = '&';
+    }
+    begin = end + 1;
+  }
+  return shown;
+}
+
 }  // namespace unionfs

@@ -15,6 +15,10 @@ bool is_nbd_uri(const std::string& text);
 // `directory`, an absolute path, where they are relative.
 std::string absolute_nbd_uri(const std::string& uri, const std::string& directory);
 
+// The address for others to see: without a password before the host, and of what stands behind the
+// export without anything but the names of files.
+std::string shown_nbd_uri(const std::string& uri);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_REMOTE_NBD_URI_H

@@ -46,6 +46,7 @@ Result<void> Overlay::open_levels() {
   }
   UNIONFS_TRY(options_.base == nullptr ? chain_->check_cache(options_.cache) : Result<void>());
   block_size_bytes_ = chain_->top().layout().block_size_bytes;
+  note_levels();
   return {};
 }
 
@@ -384,11 +385,14 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
 }
 
 void Overlay::become(LoadedUpper loaded) {
-  const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
-  seen_disk_ = loaded.disk.get();
-  seen_file_ = loaded.upper.file.get();
-  requests_.serve(loaded.disk.get());
-  state_ = std::move(loaded);
+  {
+    const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+    seen_disk_ = loaded.disk.get();
+    seen_file_ = loaded.upper.file.get();
+    requests_.serve(loaded.disk.get());
+    state_ = std::move(loaded);
+  }
+  note_levels();
 }
 
 std::unique_ptr<Disk> Overlay::take_disk() {

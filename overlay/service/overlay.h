@@ -176,6 +176,9 @@ class Overlay {
   Result<void> flush();
   // At any time.  Does not wait for a checkpoint, nor for an upper that is being made.
   OverlayFacts facts() const;
+  // The same of all levels, the lowest first and the upper last; its name is empty if there is
+  // none.  While levels change, what they were before.
+  std::vector<LevelFacts> level_facts() const;
 
   // The requests of clients.  Only after a successful open(), until the last client has gone.
   GatedDisk& requests() { return requests_; }
@@ -279,6 +282,8 @@ class Overlay {
   std::unique_ptr<Disk> take_disk();
   // Any state but LoadedUpper -> LoadedUpper.
   void become(LoadedUpper loaded);
+  // Whoever asks is told of the levels as they are now.
+  void note_levels();
   // ClosedUpper -> LoadedUpper, after a checkpoint of this session that ended so.
   CheckpointResult load_after_checkpoint(uint64_t session_number,
                                          Result<CheckpointFigures> figures);
@@ -296,8 +301,10 @@ class Overlay {
   // What who is no client looks at, because mutex_ may be held for minutes.  Who has mutex_ may
   // lock this one, and not the other way round.
   mutable std::shared_mutex seen_mutex_;
-  Disk* seen_disk_ = nullptr;             // of a LoadedUpper; guarded by seen_mutex_
-  const PosixFile* seen_file_ = nullptr;  // of an upper, which stays but for snapshots; guarded
+  Disk* seen_disk_ = nullptr;                // of a LoadedUpper; guarded by seen_mutex_
+  const PosixFile* seen_file_ = nullptr;     // of an upper, which stays but for snapshots; guarded
+  std::vector<LevelFacts> seen_levels_;      // below the upper; guarded, too
+  std::optional<uint64_t> seen_own_blocks_;  // of the upper's layer; guarded, too
   // Who has mutex_, or has passed the gate of flushes, may lock this one.
   std::mutex freezing_mutex_;
   std::unique_ptr<FreezingUpper> freezing_;  // guarded by freezing_mutex_

@@ -223,6 +223,7 @@ Result<SnapshotFigures> Overlay::snapshot(const std::string& name) {
   const Clock::TimePoint begin = options_.clock->now();
   const Gate::Closed held(requests_.flush_gate());
   UNIONFS_TRY(running.commit(figures));
+  note_levels();
   if (options_.at_snapshot_step) {
     options_.at_snapshot_step(SnapshotStep::kServed);
   }

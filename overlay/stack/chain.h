@@ -17,6 +17,7 @@
 #include "overlay/host/posix_file.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/merged/merged_image.h"
+#include "overlay/stack/level_facts.h"
 #include "overlay/stack/level_file.h"
 
 namespace unionfs {
@@ -104,6 +105,8 @@ class Chain {
   // As options of a command line: "-b base.img -b l1.img".
   std::string as_options() const;
 
+  friend std::vector<LevelFacts> facts_of_levels(const Chain& chain, bool is_upper_void);
+
  private:
   Chain() = default;
   Chain(const Chain&) = default;
@@ -143,6 +146,7 @@ class Chain {
   struct FrozenSession {
     std::shared_ptr<SessionBitmap> bitmap;
     std::shared_ptr<MergedView> view;
+    upper_format::Digest freeze_id = {};
     bool is_unproven = false;
   };
   std::vector<FrozenSession> sessions_;

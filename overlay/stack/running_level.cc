@@ -55,7 +55,8 @@ Result<void> Chain::add_frozen(FrozenLevel level) {
   layers_.push_back(std::move(level.layer));
   belows_.push_back(std::move(below));
   const bool is_unproven = (level.area.flags & upper_format::kFlagUnproven) != 0;
-  sessions_.push_back({std::move(level.written), std::move(view), is_unproven});
+  sessions_.push_back(
+      {std::move(level.written), std::move(view), level.area.freeze_id, is_unproven});
   is_top_frozen_ = true;
   if (level.area.is_frozen()) {
     flatten_top();  // else it may be written to at this moment

@@ -133,6 +133,10 @@ def check_before_clients():
     status, info = ask("GET", "/v1/info")
     assert status == 200 and info["clients"] == 0 and info["checkpoint"] == "never", info
     assert info["disk-size"] is None and info["session"]["written-blocks"] is None, info
+    lower, upper = info["levels"]
+    assert (lower["kind"], lower["path"]) == ("lower", info["lower"]) and lower["disk-size"] > 0, info
+    assert (upper["kind"], upper["path"]) == ("upper", info["upper"]) and upper["disk-size"] is None, info
+    assert lower["digest"] and not upper["digest"] and upper["merged-size"] == info["merged-size"], info
     found = metrics()
     assert "unionfs_session_blocks" not in found and "unionfs_upper_disk_bytes" not in found
     assert ask("POST", "/v1/checkpoint") == (200, {"done": False})
@@ -364,6 +368,15 @@ def check_snapshots():
     assert not wrong, wrong
     status, answer = ask("POST", "/v1/snapshot", '{"name": "level-1"}')
     assert status == 409 and "exists already" in answer["error"], answer
+    info = ask("GET", "/v1/info")[1]
+    levels = info["levels"]
+    assert [level["kind"] for level in levels] == ["lower", "frozen", "void", "void", "upper"], levels
+    assert [pathlib.Path(level["path"]).name for level in levels[1:4]] == ["level-1", "level-2", "level-3"], levels
+    assert levels[-1]["written-blocks"] == info["session"]["written-blocks"] > 0, info
+    for level in levels[1:4]:
+        assert level["written-blocks"] > 0 and level["freeze-id"], levels
+        assert (level["own-blocks"] is None) == (level["kind"] == "void"), levels
+    assert len({level["digest"] for level in levels}) == 5, levels
     found = metrics()
     assert found['unionfs_snapshots_total{result="made"}'] == 3
     assert found['unionfs_snapshots_total{result="refused"}'] == 1

@@ -47,11 +47,20 @@ PATH=/usr/bin:$PATH python3 "$HERE/control.py" control.sock "$(socket_uri disk)"
 step "unionfs-img asks"
 "$IMG" --control control.sock info >said
 grep -qx 'checkpoint: never' said || fail "info says $(cat said)"
+grep -q "^  kind frozen, path $WORK/level-1, merged-size " said || fail "info says $(cat said)"
 "$IMG" --control=control.sock info --output=json | python3 -m json.tool >/dev/null || fail "info is no JSON"
 "$IMG" --control control.sock metrics | grep -q '^unionfs_clients 0$' || fail "metrics lack clients"
 "$IMG" --control control.sock flush | grep -q '^seconds: ' || fail "flush says nothing"
 "$IMG" --control control.sock checkpoint >said || fail "checkpoint"
 grep -qx 'done: yes' said || fail "checkpoint says $(cat said)"
+"$IMG" --control control.sock info >said
+[ "$(grep -c '^  kind ' said)" = 3 ] || fail "the checkpoint left the levels $(cat said)"
+own=$("$IMG" info upper.img | sed -n 's/^layer: .* \([0-9]*\) own blocks.*/\1/p')
+grep -qE "^  kind upper, path $WORK/upper.img, .*, own-blocks $own(,|$)" said ||
+    fail "own blocks are $own, and not $(cat said)"
+chain=$("$IMG" info upper.img | sed -n 's/^stands on: .* chain digest \([0-9a-f]*\).*/\1/p')
+grep -q "^  kind frozen, path $WORK/level-1, .*, digest ${chain:?}" said ||
+    fail "it stands on the chain $chain, and not on $(cat said)"
 # cannot MESSAGE ARGS... - unionfs-img fails, and says so.
 cannot() {
     local message=$1 status=0

@@ -49,17 +49,35 @@ std::string human_value(const Json& value) {
   return value.is_null() ? "unknown" : value.dump();
 }
 
-// "merged-size: 4096", "session: written-blocks 3"
+// "written-blocks 3, failed no"
+std::string members_in_line(const Json& object) {
+  std::string text;
+  for (const auto& [key, member] : object.items()) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(key), human_value(member));
+  }
+  return text;
+}
+
+// Without what an object in it does not have.
+void print_list(const std::string& key, const Json& list) {
+  fmt::print("{}:\n", printable(key));
+  for (Json object : list) {
+    for (auto member = object.begin(); member != object.end();) {
+      member = member->is_null() ? object.erase(member) : std::next(member);
+    }
+    fmt::print("  {}\n", members_in_line(object));
+  }
+}
+
+// "merged-size: 4096", "session: written-blocks 3", and a line for each object of a list.
 void print_members(const Json& json) {
   for (const auto& [key, value] : json.items()) {
-    std::string text = value.is_object() ? "" : human_value(value);
-    if (value.is_object()) {
-      for (const auto& [inner, member] : value.items()) {
-        text +=
-            fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(inner), human_value(member));
-      }
+    if (value.is_array()) {
+      print_list(key, value);
+    } else {
+      fmt::print("{}: {}\n", printable(key),
+                 value.is_object() ? members_in_line(value) : human_value(value));
     }
-    fmt::print("{}: {}\n", printable(key), text);
   }
 }
 

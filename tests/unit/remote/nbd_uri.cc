@@ -15,6 +15,16 @@ TEST_CASE("NBD addresses are told from paths", "[nbd_uri]") {
   }
 }
 
+TEST_CASE("An NBD address is shown without its secrets", "[nbd_uri]") {
+  CHECK(shown_nbd_uri("nbd://host/base") == "nbd://host/base");
+  CHECK(shown_nbd_uri("nbds://alice@host:10809/a:b@c") == "nbds://alice@host:10809/a:b@c");
+  CHECK(shown_nbd_uri("nbds://alice:secret@host:10809/base") == "nbds://alice@host:10809/base");
+  CHECK(shown_nbd_uri("nbds://alice:a@b:c@host") == "nbds://alice@host");
+  CHECK(shown_nbd_uri("nbd+unix:///x?socket=/s") == "nbd+unix:///x?socket=/s");
+  CHECK(shown_nbd_uri("nbds://h/?key=secret&tls-psk-file=/keys&a=b&socket=s#secret") ==
+        "nbds://h/?tls-psk-file=/keys&socket=s");
+}
+
 TEST_CASE("Files that an NBD address names become absolute", "[nbd_uri]") {
   CHECK(absolute_nbd_uri("nbd://host/base", "/d") == "nbd://host/base");
   CHECK(absolute_nbd_uri("nbd+unix:///?socket=s", "/d") == "nbd+unix:///?socket=/d/s");
