@@ -13,6 +13,7 @@
 #include "fsparse/printable.h"
 #include "overlay/host/file_names.h"
 #include "overlay/host/scope_exit.h"
+#include "overlay/service/export_entry.h"
 #include "overlay/service/export_name.h"
 
 namespace unionfs {
@@ -22,24 +23,6 @@ namespace {
 constexpr std::chrono::seconds kGraceOfExport(1);
 
 }  // namespace
-
-struct Exports::Entry {
-  enum class State { kNone, kOpening, kOpen, kClosing };
-
-  explicit Entry(std::string its_name) : name(std::move(its_name)) {}
-
-  const std::string name;
-  uint64_t users = 0;  // guarded by the table's mutex
-
-  // What follows is guarded by this one, which is never held for long.
-  std::mutex mutex;
-  std::condition_variable changed;  // the state
-  State state = State::kNone;
-  std::unique_ptr<ServedDisk> disk;  // while kOpen
-  uint64_t clients = 0;
-  uint64_t round = 0;         // of clients that came or went: what was planned before is void
-  bool is_worked_on = false;  // a task uses the disk
-};
 
 // ---- life ------------------------------------------------------------------------
 
