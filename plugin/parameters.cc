@@ -203,11 +203,6 @@ int check_exports(const PluginParameters& parameters) {
                  parameters.overlay.upper_path.c_str());
     return -1;
   }
-  if (parameters.has_many_disks() && !parameters.control_path.empty()) {
-    nbdkit_error("control=%s: there is no control socket with dir=",
-                 parameters.control_path.c_str());
-    return -1;
-  }
   if (!parameters.has_many_disks() &&
       (parameters.may_create || parameters.max_exports || !parameters.default_export.empty())) {
     nbdkit_error("create=, max-exports= and default-export= mean nothing without dir=");

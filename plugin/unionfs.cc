@@ -12,11 +12,11 @@
 
 #include "overlay/control/control_server.h"
 #include "overlay/host/process.h"
-#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/exports.h"
 #include "overlay/service/served_disk.h"
 #include "plugin/callback.h"
 #include "plugin/disk_control.h"
+#include "plugin/exports_control.h"
 #include "plugin/parameters.h"
 #include "plugin/peer.h"
 #include "plugin/route.h"
@@ -37,11 +37,15 @@ using unionfs::Access;
 using unionfs::ByteSpan;
 using unionfs::CheckpointsWhen;
 using unionfs::ConstByteSpan;
+using unionfs::ControlActions;
+using unionfs::ControlCounts;
 using unionfs::ControlServer;
 using unionfs::debug_line;
 using unionfs::DiskClient;
 using unionfs::DiskControl;
+using unionfs::DiskTraffic;
 using unionfs::Exports;
+using unionfs::ExportsControl;
 using unionfs::FlushedBy;
 using unionfs::guarded;
 using unionfs::LeftSession;
@@ -57,7 +61,8 @@ std::unique_ptr<ServedDisk> served;  // the only disk; without dir=
 std::unique_ptr<Exports> exports;    // with dir=
 
 // With control= only.
-std::unique_ptr<DiskControl> control;
+std::unique_ptr<ControlCounts> counts;
+std::unique_ptr<ControlActions> control;
 std::unique_ptr<ControlServer> control_server;
 
 // What a connection has open.
@@ -67,6 +72,8 @@ struct Handle {
   std::unique_ptr<Exports::Client> of_export = nullptr;  // with dir=
 
   const DiskClient& client() const { return of_export ? *of_export->on_disk : *of_only_disk; }
+  // nullptr without dir=.
+  DiskTraffic* traffic() const { return of_export ? &of_export->traffic : nullptr; }
 };
 
 const Handle& as_handle(void* handle) {
@@ -116,6 +123,7 @@ Result<void> prepare_exports() {
   wanted.is_shared = parameters.is_shared;
   wanted.is_gone = is_gone;
   wanted.checkpoints_by_itself = parameters.checkpoints_by_itself;
+  wanted.checkpoints_when_asked = !parameters.control_path.empty();
   wanted.debug_checkpoint = debug_checkpoint;
   UNIONFS_ASSIGN(exports, Exports::prepare(std::move(wanted)));
   return {};
@@ -145,16 +153,19 @@ bool only_reads() {
   return options.server_access == Access::kReadOnly;
 }
 
-// An address may have a password.
-std::string shown_level(const std::string& path) {
-  return unionfs::is_nbd_uri(path) ? unionfs::shown_nbd_uri(path) : path;
-}
-
 Result<void> start_control() {
-  control = std::make_unique<DiskControl>(
-      DiskControl::About{UNIONFS_VERSION, shown_level(parameters.lower_path), only_reads(),
-                         parameters.checkpoints_by_itself},
-      served->overlay(), *served->checkpointer());
+  if (parameters.control_path.empty()) {
+    return {};
+  }
+  unionfs::AboutServer about{UNIONFS_VERSION, unionfs::shown_level(parameters.lower_path),
+                             only_reads(), parameters.checkpoints_by_itself};
+  counts = std::make_unique<ControlCounts>();
+  if (exports) {
+    control = std::make_unique<ExportsControl>(std::move(about), *exports, *counts);
+  } else {
+    control = std::make_unique<DiskControl>(std::move(about), served->overlay(),
+                                            *served->checkpointer(), *counts);
+  }
   UNIONFS_ASSIGN(control_server, ControlServer::start(parameters.control_path, *control));
   return {};
 }
@@ -165,7 +176,7 @@ int unionfs_after_fork() {
   return guarded([]() -> Result<void> {
     if (exports) {
       exports->start();
-      return {};
+      return start_control();
     }
     unionfs::ServingOptions serving;
     serving.is_shared = parameters.is_shared;
@@ -178,7 +189,7 @@ int unionfs_after_fork() {
         parameters.checkpoints_by_itself ? CheckpointsWhen::kByItself : CheckpointsWhen::kAsked;
     serving.debug_checkpoint = debug_checkpoint;
     served->start(std::move(serving));
-    return parameters.control_path.empty() ? Result<void>() : start_control();
+    return start_control();
   });
 }
 
@@ -197,6 +208,7 @@ void unionfs_unload() {
   control.reset();
   served.reset();
   exports.reset();
+  counts.reset();
 }
 
 // ---- clients -------------------------------------------------------------------
@@ -315,26 +327,27 @@ Result<void> flush(void* handle, FlushedBy by) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     nbdkit_debug("flush: %s after %.6f s", flushed ? "done" : "failed", seconds.count());
   }
-  if (control && flushed) {
-    control->count_flush(by);
+  if (counts && flushed) {
+    counts->count_flushes(by);
   }
   return flushed;
 }
 
 // Counts a request, if somebody may ask for it; `action` gives what the callback does.
 template <typename Action>
-int counted(RequestKind kind, uint32_t count, Action&& action) {
-  if (!control) {
+int counted(void* handle, RequestKind kind, uint32_t count, Action&& action) {
+  if (!counts) {
     return action();
   }
   const auto begin = std::chrono::steady_clock::now();
   const int result = action();
-  control->requests().count(kind, count, result == 0, std::chrono::steady_clock::now() - begin);
+  counts->count_request(kind, count, result == 0, std::chrono::steady_clock::now() - begin,
+                        as_handle(handle).traffic());
   return result;
 }
 
 int unionfs_pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
-  return counted(RequestKind::kRead, count, [&] {
+  return counted(handle, RequestKind::kRead, count, [&] {
     return guarded([&] {
       debug_route(handle, "read", offset, count);
       return disk_of(handle).disk().read(offset, ByteSpan(static_cast<std::byte*>(buffer), count));
@@ -364,7 +377,7 @@ int change_uncounted(void* handle, uint32_t flags, Action&& action) {
 
 template <typename Action>
 int change(RequestKind kind, uint32_t count, void* handle, uint32_t flags, Action&& action) {
-  return counted(kind, count, [&] { return change_uncounted(handle, flags, action); });
+  return counted(handle, kind, count, [&] { return change_uncounted(handle, flags, action); });
 }
 
 int unionfs_pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset,
@@ -379,7 +392,7 @@ int unionfs_pwrite(void* handle, const void* buffer, uint32_t count, uint64_t of
 int unionfs_zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   const unionfs::ZeroOptions zero{(flags & NBDKIT_FLAG_MAY_TRIM) != 0,
                                   (flags & NBDKIT_FLAG_FAST_ZERO) != 0};
-  return counted(RequestKind::kZero, count, [&] {
+  return counted(handle, RequestKind::kZero, count, [&] {
     if (zero.must_be_fast && !disk_of(handle).disk().can_zero_fast(zero.may_trim)) {
       nbdkit_set_error(ENOTSUP);  // an answer, not a fault
       return -1;
@@ -395,7 +408,7 @@ int unionfs_trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) 
 }
 
 int unionfs_flush(void* handle, uint32_t) {
-  return counted(RequestKind::kFlush, 0,
+  return counted(handle, RequestKind::kFlush, 0,
                  [&] { return guarded([&] { return flush(handle, FlushedBy::kClient); }); });
 }
 
@@ -422,12 +435,12 @@ int list_extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
 
 int unionfs_extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
                     nbdkit_extents* extents) {
-  return counted(RequestKind::kExtents, count,
+  return counted(handle, RequestKind::kExtents, count,
                  [&] { return list_extents(handle, count, offset, flags, extents); });
 }
 
 int unionfs_cache(void* handle, uint32_t count, uint64_t offset, uint32_t) {
-  return counted(RequestKind::kCache, count, [&] {
+  return counted(handle, RequestKind::kCache, count, [&] {
     return guarded([&] { return disk_of(handle).disk().prefetch(offset, count); });
   });
 }

@@ -5,6 +5,7 @@
 #ifndef UNIONFS_OVERLAY_CONTROL_CONTROL_ACTIONS_H
 #define UNIONFS_OVERLAY_CONTROL_CONTROL_ACTIONS_H
 
+#include <optional>
 #include <string>
 
 namespace unionfs {
@@ -12,8 +13,10 @@ namespace unionfs {
 // How an action ended; the number is the status of the answer.
 enum class ControlOutcome {
   kDone = 200,
-  kRefused = 409,  // nothing has happened, and later it may be allowed
-  kFailed = 500,   // the text says what is the case now
+  kMistaken = 400,  // this server never does that
+  kUnknown = 404,   // there is no such export
+  kRefused = 409,   // nothing has happened, and later it may be allowed
+  kFailed = 500,    // the text says what is the case now
 };
 
 struct ControlResult {
@@ -22,6 +25,9 @@ struct ControlResult {
   std::string text;
 };
 
+// The export that is meant, by its name, which was not checked; nothing: none was named.
+using AskedExport = std::optional<std::string>;
+
 // info() and metrics() are called by the thread of the socket and must not wait for what
 // takes long.  The others are called by the worker, one at a time.  An exception becomes an answer
 // of 500.
@@ -29,15 +35,14 @@ class ControlActions {
  public:
   virtual ~ControlActions() = default;
 
-  // A JSON object.
-  virtual std::string info() = 0;
+  virtual ControlResult info(const AskedExport& asked) = 0;
   // The text format of Prometheus.
   virtual std::string metrics() = 0;
 
-  virtual ControlResult flush() = 0;
-  virtual ControlResult checkpoint() = 0;
+  virtual ControlResult flush(const AskedExport& asked) = 0;
+  virtual ControlResult checkpoint(const AskedExport& asked) = 0;
   // `name` is a plain file name: 1 to 255 bytes, no slash, no leading dot, no byte below 32.
-  virtual ControlResult snapshot(const std::string& name) = 0;
+  virtual ControlResult snapshot(const AskedExport& asked, const std::string& name) = 0;
 };
 
 }  // namespace unionfs

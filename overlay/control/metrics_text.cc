@@ -11,6 +11,21 @@ namespace {
 
 constexpr double kNanosecondsPerSecond = 1e9;
 
+std::string escaped_label(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '\n') {
+      escaped += "\\n";
+      continue;
+    }
+    if (c == '\\' || c == '"') {
+      escaped += '\\';
+    }
+    escaped += c;
+  }
+  return escaped;
+}
+
 }  // namespace
 
 void MetricsText::begin(std::string_view name, std::string_view type, std::string_view help) {
@@ -23,7 +38,7 @@ void MetricsText::add(uint64_t value) {
 }
 
 void MetricsText::add(std::string_view label, std::string_view label_value, uint64_t value) {
-  text_ += fmt::format("{}{{{}=\"{}\"}} {}\n", name_, label, label_value, value);
+  text_ += fmt::format("{}{{{}=\"{}\"}} {}\n", name_, label, escaped_label(label_value), value);
 }
 
 void MetricsText::gauge(std::string_view name, std::string_view help, uint64_t value) {

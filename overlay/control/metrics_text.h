@@ -14,7 +14,7 @@
 
 namespace unionfs {
 
-// Not thread-safe.  Names and labels are ours, so they are not checked.
+// Not thread-safe.  Names and labels are ours, so they are not checked; what labels say is escaped.
 class MetricsText {
  public:
   // Begins a metric; its samples follow.  `type` is counter, gauge or histogram.

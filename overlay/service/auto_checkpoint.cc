@@ -82,6 +82,9 @@ void AutoCheckpoint::report(const CheckpointResult& result, Clock::TimePoint beg
       log_(describe(result.error()));
       const MutexLock lock(mutex_);
       ++counts_.refused;
+      if (totals_ != nullptr) {
+        totals_->count_refused();
+      }
     }
   } else if (*result) {
     const CheckpointFigures& figures = **result;
@@ -97,6 +100,9 @@ void AutoCheckpoint::report(const CheckpointResult& result, Clock::TimePoint beg
                     figures.inodes_searched, figures.directories_searched));
     const MutexLock lock(mutex_);
     ++counts_.made;
+    if (totals_ != nullptr) {
+      totals_->count_made();
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #ifndef UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 #define UNIONFS_OVERLAY_SERVICE_AUTO_CHECKPOINT_H
 
+#include <atomic>
 #include <cstdint>
 #include <thread>
 
@@ -39,14 +40,34 @@ struct CheckpointCounts {
   uint64_t refused = 0;  // not those that a client cancelled
 };
 
+// The same of many disks, also of those that are closed.  Thread-safe.
+class CheckpointTotals {
+ public:
+  void count_made() { made_.fetch_add(1, std::memory_order_relaxed); }
+  void count_refused() { refused_.fetch_add(1, std::memory_order_relaxed); }
+  CheckpointCounts counts() const {
+    return {made_.load(std::memory_order_relaxed), refused_.load(std::memory_order_relaxed)};
+  }
+
+ private:
+  std::atomic<uint64_t> made_{0};
+  std::atomic<uint64_t> refused_{0};
+};
+
 // Thread-safe, but for start() and finish(), with which ask() must not meet.  The overlay outlives
 // it.
 class AutoCheckpoint {
  public:
   // `log` is told one line for each checkpoint that was made or refused, `debug` what it
-  // took.  `clock` measures the grace; it outlives this, too.
-  AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug, Clock& clock = steady_clock())
-      : overlay_(overlay), log_(std::move(log)), debug_(std::move(debug)), clock_(clock) {}
+  // took.  `clock` measures the grace.  `totals` counts, too; nullptr: nobody wants to know.  Both
+  // outlive this.
+  AutoCheckpoint(Overlay& overlay, LogSink log, LogSink debug, Clock& clock = steady_clock(),
+                 CheckpointTotals* totals = nullptr)
+      : overlay_(overlay),
+        log_(std::move(log)),
+        debug_(std::move(debug)),
+        clock_(clock),
+        totals_(totals) {}
   ~AutoCheckpoint() { stop(); }
 
   // After the fork, and before the first client.
@@ -75,6 +96,7 @@ class AutoCheckpoint {
   LogSink log_;
   LogSink debug_;
   Clock& clock_;
+  CheckpointTotals* const totals_;
   std::thread thread_;
   CheckpointsWhen when_ = CheckpointsWhen::kByItself;  // of start()
   Mutex making_mutex_;  // of who makes a checkpoint; mutex_ may be locked inside

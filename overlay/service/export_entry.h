@@ -14,7 +14,8 @@ struct Exports::Entry {
   explicit Entry(std::string its_name) : name(std::move(its_name)) {}
 
   const std::string name;
-  uint64_t users = 0;  // guarded by the table's mutex
+  uint64_t users = 0;   // guarded by the table's mutex
+  DiskTraffic traffic;  // thread-safe
 
   // What follows is guarded by this one, which is never held for long.
   std::mutex mutex;
@@ -22,8 +23,11 @@ struct Exports::Entry {
   State state = State::kNone;
   std::unique_ptr<ServedDisk> disk;  // while kOpen
   uint64_t clients = 0;
-  uint64_t round = 0;         // of clients that came or went: what was planned before is void
-  bool is_worked_on = false;  // a task uses the disk
+  uint64_t round = 0;            // of clients that came or went: what was planned before is void
+  bool is_worked_on = false;     // a task uses the disk
+  uint64_t visitors = 0;         // who use the disk and are no clients
+  bool is_unsettled = false;     // they kept it open, so the last one looks what is due
+  Result<void> last_close = {};  // if it failed, what was answered may not be durable
 };
 
 }  // namespace unionfs

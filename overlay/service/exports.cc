@@ -80,13 +80,7 @@ void Exports::finish() {
     return;
   }
   schedule_->stop();
-  std::vector<std::shared_ptr<Entry>> left;
-  {
-    const std::lock_guard<std::mutex> guard(mutex_);
-    for (const auto& [name, entry] : entries_) {
-      left.push_back(entry);
-    }
-  }
+  const std::vector<std::shared_ptr<Entry>> left = entries();
   std::atomic<size_t> next{0};
   const auto finish_some = [&] {
     for (size_t i = next++; i < left.size(); i = next++) {
@@ -132,9 +126,11 @@ ServingOptions Exports::serving() const {
   ServingOptions serving;
   serving.is_shared = options_.is_shared;
   serving.is_gone = options_.is_gone;
-  serving.has_checkpoints = options_.checkpoints_by_itself;
-  serving.checkpoints_when = CheckpointsWhen::kScheduled;
+  serving.has_checkpoints = options_.checkpoints_by_itself || options_.checkpoints_when_asked;
+  serving.checkpoints_when =
+      options_.checkpoints_by_itself ? CheckpointsWhen::kScheduled : CheckpointsWhen::kAsked;
   serving.debug_checkpoint = options_.debug_checkpoint;
+  serving.checkpoint_totals = &checkpoint_totals_;
   return serving;
 }
 
@@ -202,30 +198,20 @@ std::shared_ptr<Exports::Entry> Exports::use(const std::string& name) {
   return entry;
 }
 
+std::vector<std::shared_ptr<Exports::Entry>> Exports::entries() const {
+  std::vector<std::shared_ptr<Entry>> entries;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  for (const auto& [name, entry] : entries_) {
+    entries.push_back(entry);
+  }
+  return entries;
+}
+
 void Exports::unuse(const std::shared_ptr<Entry>& entry) {
   const std::lock_guard<std::mutex> guard(mutex_);
   if (--entry->users == 0) {
     entries_.erase(entry->name);
   }
-}
-
-std::vector<ExportFacts> Exports::facts() const {
-  std::vector<std::shared_ptr<Entry>> entries;
-  {
-    const std::lock_guard<std::mutex> guard(mutex_);
-    for (const auto& [name, entry] : entries_) {
-      entries.push_back(entry);
-    }
-  }
-  std::vector<ExportFacts> facts;
-  for (const auto& entry : entries) {
-    const std::lock_guard<std::mutex> guard(entry->mutex);
-    if (entry->state == Entry::State::kOpen) {
-      facts.push_back(
-          {entry->name, entry->clients, entry->disk->has_upper(), entry->disk->overlay().facts()});
-    }
-  }
-  return facts;
 }
 
 // ---- clients ---------------------------------------------------------------------
@@ -290,7 +276,7 @@ Result<std::unique_ptr<Exports::Client>> Exports::open(const std::string& name, 
   });
   UNIONFS_ASSIGN(disk, open_entry(*entry));
   UNIONFS_ASSIGN(auto on_disk, disk->open(access, find_peer));
-  auto client = std::make_unique<Client>(Client{*disk, std::move(on_disk), entry});
+  auto client = std::make_unique<Client>(Client{*disk, entry->traffic, std::move(on_disk), entry});
   is_open = true;
   return client;
 }
@@ -308,14 +294,16 @@ void Exports::close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const
   entry.state = Entry::State::kClosing;
   std::unique_ptr<ServedDisk> disk = std::move(entry.disk);
   lock.unlock();
+  Result<void> closed = {};
   if (disk->has_upper()) {
-    const Result<void> closed = disk->overlay().close();
+    closed = disk->overlay().close();
     if (!closed && !disk->overlay().facts().has_failed) {  // of a failed sync the log has a line
       options_.overlay.log(closed.error().message);
     }
   }
   disk.reset();
   lock.lock();
+  entry.last_close = std::move(closed);
   entry.state = Entry::State::kNone;
   entry.changed.notify_all();
 }
@@ -323,7 +311,15 @@ void Exports::close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const
 void Exports::client_gone(const std::shared_ptr<Entry>& entry) {
   std::unique_lock<std::mutex> lock(entry->mutex);
   ++entry->round;
-  if (--entry->clients > 0 || entry->is_worked_on) {
+  if (--entry->clients == 0 && !entry->is_worked_on) {
+    settle(lock, entry);
+  }
+}
+
+// What is due where no client is left, and no task works.
+void Exports::settle(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Entry>& entry) {
+  entry->is_unsettled = entry->visitors > 0;
+  if (entry->is_unsettled) {
     return;
   }
   if (!entry->disk->has_upper() || entry->disk->overlay().facts().has_failed) {
@@ -357,7 +353,10 @@ void Exports::do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t r
     return;
   }
   if (task == Task::kClose) {
-    close_disk(lock, *entry);
+    entry->is_unsettled = entry->visitors > 0;
+    if (!entry->is_unsettled) {
+      close_disk(lock, *entry);
+    }
     return;
   }
   entry->is_worked_on = true;
@@ -373,8 +372,8 @@ void Exports::do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t r
   if (entry->clients > 0) {
     return;
   }
-  if (entry->disk->overlay().facts().has_failed) {
-    close_disk(lock, *entry);
+  if (entry->visitors > 0 || entry->disk->overlay().facts().has_failed) {
+    settle(lock, entry);
   } else if (entry->round == round) {
     plan(entry, Task::kClose, kIdle);
   } else {

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "overlay/service/disk_traffic.h"
 #include "overlay/service/export_schedule.h"
 #include "overlay/service/served_disk.h"
 #include "overlay/session/flusher.h"
@@ -30,15 +31,19 @@ struct ExportsOptions {
   bool is_shared = false;                  // several clients may write to one of them
   Writers::IsGone is_gone;
   bool checkpoints_by_itself = true;
-  LogSink debug_checkpoint;  // what a checkpoint took
+  bool checkpoints_when_asked = false;  // whether somebody may ask for one, too
+  LogSink debug_checkpoint;             // what a checkpoint took
 };
 
-// How a server of many disks does.
+// How one of many disks does.
 struct ExportFacts {
   std::string name;
   uint64_t clients = 0;
   bool has_upper = false;  // else nothing was written yet
   OverlayFacts overlay;
+  // Since it was opened.
+  CheckpointCounts checkpoints;
+  TrafficCounts traffic;
 };
 
 // Thread-safe, but for start() and finish().  A disk that fails disturbs no other.
@@ -53,6 +58,7 @@ class Exports {
   // What a client has open.
   struct Client {
     ServedDisk& disk;
+    DiskTraffic& traffic;  // the disk's
     std::unique_ptr<DiskClient> on_disk;
     std::shared_ptr<Entry> entry;
   };
@@ -76,6 +82,29 @@ class Exports {
 
   // Of those that are open, by name.  Does not wait for a checkpoint.
   std::vector<ExportFacts> facts() const;
+  // The same of one, with what `look` finds; it must not take long.  Errors are those of visit().
+  Result<ExportFacts> facts_of(const std::string& name,
+                               const std::function<void(const ServedDisk&)>& look) const;
+  CheckpointCounts checkpoint_counts() const { return checkpoint_totals_.counts(); }
+  // What all share, without the layers that an upper names by itself.
+  const Chain& base() const { return *base_; }
+  std::vector<LevelFacts> base_levels() const {
+    return facts_of_levels(*base_, base_->frozen_view() != nullptr);
+  }
+
+  // What a visitor does who is no client.
+  enum class Visit {
+    kBeside,    // what a client does not notice
+    kAsClient,  // it stops a checkpoint, so that is made up for
+  };
+  // Calls action(disk) while the export is open, and keeps it open meanwhile.  Waits for who closes
+  // it.  kInvalid: it is no name of an export.  ENOENT: there is no such export.  EBUSY: it is not
+  // open now.
+  Result<void> visit(const std::string& name, Visit visit,
+                     const std::function<void(ServedDisk&)>& action);
+  // What was answered to any client before the call survives a power loss after it.  The number
+  // of exports; the error is the first one's.
+  Result<uint64_t> flush_all();
   const std::string& directory() const { return options_.directory; }
 
  private:
@@ -91,13 +120,24 @@ class Exports {
   Result<std::vector<std::string>> names_in_directory() const;
   Result<void> check_room() const;
 
-  // An entry is in the table as long as it is used: by clients, and by tasks.
+  // An entry is in the table as long as it is used: by clients, visitors, and tasks.
   std::shared_ptr<Entry> use(const std::string& name);
+  // nullptr if it is not there.
+  std::shared_ptr<Entry> use_known(const std::string& name);
+  std::vector<std::shared_ptr<Entry>> entries() const;
+  ExportFacts facts_of_open(const Entry& entry) const;
+  // What to tell of one that is not open.
+  Error not_open(const std::string& name) const;
   void unuse(const std::shared_ptr<Entry>& entry);
 
   Result<std::unique_ptr<ServedDisk>> make_disk(const Entry& entry) const;
   Result<ServedDisk*> open_entry(Entry& entry);
   void client_gone(const std::shared_ptr<Entry>& entry);
+  // False if it is not open.
+  bool begin_visit(Entry& entry) const;
+  void end_visit(const std::shared_ptr<Entry>& entry, Visit visit);
+  void settle(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Entry>& entry);
+  Result<void> flush_entry(const std::shared_ptr<Entry>& entry, uint64_t& flushed);
   void close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const;
   void finish_entry(Entry& entry) const;
   void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay);
@@ -105,6 +145,7 @@ class Exports {
 
   ExportsOptions options_;
   Clock& clock_;
+  mutable CheckpointTotals checkpoint_totals_;  // outlives all disks
   std::shared_ptr<const Chain> base_;
   std::unique_ptr<Overlay> empty_;    // what a name without a file shows; nullptr: nothing
   std::unique_ptr<Flusher> flusher_;  // from start() on

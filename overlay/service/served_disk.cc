@@ -33,7 +33,8 @@ void ServedDisk::begin_checkpoints() {
   if (!serving_.has_checkpoints) {
     return;
   }
-  checkpointer_ = std::make_unique<AutoCheckpoint>(*overlay_, log_, serving_.debug_checkpoint);
+  checkpointer_ = std::make_unique<AutoCheckpoint>(*overlay_, log_, serving_.debug_checkpoint,
+                                                   steady_clock(), serving_.checkpoint_totals);
   for (uint64_t i = 0; i < clients_; ++i) {
     checkpointer_->client_opens();
   }

@@ -29,7 +29,8 @@ struct ServingOptions {
   bool has_checkpoints = true;  // whether somebody may make one: by itself, or when asked
   LeftSession left_session = LeftSession::kKeep;
   CheckpointsWhen checkpoints_when = CheckpointsWhen::kByItself;
-  LogSink debug_checkpoint;  // what a checkpoint took
+  LogSink debug_checkpoint;                       // what a checkpoint took
+  CheckpointTotals* checkpoint_totals = nullptr;  // of many disks; outlives them
 };
 
 // What a client has open.
@@ -70,7 +71,7 @@ class ServedDisk {
   // Only while a client has it open, and not kept: the first change may give it another one.
   GatedDisk& disk() { return shown_.load(std::memory_order_acquire)->requests(); }
   Overlay& overlay() const { return *shown_.load(std::memory_order_acquire); }
-  // nullptr without checkpoints, before start(), and where there is no upper.
+  // nullptr without checkpoints, before start(), and until has_upper().
   AutoCheckpoint* checkpointer() { return checkpointer_.get(); }
 
  private:

@@ -9,23 +9,22 @@ Asks the control socket of a disk that is served with checkpoint=never and has n
   - clients that are slow, large or many are cut off, while a reader's requests go on
 """
 
-import http.client
 import json
 import pathlib
-import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 
-import jsonschema
 import nbd
-import yaml
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "lib"))
+from asked_control import AskedControl
 
 SOCKET, URI = sys.argv[1:3]
-OPENAPI = yaml.safe_load(pathlib.Path(sys.argv[3]).read_text())
-PAGE = pathlib.Path(sys.argv[4]).read_text()
+control = AskedControl(SOCKET, sys.argv[3], sys.argv[4])
+ask, metrics = control.ask, control.metrics
 BLOCK = 1024
 # A client that writes when it is told to.
 OTHER = f"""
@@ -39,83 +38,6 @@ try:
 except nbd.Error as error:
     print(error.errno)
 """
-seen = set()
-
-
-def connected_socket(patience):
-    """With a timeout from the start it would not wait for a place in the queue."""
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(SOCKET)
-    client.settimeout(patience)
-    return client
-
-
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = connected_socket(30)
-
-
-def nullable(schema):
-    """OpenAPI 3.0 has a word for what JSON Schema says with a list of types."""
-    if isinstance(schema, dict):
-        schema = {key: nullable(value) for key, value in schema.items()}
-        if schema.pop("nullable", False):
-            schema["type"] = [schema["type"], "null"]
-    elif isinstance(schema, list):
-        schema = [nullable(value) for value in schema]
-    return schema
-
-
-def resolved(value):
-    while "$ref" in value:
-        place = OPENAPI
-        for part in value["$ref"].removeprefix("#/").split("/"):
-            place = place[part]
-        value = place
-    return value
-
-
-def ask(method, path, body=None):
-    """The status and what the body says, held against the OpenAPI file."""
-    connection = Connection("disk")
-    connection.request(method, path, body)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    kind = answer.headers["Content-Type"]
-    operation = OPENAPI["paths"].get(path, {}).get(method.lower())
-    if operation is None:
-        wanted = OPENAPI["components"]["responses"]["Error"]
-    else:
-        named = operation["responses"]
-        status = str(answer.status) if str(answer.status) in named else "default"
-        seen.add((path, method.lower(), status))
-        wanted = resolved(named[status])
-    assert kind in wanted["content"], f"{method} {path}: {answer.status} has type {kind}"
-    if kind != "application/json":
-        return answer.status, text
-    value = json.loads(text)
-    schema = dict(nullable(wanted["content"][kind]["schema"]), components=nullable(OPENAPI["components"]))
-    jsonschema.validate(value, schema)
-    return answer.status, value
-
-
-def metrics():
-    """{name with labels: number}; what Prometheus would object to is an error."""
-    samples, types = {}, {}
-    for line in ask("GET", "/v1/metrics")[1].splitlines():
-        if line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ")
-            assert name not in types, f"{name} twice"
-            types[name] = kind
-        elif not line.startswith("# HELP "):
-            name, labels, value = re.fullmatch(r"(\w+)(\{\w+=\"[^\"]*\"(?:,\w+=\"[^\"]*\")*\})? (\S+)", line).groups()
-            family = name if name in types else re.sub(r"_(bucket|sum|count)$", "", name)
-            assert family in types, f"{name} has no type"
-            assert name + (labels or "") not in samples, line
-            samples[name + (labels or "")] = float(value)
-    for name in types:
-        assert f"`{name}`" in PAGE, f"the page does not name {name}"
-    return samples
 
 
 def requests(kind):
@@ -146,6 +68,15 @@ def check_before_clients():
 def check_mistakes():
     assert ask("POST", "/v1/snapshot", '{"name": "../before"}')[0] == 400
     assert ask("GET", "/v1/flush")[0] == 405
+    for method, path, body in (
+        ("GET", "/v1/info", None),
+        ("POST", "/v1/flush", None),
+        ("POST", "/v1/checkpoint", None),
+        ("POST", "/v1/snapshot", '{"name": "before"}'),
+    ):
+        assert ask(method, path + "?export=%", body)[0] == 400
+        status, answer = ask(method, path + "?export=disk", body)
+        assert status == 404 and "one disk" in answer["error"], answer
     assert ask("GET", "/v2/info")[0] == 404
 
 
@@ -253,7 +184,7 @@ def wait_until(is_true):
 
 def hostile(send):
     """Sends until the server has enough, for at most 20 seconds; gives the answer."""
-    client = connected_socket(20)
+    client = control.connected_socket(20)
     deadline = time.monotonic() + 20
     answer = b""
     try:
@@ -400,9 +331,9 @@ step("snapshots while a client writes")
 check_snapshots()
 named = {
     (path, method, status)
-    for path, operations in OPENAPI["paths"].items()
+    for path, operations in control.openapi["paths"].items()
     for method, operation in operations.items()
     for status in operation["responses"]
     if status not in ("default", "500")
 }
-assert named <= seen, f"never answered: {sorted(named - seen)}"
+assert named <= control.seen, f"never answered: {sorted(named - control.seen)}"

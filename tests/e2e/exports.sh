@@ -51,7 +51,7 @@ h.flush()
 READ="
 assert h.pread(512, $PLACE) == name.encode().ljust(512), name
 "
-for words in 'dir=nowhere' 'dir=lower.img' 'dir=uppers upper=u.img' 'dir=uppers control=sock' \
+for words in 'dir=nowhere' 'dir=lower.img' 'dir=uppers upper=u.img' 'dir=uppers control=lower.img' \
     'create=no' 'dir=uppers default-export=a/b' 'dir=uppers max-exports=x' 'dir=uppers create=?'; do
     # shellcheck disable=SC2086  # several words
     if (use_sanitizer && exec nbdkit -f -U "$WORK/none.sock" "$UNIONFS_PLUGIN" lower.img $words) \

@@ -26,6 +26,7 @@ step "options"
 options_of() { sed -nE 's/^ +(-[-a-zA-Z0-9]+(,-[-a-zA-Z]+)*).*/\1/p' | tr ',' '\n'; }
 {
     options_of <"$WORK/help"
+    "$IMG" --control none --help | options_of
     while read -r command; do "$IMG" "$command" --help | options_of; done <"$WORK/in-help"
 } | sort -u >"$WORK/options-in-help"
 grep -E '^=item B<-' "$POD" | grep -oE 'B<-[-a-zA-Z0-9]+>' | sed 's/^B<//; s/>$//' |

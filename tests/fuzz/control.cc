@@ -12,11 +12,11 @@ constexpr size_t kMostBytes = 512;
 
 class NoActions final : public ControlActions {
  public:
-  std::string info() override { return "{}"; }
+  ControlResult info(const AskedExport&) override { return {ControlOutcome::kDone, "{}"}; }
   std::string metrics() override { return ""; }
-  ControlResult flush() override { return {ControlOutcome::kDone, "{}"}; }
-  ControlResult checkpoint() override { return {ControlOutcome::kDone, "{}"}; }
-  ControlResult snapshot(const std::string& name) override {
+  ControlResult flush(const AskedExport&) override { return {ControlOutcome::kDone, "{}"}; }
+  ControlResult checkpoint(const AskedExport&) override { return {ControlOutcome::kDone, "{}"}; }
+  ControlResult snapshot(const AskedExport&, const std::string& name) override {
     if (name.empty() || name.size() > 255 || name[0] == '.' ||
         name.find('/') != std::string::npos || name.find('\0') != std::string::npos) {
       broken("a snapshot of a name that is none");

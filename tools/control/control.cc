@@ -2,6 +2,7 @@
 #include "tools/control/control.h"
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "tools/command_line/arguments.h"
@@ -15,14 +16,31 @@ constexpr const char* kControlOption = "--control";
 
 struct ControlArguments {
   std::string socket;
+  std::optional<std::string> export_name;
   std::string name;  // of a snapshot
   bool as_json = false;
 };
 
 using ControlCommand = Result<int> (*)(const ControlArguments&);
 
-Result<std::string> get(const ControlArguments& arguments, std::string_view target) {
-  return ask_server(arguments.socket, "GET", target, {}, true);
+// What is no plain letter is escaped.
+std::string target_of(const ControlArguments& arguments, std::string_view path) {
+  std::string target(path);
+  if (!arguments.export_name) {
+    return target;
+  }
+  target += "?export=";
+  for (const char c : *arguments.export_name) {
+    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                          (c >= '0' && c <= '9') ||
+                          std::string_view("-._~").find(c) != std::string_view::npos;
+    target += is_plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return target;
+}
+
+Result<std::string> get(const ControlArguments& arguments, std::string_view path) {
+  return ask_server(arguments.socket, "GET", target_of(arguments, path), {}, true);
 }
 
 Result<Json> json_of(const ControlArguments& arguments, const std::string& text) {
@@ -33,9 +51,10 @@ Result<Json> json_of(const ControlArguments& arguments, const std::string& text)
   return json;
 }
 
-Result<Json> post(const ControlArguments& arguments, std::string_view target,
+Result<Json> post(const ControlArguments& arguments, std::string_view path,
                   std::string_view body = {}) {
-  UNIONFS_ASSIGN(const std::string text, ask_server(arguments.socket, "POST", target, body, false));
+  UNIONFS_ASSIGN(const std::string text,
+                 ask_server(arguments.socket, "POST", target_of(arguments, path), body, false));
   return json_of(arguments, text);
 }
 
@@ -53,7 +72,9 @@ std::string human_value(const Json& value) {
 std::string members_in_line(const Json& object) {
   std::string text;
   for (const auto& [key, member] : object.items()) {
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(key), human_value(member));
+    const std::string value =
+        member.is_object() ? fmt::format("({})", members_in_line(member)) : human_value(member);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", printable(key), value);
   }
   return text;
 }
@@ -98,9 +119,9 @@ Result<int> control_metrics(const ControlArguments& arguments) {
   return kExitSuccess;
 }
 
-Result<int> control_post(const ControlArguments& arguments, std::string_view target,
+Result<int> control_post(const ControlArguments& arguments, std::string_view path,
                          std::string_view body = {}) {
-  UNIONFS_ASSIGN(const Json json, post(arguments, target, body));
+  UNIONFS_ASSIGN(const Json json, post(arguments, path, body));
   if (arguments.as_json) {
     print_json(json);
   } else {
@@ -151,6 +172,9 @@ void add_control_commands(CLI::App& app, Command& chosen) {
   app.add_option(kControlOption, arguments->socket, "The server's control socket (control=)")
       ->required()
       ->type_name("SOCKET");
+  app.add_option("--export", arguments->export_name,
+                 "The export that is meant, where the server has many (dir=)")
+      ->type_name("NAME");
   const auto add = [&](const char* name, const char* help, ControlCommand command) {
     return add_control(app, arguments, chosen, name, help, command);
   };

@@ -38,17 +38,22 @@ class SocketPlace {
 // Actions that say that they were called, and wait if they are told to.
 class NotedActions final : public ControlActions {
  public:
-  std::string info() override { return R"({"version":"test"})"; }
+  ControlResult info(const AskedExport& asked) override {
+    return asked ? ControlResult{ControlOutcome::kUnknown, "(" + *asked + ")"}
+                 : ControlResult{ControlOutcome::kDone, R"({"version":"test"})"};
+  }
   std::string metrics() override { return "unionfs_test 1\n"; }
-  ControlResult flush() override {
+  ControlResult flush(const AskedExport&) override {
     std::unique_lock<std::mutex> lock(mutex_);
     ++flushes_;
     changed_.notify_all();
     changed_.wait(lock, [this] { return !is_held_; });
     return {ControlOutcome::kDone, R"({"seconds":0.5})"};
   }
-  ControlResult checkpoint() override { return {ControlOutcome::kRefused, "not\nnow"}; }
-  ControlResult snapshot(const std::string& name) override {
+  ControlResult checkpoint(const AskedExport&) override {
+    return {ControlOutcome::kRefused, "not\nnow"};
+  }
+  ControlResult snapshot(const AskedExport&, const std::string& name) override {
     if (name == "throws") {
       throw std::bad_alloc();
     }
@@ -196,13 +201,31 @@ TEST_CASE("each request has its answer", "[control_server]") {
 TEST_CASE("mistakes have answers, too", "[control_server]") {
   const Served served;
   CHECK(served.ask("GET /").status == "404");
-  CHECK(served.ask("GET /v1/info?x").status == "404");
   CHECK(served.ask("GET /v2/info").status == "404");
   const TestAnswer method = served.ask("DELETE /v1/flush");
   CHECK(method.status == "405");
   CHECK(method.head.find("Allow: POST\r\n") != std::string::npos);
   CHECK(served.ask("HEAD /v1/info").status == "405");
   CHECK(ask(served.place.path(), "NBDMAGIC\r\n").status == "400");
+}
+
+TEST_CASE("an export is named behind the path", "[control_server]") {
+  const Served served;
+  const auto said = [&](const std::string& query) {
+    const TestAnswer answer = served.ask("GET /v1/info" + query);
+    return answer.status + " " + answer.body;
+  };
+  CHECK(said("?export=anna") == "404 {\"error\":\"(anna)\"}\n");
+  CHECK(said("?export=a%20b+c%2Bd") == "404 {\"error\":\"(a b c+d)\"}\n");
+  CHECK(said("?export=%c3%A4=?") == "404 {\"error\":\"(\xc3\xa4=?)\"}\n");
+  CHECK(said("?export=") == "404 {\"error\":\"()\"}\n");
+  for (const char* query :
+       {"?", "?x", "?exports=a", "?export", "?export=a&export=b", "?export=a&b", "?export=%",
+        "?export=%4", "?export=a%4", "?export=%-1", "?export=%zz"}) {
+    INFO(query);
+    CHECK(said(query).starts_with("400 "));
+  }
+  CHECK(served.ask("GET /v1/metrics?export=anna").status == "400");
 }
 
 TEST_CASE("a snapshot has a plain name", "[control_server]") {
