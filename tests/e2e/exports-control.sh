@@ -6,6 +6,8 @@
 set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=tests/lib/exports.sh
+. "$(dirname "$0")/../lib/exports.sh"
 
 require mke2fs nbdsh curl debugfs
 IMG=$BUILD_DIR/tools/unionfs-img
@@ -13,9 +15,6 @@ HERE=$(realpath "$(dirname "$0")")
 make_work
 cd "$WORK"
 
-uri() { printf 'nbd+unix:///%s?socket=%s/disks.sock' "$1" "$WORK"; }
-# at NAME COMMANDS - a client of the export.
-at() { PATH=/usr/bin:$PATH nbdsh -u "$(uri "$1")" -c "$2"; }
 wait_for_socket() {
     local deadline=$((SECONDS + 60))
     until [ -S "$1" ]; do
@@ -24,17 +23,8 @@ wait_for_socket() {
     done
 }
 
-mkdir tree uppers
-head -c 65536 /dev/zero | tr '\0' x >tree/file
-mke2fs -q -t ext2 -b 4096 -d tree lower.img 16m
-PLACE=$(debugfs -R 'blocks /file' lower.img 2>/dev/null | awk '{ print $2 * 4096 }')
-WRITE="
-h.pwrite(text.encode().ljust(512), $PLACE)
-h.flush()
-"
-READ="
-assert h.pread(512, $PLACE) == text.encode().ljust(512), text
-"
+mkdir uppers
+make_lower
 "$IMG" create -b lower.img uppers/closed.img >/dev/null
 
 step "every answer"
@@ -46,10 +36,15 @@ PATH=/usr/bin:$PATH python3 "$HERE/exports_control.py" control.sock "$WORK/disks
 step "unionfs-img asks"
 "$IMG" --control control.sock info >said
 grep -qE '^  name anna, clients 0, has-upper yes, checkpoints \(made 1, refused 0\)' said || fail "info says $(cat said)"
-at 'd%201' "text = 'first'$WRITE"
+write_at d%201 first
 "$IMG" --control control.sock --export 'd 1' flush | grep -q '^seconds: ' || fail "flush"
 "$IMG" --control control.sock --export 'd 1' snapshot 'd 1.monday' >said || fail "snapshot"
-at 'd%201' "text = 'second'$WRITE"
+write_at d%201 second
+deadline=$((SECONDS + 60))
+until "$IMG" --control control.sock info | grep -q '^  name d 1, clients 0,'; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "the client does not go"
+    sleep 0.02
+done
 "$IMG" --control control.sock --export 'd 1' checkpoint | grep -qx 'done: yes' || fail "checkpoint"
 "$IMG" --control control.sock --export 'd 1' info >said
 grep -q "^  kind frozen, path $WORK/uppers/d 1.monday, " said || fail "info says $(cat said)"
@@ -64,13 +59,13 @@ grep -q 'say which' said || fail "of a checkpoint without a name: $(cat said)"
 
 step "an upper over a snapshot is an export, beside the one that was frozen"
 "$IMG" create -b lower.img -b 'uppers/d 1.monday' uppers/fork.img >/dev/null
-at fork "text = 'first'$READ"
-at fork "text = 'third'$WRITE"
-at 'd%201' "text = 'second'$READ"
+read_at fork first
+write_at fork third
+read_at d%201 second
 kill_server disks
 serve disks lower.img dir=uppers control=control.sock
-at fork "text = 'third'$READ"
-at 'd%201' "text = 'second'$READ"
+read_at fork third
+read_at d%201 second
 stop_server disks
 [ ! -e control.sock ] || fail "the socket is still there"
 for name in 'd 1' fork; do
@@ -82,8 +77,8 @@ NBDKIT_FLAGS=(-r)
 serve disks lower.img dir=uppers control=control.sock
 NBDKIT_FLAGS=()
 wait_for_socket control.sock
-at fork "text = 'third'$READ
-import subprocess
+read_at fork third
+at fork "import subprocess
 for what in ('checkpoint', 'snapshot'):
     said = subprocess.run(['curl', '-s', '--unix-socket', 'control.sock', '-d', '{\"name\": \"x\"}',
                            'http://disk/v1/%s?export=fork' % what], capture_output=True).stdout

@@ -5,32 +5,12 @@
 set -euo pipefail
 # shellcheck source=tests/lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=tests/lib/exports.sh
+. "$(dirname "$0")/../lib/exports.sh"
 
 require mke2fs debugfs nbdinfo nbdsh e2fsck
 make_work
 cd "$WORK"
-
-uri() { printf 'nbd+unix:///%s?socket=%s/disks.sock' "$1" "$WORK"; }
-
-# at NAME COMMANDS - a client of the export.
-at() { PATH=/usr/bin:$PATH nbdsh -u "$(uri "$1")" -c "$2"; }
-
-# refused NAME WHY - it cannot be opened, and the log says why.
-refused() {
-    if at "$1" 'pass' 2>client.err; then
-        fail "the export $1 was opened"
-    fi
-    grep -qF -- "$2" disks.log || fail "the log says nothing of: $2"
-}
-
-# said PATTERN - waits until the log has it.
-said() {
-    local deadline=$((SECONDS + 60))
-    until grep -qE -- "$1" disks.log; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "the log does not say: $1"
-        sleep 0.02
-    done
-}
 
 listed() { PATH=/usr/bin:$PATH nbdinfo --list --json "$(uri "")" |
     sed -n 's/.*"export-name": "\(.*\)",/\1/p' | sort | tr '\n' ' '; }
@@ -39,11 +19,8 @@ expect() { [ "$1" = "$2" ] || fail "$3: $2 and not $1"; }
 
 
 step "a directory that is none, and parameters that do not go together"
-mkdir uppers tree
-head -c 65536 /dev/zero | tr '\0' x >tree/file
-mke2fs -q -t ext2 -b 4096 -d tree lower.img 16m
-# A checkpoint keeps what is written to a file.
-PLACE=$(debugfs -R 'blocks /file' lower.img 2>/dev/null | awk '{ print $2 * 4096 }')
+mkdir uppers
+make_lower
 WRITE="
 h.pwrite(name.encode().ljust(512), $PLACE)
 h.flush()
