@@ -171,14 +171,29 @@ Result<std::vector<std::string>> Exports::list() const {
   return names;
 }
 
+// Of one name more; a listing takes milliseconds where there are thousands of uppers.
+bool Exports::is_room_known() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const bool is_known = counted_at_ && clock_.now() - *counted_at_ < kCounted &&
+                        counted_exports_ < options_.max_exports;
+  counted_exports_ += is_known ? 1 : 0;
+  return is_known;
+}
+
 // Of one name more, which is in the table already.
-Result<void> Exports::check_room() const {
+Result<void> Exports::check_room() {
+  if (is_room_known()) {
+    return {};
+  }
+  const Clock::TimePoint begin = clock_.now();
   UNIONFS_ASSIGN(const std::vector<std::string> files, names_in_directory());
   std::set<std::string> names(files.begin(), files.end());
   const std::lock_guard<std::mutex> guard(mutex_);
   for (const auto& [name, entry] : entries_) {
     names.insert(name);
   }
+  counted_exports_ = names.size();
+  counted_at_ = begin;
   if (names.size() <= options_.max_exports) {
     return {};
   }
@@ -216,7 +231,7 @@ void Exports::unuse(const std::shared_ptr<Entry>& entry) {
 
 // ---- clients ---------------------------------------------------------------------
 
-Result<std::unique_ptr<ServedDisk>> Exports::make_disk(const Entry& entry) const {
+Result<std::unique_ptr<ServedDisk>> Exports::make_disk(const Entry& entry) {
   const std::string path = path_of(entry.name);
   UNIONFS_ASSIGN(const bool is_made, is_there(path));
   std::unique_ptr<ServedDisk> disk;

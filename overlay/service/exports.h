@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,8 @@ class Exports {
   // How long an export stays open when its last checkpoint is made.
   static constexpr std::chrono::seconds kIdle{60};
   static constexpr size_t kWorkers = 2;
+  // How long a count of the directory's uppers is good, as long as it leaves room for new ones.
+  static constexpr std::chrono::seconds kCounted{1};
 
   // What a client has open.
   struct Client {
@@ -118,7 +121,8 @@ class Exports {
   std::string path_of(const std::string& name) const;
   Result<bool> is_there(const std::string& path) const;
   Result<std::vector<std::string>> names_in_directory() const;
-  Result<void> check_room() const;
+  Result<void> check_room();
+  bool is_room_known();
 
   // An entry is in the table as long as it is used: by clients, visitors, and tasks.
   std::shared_ptr<Entry> use(const std::string& name);
@@ -130,7 +134,7 @@ class Exports {
   Error not_open(const std::string& name) const;
   void unuse(const std::shared_ptr<Entry>& entry);
 
-  Result<std::unique_ptr<ServedDisk>> make_disk(const Entry& entry) const;
+  Result<std::unique_ptr<ServedDisk>> make_disk(const Entry& entry);
   Result<ServedDisk*> open_entry(Entry& entry);
   void client_gone(const std::shared_ptr<Entry>& entry);
   // False if it is not open.
@@ -152,7 +156,11 @@ class Exports {
 
   mutable std::mutex mutex_;  // who has an entry's may lock it, and not the other way round
   std::map<std::string, std::shared_ptr<Entry>> entries_;  // guarded by mutex_
-  std::unique_ptr<ExportSchedule> schedule_;               // from start() on
+  // Uppers and names without one, as they were counted, and each new name since.  Guarded by
+  // mutex_.
+  size_t counted_exports_ = 0;
+  std::optional<Clock::TimePoint> counted_at_;
+  std::unique_ptr<ExportSchedule> schedule_;  // from start() on
 };
 
 }  // namespace unionfs

@@ -181,6 +181,19 @@ TEST_CASE("Exports: what is not to be created, or is too many, is refused", "[ex
   CHECK_FALSE(existing.has_file("anna"));
 }
 
+TEST_CASE("Exports: what others put into the directory is counted a second later", "[exports]") {
+  ManyDisks disks([](ExportsOptions& options) { options.max_exports = 3; });
+  disks.exports->close(disks.open("anna"));
+  for (const char* name : {"x", "y", "z"}) {
+    write_file(disks.path(name), "somebody else's");
+  }
+  disks.exports->close(disks.open("bert"));
+  disks.clock.advance(seconds(1));
+  CHECK(expect_error(disks.try_open("carl"), {"max-exports=3"}) == ErrorKind::kSystem);
+  std::filesystem::remove(disks.path("x"));
+  disks.exports->close(disks.open("carl"));  // where it leaves no room, it is counted anew
+}
+
 TEST_CASE("Exports: a server that only reads shows what is there, and makes nothing", "[exports]") {
   ManyDisks disks(
       [](ExportsOptions& options) { options.overlay.server_access = Access::kReadOnly; });
