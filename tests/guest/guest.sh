@@ -237,15 +237,11 @@ _guest_check_console() {
     fail "guest $name: its kernel complains: $complaint"
 }
 
-# guest_run NAME MODULES ARGUMENTS QEMU_ARGS... - boots a guest and waits for its
-# end; fails unless the guest reported status 0. MODULES are loaded before
-# anything else (comma-separated); ARGUMENTS are more words for the kernel's
-# command line.
-guest_run() {
-    local name=$1 modules=$2 arguments=$3 nonce status=0 last
-    shift 3
-    # Only this boot's own init can know it: no leftover is taken for an answer.
-    nonce=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
+# _guest_start NAME NONCE MODULES ARGUMENTS QEMU_ARGS... - a guest begins to boot; its process is
+# SERVER_PID[guest-NAME].
+_guest_start() {
+    local name=$1 nonce=$2 modules=$3 arguments=$4
+    shift 4
     rm -f -- "$WORK/$name.serial.log" "$WORK/$name.report"
     # Console and report have a serial line each, or kernel messages would
     # break the report's lines apart.
@@ -257,7 +253,19 @@ guest_run() {
         "$@" >"$WORK/$name.qemu.log" 2>&1 </dev/null &
     # shellcheck disable=SC2034 # common.sh reads it
     SERVER_PID[guest-$name]=$!
-    _guest_wait "$!" "$GUEST_TIMEOUT" || status=$?
+}
+
+# guest_run NAME MODULES ARGUMENTS QEMU_ARGS... - boots a guest and waits for its
+# end; fails unless the guest reported status 0. MODULES are loaded before
+# anything else (comma-separated); ARGUMENTS are more words for the kernel's
+# command line.
+guest_run() {
+    local name=$1 nonce status=0 last
+    shift
+    # Only this boot's own init can know it: no leftover is taken for an answer.
+    nonce=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
+    _guest_start "$name" "$nonce" "$@"
+    _guest_wait "${SERVER_PID[guest-$name]}" "$GUEST_TIMEOUT" || status=$?
     unset "SERVER_PID[guest-$name]"
     [ "$status" != 124 ] || fail "guest $name: did not end within $GUEST_TIMEOUT s"
     [ "$status" = 0 ] || fail "guest $name: QEMU ended with status $status"
@@ -302,6 +310,25 @@ guest_boot_root() {
     shift 4
     _guest_initramfs "$name" "${GUEST_FILES[@]}"
     guest_run "$name" "$modules" "guest.root=$device $arguments" "$@"
+}
+
+# guest_boot_to_prompt NAME MODULES DEVICE QEMU_ARGS... - a guest that has DEVICE as its root and
+# asks for a login on its console. Then it is cut off, as by pulling the plug.
+guest_boot_to_prompt() {
+    local name=$1 modules=$2 device=$3 pid deadline=$((SECONDS + GUEST_TIMEOUT))
+    shift 3
+    _guest_initramfs "$name" "${GUEST_FILES[@]}"
+    _guest_start "$name" none "$modules" "guest.root=$device" "$@"
+    pid=${SERVER_PID[guest-$name]}
+    until grep -aqs ' login: ' "$WORK/$name.serial.log"; do
+        kill -0 "$pid" 2>/dev/null || fail "guest $name: ended before its prompt"
+        [ "$SECONDS" -lt "$deadline" ] || fail "guest $name: no prompt within $GUEST_TIMEOUT s"
+        sleep 0.05
+    done
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null || true
+    unset "SERVER_PID[guest-$name]"
+    _guest_check_console "$name"
 }
 
 # guest_section NAME TITLE - what the guest's report has below the line

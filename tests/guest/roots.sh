@@ -18,19 +18,20 @@ make_busybox_root() {
     chmod 1777 "$root/tmp"
 }
 
-# make_debian_root DIR - a minimal Debian with a package in /root that dpkg.sh
-# installs. The download is kept in GUEST_CACHE.
-make_debian_root() {
-    local root=$1 lock archive=$GUEST_CACHE/debian-root.tar place mirror
-    require debootstrap dpkg-deb tar
+# unpack_debian_root DIR NAME [PACKAGE...] - a minimal Debian with these packages. The download
+# is kept in GUEST_CACHE, as NAME.tar.
+unpack_debian_root() {
+    local root=$1 lock archive=$GUEST_CACHE/$2.tar place=$WORK/debootstrap mirror more
+    shift 2
+    more=$(IFS=, && echo "$*")
+    require debootstrap tar
     exec {lock}>"$GUEST_CACHE/lock"
     flock -w 900 "$lock" || fail "another test holds $GUEST_CACHE/lock"
     if [ ! -s "$archive" ]; then
-        place=$WORK/debootstrap
         step "debootstrap downloads a root"
         mirror=$(debian_mirror)
-        timeout 900 debootstrap --variant=minbase bookworm "$place" ${mirror:+"$mirror"} \
-            >"$WORK/debootstrap.log" 2>&1 || {
+        timeout 900 debootstrap --variant=minbase ${more:+"--include=$more"} bookworm "$place" \
+            ${mirror:+"$mirror"} >"$WORK/debootstrap.log" 2>&1 || {
             tail -n 20 "$WORK/debootstrap.log" >&2
             skip "debootstrap cannot make a root here"
         }
@@ -42,11 +43,57 @@ make_debian_root() {
     exec {lock}>&-
     mkdir -p "$root"
     tar -C "$root" --numeric-owner --xattrs -xpf "$archive"
+}
+
+# make_debian_root DIR - a minimal Debian with a package in /root that dpkg.sh
+# installs.
+make_debian_root() {
+    local root=$1
+    require dpkg-deb
+    unpack_debian_root "$root" debian-root
     install -m 755 "$(command -v busybox)" "$root/bin/busybox"
     _make_demo_package 1 "$root/root/guest-demo-1.deb"
     _make_demo_package 2 "$root/root/guest-demo-2.deb"
     install -D -m 755 "$GUEST_HERE/inside/dpkg.sh" \
         "$root/usr/local/lib/guest/dpkg.sh"
+}
+
+# make_debian_system DIR - a minimal Debian that boots by itself, with systemd and a login
+# prompt on the console.
+make_debian_system() {
+    local root=$1
+    unpack_debian_root "$root" debian-system systemd-sysv udev
+    echo '/dev/vda / ext2 defaults 0 1' >"$root/etc/fstab"
+    echo guest >"$root/etc/hostname"
+    # With one there is no first boot, which would ask questions.
+    echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
+}
+
+# make_busybox_system DIR - the same of busybox: before the prompt, "services" read their files.
+make_busybox_system() {
+    local root=$1 number
+    make_busybox_root "$root"
+    mkdir -p "$root/etc/init.d" "$root/usr/lib/services"
+    for number in $(seq 200); do
+        _text "${number}0000" $((number * 997 % 300000 + 5000)) >"$root/usr/lib/services/$number"
+    done
+    cat >"$root/etc/init.d/rcS" <<'END'
+#!/bin/sh
+mount -o remount,rw /
+number=1
+while [ $number -le 200 ]; do
+    sha256sum /usr/lib/services/$((number * 73 % 201)) >/run/sum
+    number=$((number + 1))
+done
+END
+    chmod 755 "$root/etc/init.d/rcS"
+    cat >"$root/etc/inittab" <<'END'
+::sysinit:/etc/init.d/rcS
+::respawn:/sbin/getty -L ttyS0 9600 vt100
+END
+    ln -s ../bin/busybox "$root/sbin/init"
+    ln -s ../bin/busybox "$root/sbin/getty"
+    echo guest >"$root/etc/hostname"
 }
 
 # _make_demo_package VERSION DEB - many small files and a conffile below /opt.
