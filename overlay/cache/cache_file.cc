@@ -96,6 +96,11 @@ bool CacheFile::is_full() const {
   return !space || space->used_bytes + cluster_bytes() > options_.most_bytes;
 }
 
+bool CacheFile::takes_more() const {
+  return !is_poisoned() && std::chrono::steady_clock::now().time_since_epoch().count() >=
+                               no_fill_before_.load(std::memory_order_relaxed);
+}
+
 void CacheFile::pause_filling(const Error& error) {
   const auto until = std::chrono::steady_clock::now() + kPauseWithoutSpace;
   no_fill_before_ = until.time_since_epoch().count();
@@ -116,8 +121,7 @@ Result<void> CacheFile::fill_locked(uint64_t region, uint64_t bit, uint64_t clus
 }
 
 void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
-  if (is_poisoned() || std::chrono::steady_clock::now().time_since_epoch().count() <
-                           no_fill_before_.load(std::memory_order_relaxed)) {
+  if (!takes_more()) {
     return;
   }
   if (is_full()) {

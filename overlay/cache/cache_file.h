@@ -102,6 +102,9 @@ class CacheFile {
   void make_room();
   // Whether the next cluster would need room to be made.
   bool is_full() const;
+  // Whether it is of any use to fill more: not while the host has no space, and never again once
+  // it is poisoned.
+  bool takes_more() const;
   // Clusters that are there.
   uint64_t count() const;
 

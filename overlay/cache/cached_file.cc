@@ -136,6 +136,11 @@ Result<void> CachedFile::read(uint64_t offset, ByteSpan buffer) const {
     return origin_.read(offset, buffer);
   }
   UNIONFS_TRY(origin_.check_not_replaced());
+  if (!cache_->takes_more() && !is_there(offset, buffer.size())) {
+    // The origin may keep in memory what the program itself reads.
+    note(offset / cache_->cluster_bytes(), end_of_read(offset, buffer.size()));
+    return origin_.read(offset, buffer);
+  }
   CachedReads reads(*this);
   reads.add({this, offset, buffer});
   reads.send();
@@ -195,10 +200,14 @@ size_t CachedFile::read_cached(uint64_t offset, ByteSpan buffer) const {
   return done;
 }
 
+// The first cluster behind it.
+uint64_t CachedFile::end_of_read(uint64_t offset, uint64_t length) const {
+  return (offset + length + cache_->cluster_bytes() - 1) / cache_->cluster_bytes();
+}
+
 bool CachedFile::is_there(uint64_t offset, uint64_t length) const {
-  const uint64_t size = cache_->cluster_bytes();
-  const uint64_t end = (offset + length + size - 1) / size;
-  const CacheFile::Run run = cache_->run_at(offset / size, end);
+  const uint64_t end = end_of_read(offset, length);
+  const CacheFile::Run run = cache_->run_at(offset / cache_->cluster_bytes(), end);
   return run.is_there && run.end == end;
 }
 

@@ -98,6 +98,7 @@ class CachedFile final : public ReadableFile {
   void keep_trace(std::optional<std::vector<uint64_t>> clusters) const;
   bool is_there(uint64_t offset, uint64_t length) const;
   uint64_t end_of_cluster(uint64_t cluster) const;
+  uint64_t end_of_read(uint64_t offset, uint64_t length) const;
 
   const ReadableFile& origin_;
   std::unique_ptr<CacheFile> cache_;

@@ -78,6 +78,12 @@ void CachedReads::add_missing(uint64_t cluster, const Part& part) {
     std::fill(part.buffer.begin(), part.buffer.end(), std::byte{0});
     return;
   }
+  if (!file_.cache_->takes_more()) {
+    if (!is_ahead_) {
+      unkept_.push_back(part);
+    }
+    return;
+  }
   // Whatever needs memory comes before the claim, which nobody else can end.
   const uint64_t begin = cluster * file_.cache_->cluster_bytes();
   const uint64_t length = file_.end_of_cluster(cluster) - begin;
@@ -114,7 +120,7 @@ void CachedReads::forget_begun() {
 void CachedReads::send() {
   has_begun_ = !fetched_.empty();
   begun_fetches += has_begun_ ? 1 : 0;
-  is_waited_for_ = !is_ahead_ && (!fetched_.empty() || !joined_.empty());
+  is_waited_for_ = !is_ahead_ && (!fetched_.empty() || !joined_.empty() || !unkept_.empty());
   if (is_waited_for_) {
     ++file_.waiting_;
   }
@@ -128,6 +134,9 @@ void CachedReads::send() {
     } else {
       sent_.push_back({&file_.origin_, offset, fetched.bytes});
     }
+  }
+  for (const Part& part : unkept_) {
+    sent_.push_back({&file_.origin_, part.offset, part.buffer});
   }
   if (!sent_.empty()) {
     pending_ = file_.origin_.begin_reads(sent_);
@@ -199,6 +208,9 @@ Result<void> CachedReads::end_fetches(const Result<void>& received) {
     }
     file_.end_fetch(fetched.cluster, *fetched.fetch);
     fetched.has_ended = true;
+  }
+  if (received) {
+    file_.misses_.fetch_add(unkept_.size(), std::memory_order_relaxed);
   }
   forget_begun();
   return received;

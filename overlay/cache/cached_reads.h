@@ -81,6 +81,7 @@ class CachedReads final : public PendingReads {
   std::vector<Local> local_;
   std::vector<Fetched> fetched_;
   std::vector<Joined> joined_;
+  std::vector<Part> unkept_;  // fetched as they are, because the cache takes nothing
   std::vector<Part> late_;
   std::vector<std::vector<std::byte>> memory_;
   std::vector<ReadRange> sent_;

@@ -59,7 +59,7 @@ std::unique_ptr<Prefetcher::Batch> Prefetcher::begin_batch() {
 void Prefetcher::run() {
   try {
     std::unique_ptr<Batch> before;
-    while (!has_to_stop_ && !file_.cache_->is_full()) {
+    while (!has_to_stop_ && file_.cache_->takes_more() && !file_.cache_->is_full()) {
       if (before != nullptr && file_.waiting_.load() != 0) {
         if (!before->reads->finish()) {
           return;

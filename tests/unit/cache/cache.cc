@@ -3,6 +3,7 @@
 // A cache file before an origin in memory: what is there, what is lost, what is refused.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -231,6 +232,68 @@ TEST_CASE("Cache: another image, a copy and what is poisoned are made anew", "[c
     std::vector<std::byte> buffer(10);
     CHECK(server->file.read_cached(0, buffer) == 0);
   }
+}
+
+namespace {
+
+// While it lives, the host takes no byte of a file from `bytes` on.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(uint64_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_ = {};
+  void (*const handler_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("Cache: while nothing can be kept, only what is asked for is fetched", "[cache]") {
+  const Place place;
+  std::string lines;
+  CacheOptions options = options_for_test();
+  options.log = [&lines](const std::string& line) { lines += line + "\n"; };
+  Server server(place.path(), options);
+  CHECK(server.reads_right(0, 2 * kClusterBytes));
+  uint64_t left = 2;  // clusters that are there
+  const FileSizeLimit limit(server.cache->place_of(kRegionBytes));
+  SECTION("poisoned") {
+    server.cache->poison("a test");
+    left = 0;
+  }
+  SECTION("the host has no space") {
+    CHECK(server.reads_right(2 * kRegionBytes, 10));
+    CHECK(lines.find("nothing more is cached") != std::string::npos);
+  }
+  const uint64_t before = server.origin.bytes_read;
+  const uint64_t misses = server.file.counters().misses;
+  CHECK(server.reads_right(3 * kRegionBytes + 700, 100));
+  std::vector<std::byte> first(50);
+  std::vector<std::byte> second(kClusterBytes + 20);
+  const std::vector<ReadRange> ranges = {{&server.file, 4 * kRegionBytes + 5, first},
+                                         {&server.file, 4 * kRegionBytes + 300, second}};
+  expect_success(server.file.begin_reads(ranges)->finish());
+  CHECK(is_right(ranges[0].offset, first));
+  CHECK(is_right(ranges[1].offset, second));
+  CHECK(server.origin.bytes_read == before + 100 + first.size() + second.size());
+  CHECK(server.file.counters().misses > misses);
+  server.file.fetch_ahead({5 * CacheFile::kClustersPerRegion});
+  // What is there is there.
+  const uint64_t now = server.origin.bytes_read;
+  CHECK(server.reads_right(0, 2 * kClusterBytes));
+  CHECK(server.origin.bytes_read == now + (2 - left) * kClusterBytes);
+  // Between the two, a range of which a part is there.
+  CHECK(server.reads_right(kClusterBytes, 2 * kClusterBytes));
 }
 
 TEST_CASE("Cache: what could be somebody else's is refused", "[cache]") {
