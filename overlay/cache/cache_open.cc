@@ -115,6 +115,16 @@ Result<void> begin_boot(PosixFile& file, const Places& places, const Use& use) {
   return file.write(cache_format::kUseOffset, bytes_of(use));
 }
 
+// Of a file whose data cannot be believed, what is read first of the image: that is only advice,
+// and has a checksum.  Where it cannot be had there is none.
+void keep_traces(const PosixFile& from, PosixFile& to, const Places& places, const Header& wanted) {
+  const Result<Header> header = read_structure<Header>(from, cache_format::kHeaderOffset);
+  std::vector<std::byte> traces(cache_format::kTraceSlots * cache_format::kTraceSlotBytes);
+  if (header && is_same(*header, wanted) && from.read(places.traces_offset, traces)) {
+    (void)to.write(places.traces_offset, traces);
+  }
+}
+
 enum class Fitness { kAsItIs, kNewBoot, kUseless };
 
 Result<Fitness> look_at(const PosixFile& file, const Places& places, const Header& wanted,
@@ -232,6 +242,7 @@ Result<std::unique_ptr<PosixFile>> CacheFile::open_once(const std::string& path,
         fmt::format("{}: is no cache of this image as it is now; a new one takes its place", path));
   }
   UNIONFS_ASSIGN(std::unique_ptr<PosixFile> created, create(path, options));
+  keep_traces(*file, *created, places, header_of(options));
   UNIONFS_TRY(created->publish_instead_of(*file));
   return created;
 }

@@ -17,16 +17,16 @@ make_work
 cd "$WORK"
 SIZE=40M
 
-# make_lower NAME UUID - a lower with 16 MiB of files; two of one UUID differ in nothing but their
-# contents.
+# make_lower NAME UUID [FILES SIZE] - a lower with files of 4 MiB; two of one UUID differ in nothing
+# but their contents.
 make_lower() {
     local i
     rm -rf tree
     mkdir tree
-    for i in 1 2 3 4; do head -c 4M /dev/urandom >"tree/file$i"; done
+    for i in $(seq "${3:-4}"); do head -c 4M /dev/urandom >"tree/file$i"; done
     touch -d @1700000000 tree/* tree
     E2FSPROGS_FAKE_TIME=1700000000 mke2fs -q -F -t ext2 -b 1024 -U "$2" -E hash_seed="$2" \
-        -d tree "$1" 24M
+        -d tree "$1" "${4:-24M}"
     rm -rf tree
 }
 
@@ -50,7 +50,7 @@ forget() { : >asked; }
 
 # disk_over NAME IMAGE - what the disk NAME must have.
 disk_over() {
-    serve near "$2" size=$SIZE
+    serve near "$2" "size=$SIZE"
     same_disks near "$1"
     stop_server near
 }
@@ -108,10 +108,37 @@ case_changed() {
 
 # A cache that may not grow, and a host without space.
 case_small() {
-    base_up one.img
-    serve first "$(uri base)" size=$SIZE cache=cache cache-size=70M
-    disk_over first one.img
+    make_lower large.img $SECOND 24 110M
+    base_up large.img
+    serve first "$(uri base)" size=120M cache=cache cache-size=70M connections=1
+    # What is read again and again stays, and the rest goes.
+    local through='
+for at in range(0, 110 << 20, 1 << 20):
+    h.pread(1 << 20, at)
+    h.pread(4096, 9 << 20)'
+    in_shell first "$through
+import os, time
+deadline = time.monotonic() + 30
+while os.stat('cache').st_blocks * 512 > 70 << 20:  # its thread makes room
+    assert time.monotonic() < deadline, os.stat('cache').st_blocks * 512
+    time.sleep(0.02)
+" >/dev/null
+    # What comes late finds room, sooner or later, and what is read all the time is there.
+    local deadline=$((SECONDS + 30))
+    until [ "$(asked_bytes)" = 0 ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing more is cached"
+        forget
+        in_shell first 'h.pread(65536, 9 << 20); h.pread(1 << 20, 90 << 20)' >/dev/null
+    done
+    in_shell first "$through" >/dev/null
+    local bytes
+    bytes=$(asked_bytes)
+    [ "$bytes" -gt $((20 << 20)) ] || fail "nothing was evicted: $bytes bytes were read again"
+    SIZE=120M disk_over first large.img
     stop_server first
+    [ "$(($(stat -c %b cache) * 512))" -le $((70 << 20)) ] || fail "the cache is larger than it may be"
+    lower_down base
+    base_up one.img
     if [ "$(id -u)" != 0 ]; then
         step "small: no root, so no full host"
         lower_down base
@@ -124,12 +151,20 @@ case_small() {
     said second 'nothing more is cached until there is space'
     forget
     disk_over second one.img
-    local bytes
     bytes=$(asked_bytes)
     [ "$bytes" -lt $((14 << 20)) ] || fail "nothing was cached: $bytes bytes were read again"
     stop_server second
     umount full
     lower_down base
+}
+
+# fetched_ahead - the last of the places that were read first is asked for, though nobody reads.
+fetched_ahead() {
+    local deadline=$((SECONDS + 30))
+    until grep -q 'Read .*offset=0x700000 ' asked; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is fetched ahead"
+        sleep 0.02
+    done
 }
 
 # What was read first is written down, and fetched ahead the next time.
@@ -146,15 +181,26 @@ time.sleep(5.1)  # a shorter run tells nothing
     "$UNIONFS_IMG" trace cache >list
     grep -E '^(9437184|5242880|7340032) ' list | cut -d' ' -f1 | tr '\n' ' ' >order
     [ "$(cat order)" = "9437184 5242880 7340032 " ] || fail "not the order of reads: $(cat list)"
-    rm cache
+    # A copy of the file, on another host say: nobody believes its data, but its order of reads is good.
+    cp cache copy
+    forget
+    serve second "$(uri base)" size=$SIZE cache=copy
+    said second 'copy: is no cache of this image as it is now'
+    fetched_ahead
+    stop_server second
+    # The order of reads as a list, which can come with the image.
+    rm cache copy
     forget
     serve second "$(uri base)" size=$SIZE cache=cache prefetch=list
-    local deadline=$((SECONDS + 30))
-    until grep -q 'Read .*offset=0x700000 ' asked; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is fetched ahead"
-        sleep 0.02
-    done
+    fetched_ahead
     stop_server second
+    # It can be left out.
+    rm cache
+    forget
+    serve second "$(uri base)" size=$SIZE cache=cache prefetch=off
+    in_shell second 'h.pread(4096, 3 << 20)' >/dev/null
+    stop_server second
+    if grep -q 'Read .*offset=0x700000 ' asked; then fail "prefetch=off fetches ahead"; fi
     forget
     serve third "$(uri base)" size=$SIZE cache=cache
     in_shell third '

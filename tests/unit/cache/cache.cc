@@ -194,11 +194,13 @@ TEST_CASE("Cache: another image, a copy and what is poisoned are made anew", "[c
   options.log = [&lines](const std::string& line) { lines += line + "\n"; };
   auto server = std::make_unique<Server>(place.path(), options);
   CHECK(server->reads_right(0, 10 * kClusterBytes));
+  server->cache->write_trace({7, 3});
   SECTION("another image; who has the old file goes on with it") {
     CacheOptions other = options;
     other.key.fill(8);
     const Server anew(place.path(), other);
     CHECK(anew.cache->count() == 0);
+    CHECK(anew.cache->read_trace().empty());
     CHECK(lines.find("new one takes its place") != std::string::npos);
     CHECK(server->cache->count() == 10);
     CHECK(server->reads_right(0, 10 * kClusterBytes));
@@ -208,6 +210,7 @@ TEST_CASE("Cache: another image, a copy and what is poisoned are made anew", "[c
     std::filesystem::copy_file(place.path(), place.path("copy"));
     const Server copy(place.path("copy"), options);
     CHECK(copy.cache->count() == 0);
+    CHECK((copy.cache->read_trace() == std::vector<uint64_t>{7, 3}));
   }
   SECTION("the origin has something else") {
     expect_success(server->file.compare_samples(server->origin));
@@ -225,6 +228,7 @@ TEST_CASE("Cache: another image, a copy and what is poisoned are made anew", "[c
     CHECK(server->origin.reads == before + 1);
     const Server anew(place.path(), options);
     CHECK(anew.cache->count() == 0);
+    CHECK((anew.cache->read_trace() == std::vector<uint64_t>{7, 3}));
   }
   SECTION("the image is known to be another one: nothing is shown of it") {
     server->origin.is_other = true;
