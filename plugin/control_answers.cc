@@ -98,13 +98,13 @@ void add_checkpoints(MetricsText& metrics, const CheckpointCounts& checkpoints) 
   metrics.add("result", "refused", checkpoints.refused);
 }
 
-void add_cache(MetricsText& metrics, const LevelFile& lower) {
-  if (!lower.has_cache()) {
+void add_cache(MetricsText& metrics, const Chain& chain) {
+  if (!chain.has_cache()) {
     return;
   }
-  const CacheCounters cache = lower.cache_counters();
+  const CacheCounters cache = chain.cache_counters();
   metrics.begin("unionfs_cache_clusters_total", "counter",
-                "Clusters of the lower that were read, by where they were.");
+                "Clusters of remote levels that were read, by where they were.");
   metrics.add("from", "cache", cache.hits);
   metrics.add("from", "server", cache.misses);
   metrics.add("from", "another request", cache.joined);

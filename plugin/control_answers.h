@@ -40,7 +40,7 @@ ControlJson disk_info(const AboutServer& about, const Overlay& overlay);
 
 void add_checkpoints(MetricsText& metrics, const CheckpointCounts& checkpoints);
 // Of the lower, if it has a cache.
-void add_cache(MetricsText& metrics, const LevelFile& lower);
+void add_cache(MetricsText& metrics, const Chain& chain);
 
 ControlResult flush_disk(Overlay& overlay, ControlCounts& counts);
 // After `seconds`, of `exports` disks where there may be many.

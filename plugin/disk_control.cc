@@ -54,7 +54,7 @@ std::string DiskControl::metrics() {
                 facts.has_failed ? 1 : 0);
   add_session(metrics, facts);
   add_host(metrics, facts);
-  add_cache(metrics, overlay_.chain().lower_file());
+  add_cache(metrics, overlay_.chain());
   return metrics.text();
 }
 

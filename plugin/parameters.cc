@@ -119,13 +119,16 @@ int set_of_cache(LevelCache& cache, const char* key, const char* value) {
 }
 
 // What goes with a cache goes with nothing else.
-int check_cache(const LevelCache& cache) {
+int complete_cache(LevelCache& cache) {
   const bool has_more =
       cache.most_bytes != 0 || !cache.id.empty() || cache.prefetch != LevelCache::Prefetch::kAuto;
   if (cache.path.empty() && has_more) {
     nbdkit_error("cache-size=, cache-id= and prefetch= go with cache=FILE, which is not given");
     return -1;
   }
+  std::error_code error;
+  cache.is_directory =
+      cache.path.ends_with('/') || std::filesystem::is_directory(cache.path, error);
   return 0;
 }
 
@@ -231,9 +234,11 @@ const char* const kParametersHelp =
     "timeout=<SECONDS>   How long a request waits for the server of a URI, before it\n"
     "                    fails; 0: for ever (default: 25).\n"
     "connections=<N>     At most so many to such a server, 1 to 4 (default: 4).\n"
-    "cache=<FILE>        What was read of a lower with a URI is kept in this file, for\n"
-    "                    all servers of this host that name it.\n"
-    "cache-size=<SIZE>   Of this host's space it takes no more (default: no limit).\n"
+    "cache=<FILE>|<DIRECTORY>  What was read of a lower with a URI is kept in this\n"
+    "                    file, for all servers of this host that name it. In a\n"
+    "                    directory each level with a URI has a file.\n"
+    "cache-size=<SIZE>   Of this host's space a file takes no more (default: no\n"
+    "                    limit).\n"
     "cache-id=<WORD>     Part of what a cache must match (default: empty).\n"
     "prefetch=auto|off|<FILE>  What a disk read first the last time is fetched ahead\n"
     "                    (auto, default), or what a list names.\n"
@@ -306,7 +311,7 @@ int set_parameter(PluginParameters& parameters, const char* key, const char* val
 int complete_parameters(PluginParameters& parameters) {
   OverlayOptions& options = parameters.overlay;
   if (place_bare_paths(parameters) == -1 || check_upper(options.upper_path) == -1 ||
-      check_exports(parameters) == -1 || check_cache(options.cache) == -1) {
+      check_exports(parameters) == -1 || complete_cache(options.cache) == -1) {
     return -1;
   }
   if (parameters.lower_path.empty()) {

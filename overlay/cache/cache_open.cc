@@ -258,6 +258,8 @@ Result<std::unique_ptr<CacheFile>> CacheFile::open(const std::string& path,
       UNIONFS_TRY((*file)->change_lock(FileLock::kNone));
       std::unique_ptr<CacheFile> cache(new CacheFile(*std::move(file), options));
       UNIONFS_TRY(cache->map());
+      // Whoever tidies up sees that it is used.
+      (void)::futimens(cache->file().descriptor(), nullptr);
       cache->thread_ = std::thread([raw = cache.get()] { raw->run(); });
       return cache;
     }

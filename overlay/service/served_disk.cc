@@ -57,12 +57,12 @@ Result<void> ServedDisk::make_upper() {
   return {};
 }
 
-const LevelFile& ServedDisk::lower_file() const {
-  return shown_.load(std::memory_order_acquire)->chain().lower_file();
+const Chain& ServedDisk::chain() const {
+  return shown_.load(std::memory_order_acquire)->chain();
 }
 
 void ServedDisk::client_comes() {
-  lower_file().client_came();
+  chain().client_came();
   const std::lock_guard<std::mutex> guard(mutex_);
   ++clients_;
   if (checkpointer_) {
@@ -97,7 +97,7 @@ void ServedDisk::close(std::unique_ptr<DiskClient> client) {
   if (client != nullptr && client->connection != nullptr) {
     writers_->close(std::move(client->connection));
   }
-  lower_file().client_went();
+  chain().client_went();
   const std::lock_guard<std::mutex> guard(mutex_);
   --clients_;
   if (checkpointer_) {

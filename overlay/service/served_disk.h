@@ -83,7 +83,7 @@ class ServedDisk {
   Result<void> make_upper();
   void begin_checkpoints();
   // The same, whatever is shown over it.
-  const LevelFile& lower_file() const;
+  const Chain& chain() const;
   void client_comes();
 
   const LogSink log_;

@@ -65,9 +65,11 @@ Result<std::unique_ptr<Chain>> Chain::open_above(const Chain& base, const std::s
 }
 
 Result<void> Chain::add_all(const LevelPaths& paths, const Opening& opening) {
-  UNIONFS_TRY(add_lower(paths.front(), opening));
-  for (size_t i = 1; i < paths.size(); ++i) {
-    UNIONFS_TRY(add_layer(paths[i], opening));
+  for (size_t i = 0; i < paths.size(); ++i) {
+    UNIONFS_TRY(i == 0 ? add_lower(paths[i], opening) : add_layer(paths[i], opening));
+    if (files_.back()->is_remote()) {
+      remote_.push_back(files_.back());
+    }
   }
   return {};
 }
@@ -87,7 +89,6 @@ Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
   if (opening.remote.starts_at_once) {
     file->start();
   }
-  lower_ = file.get();
   files_.push_back(std::move(file));
   belows_.push_back(std::move(image));
   return {};
@@ -189,14 +190,61 @@ void Chain::suspend_remote() const {
 }
 
 void Chain::start_remote(const LevelCache& cache, const LogSink& log) const {
-  for (const auto& file : files_) {
+  for (const auto& file : remote_) {
     file->start();
   }
-  files_.front()->use_cache(cache, log);
+  for (const auto& file : remote_) {
+    if (file == files_.front()) {
+      file->use_cache(cache, log);
+    } else if (cache.is_directory) {
+      file->use_cache(cache.of_layer(), log);
+    }
+  }
 }
 
 Result<void> Chain::check_cache(const LevelCache& cache) const {
-  return cache.path.empty() ? Result<void>() : files_.front()->check_cache(cache);
+  if (cache.path.empty()) {
+    return {};
+  }
+  const bool is_for_lower =
+      !cache.is_directory || remote_.empty() || cache.prefetch == LevelCache::Prefetch::kList;
+  if (is_for_lower || files_.front()->is_remote()) {
+    UNIONFS_TRY(files_.front()->check_cache(cache));
+  }
+  for (const auto& file : remote_) {
+    UNIONFS_TRY(file == files_.front() || !cache.is_directory
+                    ? Result<void>()
+                    : file->check_cache(cache.of_layer()));
+  }
+  return {};
+}
+
+void Chain::client_came() const {
+  for (const auto& file : remote_) {
+    file->client_came();
+  }
+}
+
+void Chain::client_went() const {
+  for (const auto& file : remote_) {
+    file->client_went();
+  }
+}
+
+bool Chain::has_cache() const {
+  return std::ranges::any_of(remote_, [](const auto& file) { return file->has_cache(); });
+}
+
+CacheCounters Chain::cache_counters() const {
+  CacheCounters sum;
+  for (const auto& file : remote_) {
+    const CacheCounters counters = file->cache_counters();
+    sum.hits += counters.hits;
+    sum.misses += counters.misses;
+    sum.joined += counters.joined;
+    sum.ahead += counters.ahead;
+  }
+  return sum;
 }
 
 uint32_t Chain::mode_for_data_in(const PosixFile& upper) const {

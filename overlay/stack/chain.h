@@ -63,13 +63,17 @@ class Chain {
   // Closes the connections of remote levels, so that the process can fork; nothing of those that
   // have threads.
   void suspend_remote() const;
-  // Starts their threads, once, and the cache of the lower.
+  // Starts their threads, once, and what is kept of them on the host.
   void start_remote(const LevelCache& cache = {}, const LogSink& log = {}) const;
-  // Whether the lower can have such a cache; nothing where none is wished.
+  // Whether what is wished can be kept of them; nothing where nothing is wished.
   Result<void> check_cache(const LevelCache& cache) const;
-  // The lower: who reads it, and what of it was in the cache.
-  // Thread-safe, also while levels change.
-  const LevelFile& lower_file() const { return *lower_; }
+  // Thread-safe, also while levels change: a client comes or goes, and reads remote levels.
+  void client_came() const;
+  void client_went() const;
+  // The same: whether something of a remote level is kept on the host, and what was read of it,
+  // summed up.
+  bool has_cache() const;
+  CacheCounters cache_counters() const;
   // All levels but the plain image, the lowest first.
   const std::vector<std::shared_ptr<LayerOverLower>>& layers() const { return layers_; }
   // The most that the mode of a file may be that gets data of all levels.
@@ -137,9 +141,9 @@ class Chain {
   Result<void> freeze_top();
   Result<LevelPaths> missing_layers(const std::string& upper_path) const;
 
-  const LevelFile* lower_ = nullptr;  // files_.front()
   // Shared with the chains that stand on this one.
   std::vector<std::shared_ptr<LevelFile>> files_;
+  std::vector<std::shared_ptr<LevelFile>> remote_;  // of these, as they were when it was opened
   std::vector<std::shared_ptr<LayerOverLower>> layers_;
   std::vector<std::shared_ptr<Below>> belows_;
   // Sessions of frozen levels.

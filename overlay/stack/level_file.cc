@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/stack/level_file.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -91,6 +93,12 @@ std::vector<KeptRange> bitmaps_of(const Volume& volume) {
   return joined(std::move(ranges));
 }
 
+// Of a directory of caches.
+std::string path_in(const std::string& directory, const cache_format::Key& key) {
+  const std::string_view slash = directory.ends_with('/') ? "" : "/";
+  return fmt::format("{}{}{:02x}.cache", directory, slash, fmt::join(key, ""));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LevelFile>> LevelFile::open(const std::string& path, FileLock lock,
@@ -135,17 +143,24 @@ Result<void> LevelFile::know_as_lower(const Volume& lower) {
   if (!is_remote()) {
     return {};
   }
-  identity_ = known_lower(lower).identity;
-  bitmaps_ = bitmaps_of(lower);
-  remote_->compare_by([this, then = known_lower(lower)](const Image& now) -> Result<void> {
-    const Result<void> same = check_same_lower(then, now);
+  const KnownLower known = known_lower(lower);
+  const ConstByteSpan identity = bytes_of(known.identity);
+  identity_.assign(identity.begin(), identity.end());
+  digested_ = bitmaps_of(lower);
+  compare_by([known](const Image& now) { return check_same_lower(known, now); });
+  remote_->keep_in_memory(metadata_of(lower));
+  return {};
+}
+
+// And what the cache has is still the same.
+void LevelFile::compare_by(SameImageCheck check) {
+  remote_->compare_by([this, check = std::move(check)](const Image& now) -> Result<void> {
+    const Result<void> same = check(now);
     if (!same && same.error().kind != ErrorKind::kSystem) {
       cached_->note_difference(same.error());
     }
     return same ? cached_->compare_samples(now) : same;
   });
-  remote_->keep_in_memory(metadata_of(lower));
-  return {};
 }
 
 // The header has digests of all that is sealed.
@@ -157,8 +172,10 @@ Result<void> LevelFile::know_as_layer(const Volume& layer, const StateArea& area
   UNIONFS_TRY(add_fixed(*remote_, ext2::kSuperblockOffsetBytes, sizeof(ext2::Superblock), fixed));
   UNIONFS_TRY(add_fixed(*remote_, area.offset,
                         upper_format::kHeaderSlots * upper_format::kPageBytes, fixed));
-  remote_->compare_by(
-      [then = std::move(fixed)](const Image& now) { return check_fixed(then, now); });
+  for (const FixedBytes& range : fixed) {
+    digested_.push_back({range.offset, range.offset + range.bytes.size()});
+  }
+  compare_by([then = std::move(fixed)](const Image& now) { return check_fixed(then, now); });
   remote_->keep_in_memory(metadata_of(layer));
   return {};
 }
@@ -176,6 +193,15 @@ void LevelFile::start() {
 }
 
 // ---- what is kept on the host ------------------------------------------------------
+
+LevelCache LevelCache::of_layer() const {
+  LevelCache cache = *this;
+  if (prefetch == Prefetch::kList) {
+    cache.prefetch = Prefetch::kAuto;
+    cache.list_path.clear();
+  }
+  return cache;
+}
 
 CacheOptions LevelFile::cache_options(const LevelCache& cache, const LogSink& log) const {
   CacheOptions options;
@@ -195,7 +221,7 @@ Result<void> LevelFile::check_cache(const LevelCache& cache) const {
     return invalid("cache-size={}: a cache of {} takes {} bytes at least", cache.most_bytes, name(),
                    least);
   }
-  UNIONFS_TRY(CacheFile::check(cache.path));
+  UNIONFS_TRY(CacheFile::check(cache.is_directory ? path_in(cache.path, {}) : cache.path));
   if (cache.prefetch == LevelCache::Prefetch::kList) {
     UNIONFS_TRY(read_trace_list(cache.list_path, cache_options(cache, {}).cluster_bytes,
                                 remote_->size_bytes()));
@@ -205,10 +231,10 @@ Result<void> LevelFile::check_cache(const LevelCache& cache) const {
 
 // What makes two images that are not the same differ, as far as a few megabytes can tell.
 Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
-  std::vector<std::vector<std::byte>> bitmaps;
+  std::vector<std::vector<std::byte>> digested;
   std::vector<ReadRange> ranges;
-  for (const KeptRange& range : bitmaps_) {
-    ranges.push_back({remote_.get(), range.begin, bitmaps.emplace_back(range.end - range.begin)});
+  for (const KeptRange& range : digested_) {
+    ranges.push_back({remote_.get(), range.begin, digested.emplace_back(range.end - range.begin)});
   }
   UNIONFS_TRY(remote_->read_uncached(ranges, kTimeToCompare));
   LongHash hash;
@@ -217,9 +243,9 @@ Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
     hash.add(std::string_view(word));
   }
   hash.add(bytes_of(Le64(remote_->size_bytes())));
-  hash.add(bytes_of(identity_));
-  for (const std::vector<std::byte>& bitmap : bitmaps) {
-    hash.add(ConstByteSpan(bitmap));
+  hash.add(ConstByteSpan(identity_));
+  for (const std::vector<std::byte>& bytes : digested) {
+    hash.add(ConstByteSpan(bytes));
   }
   return hash.value();
 }
@@ -240,7 +266,11 @@ Result<std::vector<uint64_t>> LevelFile::clusters_ahead(const LevelCache& cache,
 Result<void> LevelFile::open_cache(const LevelCache& cache, const LogSink& log) {
   CacheOptions options = cache_options(cache, log);
   UNIONFS_ASSIGN(options.key, cache_key(cache.id));
-  UNIONFS_ASSIGN(auto file, CacheFile::open(cache.path, options));
+  const std::string path = cache.is_directory ? path_in(cache.path, options.key) : cache.path;
+  UNIONFS_ASSIGN(auto file, CacheFile::open(path, options));
+  if (cache.is_directory) {
+    log(fmt::format("{}: what is read of it is kept in {}", name(), path));
+  }
   UNIONFS_TRY(cached_->compare_samples(*file, [this](std::span<const ReadRange> ranges) {
     return remote_->read_uncached(ranges, kTimeToCompare);
   }));
@@ -266,7 +296,7 @@ void LevelFile::use_cache(const LevelCache& cache, const LogSink& log) {
     why = error.what();
   }
   if (!why.empty() && !cached_->has_cache()) {
-    log(fmt::format("{}: {}; it is read without a cache", cache.path, why));
+    log(fmt::format("{}: {}; it is read without a cache", name(), why));
   }
 }
 

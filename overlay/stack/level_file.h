@@ -16,13 +16,19 @@
 
 namespace unionfs {
 
-// What is kept on the host of a remote lower.  docs/cache.md has the why.
+// What is kept on the host of remote levels.  docs/cache.md has the why.
 struct LevelCache {
-  std::string path;         // of a CacheFile; empty: nothing is kept
-  uint64_t most_bytes = 0;  // that it may take; 0: what there is
+  // Empty: nothing is kept.  Of a CacheFile, which is the lower's, or of a directory, where each
+  // remote level has one that is called by its key.
+  std::string path;
+  bool is_directory = false;
+  uint64_t most_bytes = 0;  // that one CacheFile may take; 0: what there is
   std::string id;           // images that differ in nothing else may differ in this word
   enum class Prefetch : uint8_t { kAuto, kOff, kList } prefetch = Prefetch::kAuto;
-  std::string list_path;  // with kList: a trace as text, see boot_trace.h
+  std::string list_path;  // with kList: a trace of the lower as text, see boot_trace.h
+
+  // The same for a level that is not the lower.
+  LevelCache of_layer() const;
 };
 
 // Reading is thread-safe, but of a remote one only from start() on; nothing else is.
@@ -57,7 +63,7 @@ class LevelFile {
   // Whether `cache` can be one of this file: kInvalid where the file is not remote, or what is
   // wished makes no sense.  Changes nothing.
   Result<void> check_cache(const LevelCache& cache) const;
-  // Of a remote lower, after start() and before threads read: what cannot be kept is told in the
+  // Of a remote level, after start() and before threads read: what cannot be kept is told in the
   // log, and read from the server.
   void use_cache(const LevelCache& cache, const LogSink& log);
   // For what is read first; see CachedFile.
@@ -72,6 +78,7 @@ class LevelFile {
 
   CacheOptions cache_options(const LevelCache& cache, const LogSink& log) const;
   Result<cache_format::Key> cache_key(const std::string& id) const;
+  void compare_by(SameImageCheck check);
   Result<void> open_cache(const LevelCache& cache, const LogSink& log);
   Result<std::vector<uint64_t>> clusters_ahead(const LevelCache& cache,
                                                const CacheFile& file) const;
@@ -80,9 +87,9 @@ class LevelFile {
   const std::unique_ptr<RemoteFile> remote_;
   const std::unique_ptr<CachedFile> cached_;  // the remote one
   bool has_started_ = false;
-  // Of a remote lower, for the key of a cache.
-  upper_format::LowerIdentity identity_ = {};
-  std::vector<KeptRange> bitmaps_;
+  // Of a remote level, for the key of a cache: what is known of it, and what of it tells more.
+  std::vector<std::byte> identity_;
+  std::vector<KeptRange> digested_;
 };
 
 }  // namespace unionfs

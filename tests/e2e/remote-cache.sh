@@ -212,6 +212,63 @@ for at in [9 << 20, 5 << 20, 7 << 20]:
     lower_down base
 }
 
+# asked_of NAME - bytes of the level NAME that its server was asked for.
+asked_of() { mv "asked.$1" asked && asked_bytes && mv asked "asked.$1"; }
+
+# A directory has a cache for each level at another server; one of them is found by another name.
+case_directory() {
+    local name
+    mkdir tools
+    head -c 3M /dev/urandom >tools/tool
+    tar -cf tools.tar tools
+    "$UNIONFS_IMG" import -b one.img -s $SIZE tools.tar tools.img >/dev/null
+    "$UNIONFS_IMG" seal -b one.img tools.img >/dev/null
+    nbdkit_up base --filter=log file one.img logfile="$WORK/asked.base"
+    nbdkit_up tools --filter=log file tools.img logfile="$WORK/asked.tools"
+    mkdir -m 0700 caches
+    serve near one.img tools.img top.img
+    save_image near near.raw
+    stop_server near
+    serve first "$(uri base)" "$(uri tools)" first.img cache=caches control="$WORK/control"
+    save_image first first.raw
+    cmp near.raw first.raw || fail "not the same disk through caches"
+    "$UNIONFS_IMG" --control control metrics | grep -qE '^unionfs_cache_clusters_total{from="server"} [1-9]' ||
+        fail "the metrics know nothing of the caches"
+    stop_server first
+    [ "$(find caches -name '*.cache' -size +20M | wc -l)" = 2 ] || fail "not two caches: $(ls caches)"
+    : >asked.base
+    : >asked.tools
+    # The address may be another one, and the lower a file of this host.
+    mv base.lower elsewhere.lower
+    serve second "nbd+unix:///?socket=$WORK/elsewhere.lower" "$(uri tools)" second.img         cache=caches/ connections=1
+    save_image second second.raw
+    stop_server second
+    serve third one.img "$(uri tools)" third.img cache=caches connections=1
+    save_image third third.raw
+    stop_server third
+    cmp near.raw second.raw || fail "not the same disk of the caches"
+    cmp near.raw third.raw || fail "not the same disk over a local lower"
+    [ "$(find caches -type f | wc -l)" = 2 ] || fail "not the same caches: $(ls caches)"
+    for name in base tools; do
+        [ "$(asked_of $name)" -lt $((6 << 20)) ] || fail "$(asked_of $name) bytes of $name were read again"
+    done
+    # A file that is none is left alone, and the level goes without.
+    name=$(find caches -name '*.cache' | head -n 1)
+    printf 'mine\n' >"$name"
+    serve fourth "nbd+unix:///?socket=$WORK/elsewhere.lower" layer="$(uri tools)" fourth.img \
+        cache=caches
+    save_image fourth fourth.raw
+    said fourth 'is read without a cache'
+    cmp near.raw fourth.raw || fail "not the same disk with one cache of two"
+    [ "$(cat "$name")" = mine ] || fail "a file that is no cache was changed"
+    stop_server fourth
+    refused 'needs no cache' one.img cache=caches
+    refused 'no-cache: cannot find' one.img layer="$(uri tools)" cache=no-cache/
+    refused 'needs no cache' one.img layer="$(uri tools)" cache=caches prefetch=list
+    lower_down base
+    lower_down tools
+}
+
 # refused PATTERN PARAMETERS... - the start is, with a line that says why.
 refused() {
     local pattern=$1
@@ -249,7 +306,7 @@ case_refused() {
 make_lower one.img $FIRST
 make_lower two.img $FIRST
 make_lower other.img $SECOND
-[ $# -gt 0 ] || set -- shared changed small trace refused
+[ $# -gt 0 ] || set -- shared changed small trace directory refused
 for name in "$@"; do
     step "$name"
     rm -f ./*.log ./*.raw cache asked list
