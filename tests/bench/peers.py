@@ -18,6 +18,7 @@ import host
 
 PEERS = ("file", "ours", "cow", "qcow2")
 LIMIT = "file"
+OURS = ("ours", "cache-cold", "cache-warm")  # who is this plugin
 TITLES = {
     "file": "nbdkit file",
     "ours": "unionfs",
@@ -28,6 +29,8 @@ TITLES = {
     "preadv": "preadv alone",
     "one": "one layer",
     "far": "its server",
+    "cache-cold": "unionfs, empty cache",
+    "cache-warm": "unionfs, full cache",
 }
 
 
@@ -161,7 +164,7 @@ def served(disk, refused_system_call=None, wait=True):
     for file in (socket, pid_file):
         file.unlink(missing_ok=True)
     environment = {"TMPDIR": str(disk.directory)}  # where cow keeps its blocks
-    if disk.peer == "ours" and os.environ.get("SANITIZE_PRELOAD"):
+    if disk.peer in OURS and os.environ.get("SANITIZE_PRELOAD"):
         environment["LD_PRELOAD"] = os.environ["SANITIZE_PRELOAD"]
     with host.running(
         disk.command(socket, pid_file),
