@@ -8,6 +8,7 @@
 #include "overlay/check/layer_check.h"
 #include "overlay/check/lower_side.h"
 #include "overlay/check/repair.h"
+#include "overlay/check/void_check.h"
 #include "overlay/disk.h"
 #include "overlay/host/posix_file.h"
 #include "overlay/look/look.h"
@@ -52,8 +53,10 @@ Result<void> check_can_grow(const Volume& lower) {
 
 class UpperCheck {
  public:
-  UpperCheck(const Below& lower, WritableFile& upper_file, const LogSink& log)
-      : lower_(lower), upper_file_(upper_file), log_(log) {}
+  // `frozen` is that of Disk::load().
+  UpperCheck(const Below& lower, const MergedView* frozen, WritableFile& upper_file,
+             const LogSink& log)
+      : lower_(lower), frozen_(frozen), upper_file_(upper_file), log_(log) {}
 
   Result<CheckReport> run(CheckPurpose purpose) {
     CheckReport report;
@@ -70,6 +73,7 @@ class UpperCheck {
         report.repair_failure = std::move(repaired).error();
       }
     }
+    list_checked(report);
     UNIONFS_TRY(list_not_checked(report.not_checked));
     report.left = std::move(violations_);
     return report;
@@ -87,11 +91,6 @@ class UpperCheck {
       return take(std::move(opened).error());
     }
     opened_.emplace(std::move(*opened));
-    if (opened_->area.is_void()) {
-      return invalid("{}: is a session over a frozen level, so it has no layer to check{}",
-                     upper_file_.name(),
-                     opened_->area.is_frozen() ? "" : " before its next checkpoint");
-    }
     std::optional<Violation> in_records;
     const Result<void> same_lower = check_lower(in_records);
     // Of a lower that is damaged, the check has more to say than that it differs.
@@ -102,7 +101,27 @@ class UpperCheck {
       violations_.push_back(std::move(*in_records));
     }
     facts_.emplace(std::move(findings.facts));
+    UNIONFS_TRY(check_session_and_parent());
     return check_loading();
+  }
+
+  // What is no matter of the layer.
+  Result<void> check_session_and_parent() {
+    Violations found(upper_file_.name());
+    if (!opened_->has_journal()) {  // which ends the session
+      UNIONFS_ASSIGN(const bool is_live, is_session_live());
+      const StateArea& area = opened_->area;
+      UNIONFS_TRY(check_session_bits(*opened_, area.durable_bitmap, "durable bitmap", found));
+      if (is_live) {
+        UNIONFS_TRY(check_session_bits(*opened_, area.live_bitmap, "live bitmap", found));
+      }
+    }
+    check_freeze_id(opened_->area, found);
+    if (opened_->area.is_void()) {
+      UNIONFS_TRY(check_void(*opened_, found));
+    }
+    violations_.insert(violations_.end(), found.list().begin(), found.list().end());
+    return {};
   }
 
   // Compares all records.  What keeps a layer from being loaded is for the stages that
@@ -127,7 +146,7 @@ class UpperCheck {
   // What a server would say.
   Result<void> check_loading() {
     UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
-    auto disk = Disk::load(lower_, upper_file_, std::move(boot_id), log_);
+    auto disk = Disk::load(lower_, upper_file_, std::move(boot_id), log_, steady_clock(), frozen_);
     if (disk) {
       return (*disk)->attach(Access::kReadOnly);
     }
@@ -144,17 +163,37 @@ class UpperCheck {
   }
 
   // Of the upper that was opened.
+  Result<bool> is_session_live() {
+    UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
+    return is_live_current(upper_file_, opened_->area, boot_id);
+  }
+
   Result<uint64_t> session_block_count() {
     if (opened_->has_journal()) {
       return uint64_t{0};  // which ended the session
     }
     const StateArea& area = opened_->area;
-    UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
-    UNIONFS_ASSIGN(const bool is_live, is_live_current(upper_file_, area, boot_id));
+    UNIONFS_ASSIGN(const bool is_live, is_session_live());
     UNIONFS_ASSIGN(const auto bitmap,
                    SessionBitmap::open_for_reading(
                        upper_file_, is_live ? area.live_bitmap : area.durable_bitmap));
     return bitmap->count_set(BlockNumber(opened_->geometry->merged().block_count));
+  }
+
+  void list_checked(CheckReport& report) const {
+    if (!opened_) {
+      return;
+    }
+    report.is_void = opened_->area.is_void();
+    if (!report.is_void) {
+      report.checked.emplace_back("the layer");
+      return;
+    }
+    report.checked.push_back(
+        fmt::format("that it is void and stands on {}", describe_parent(opened_->area)));
+    report.checked.push_back(fmt::format(
+        "the empty layer over {}, in whose places its session lies, and the bounds of the session",
+        lower_.name()));
   }
 
   Result<void> list_not_checked(std::vector<std::string>& parts) {
@@ -168,10 +207,23 @@ class UpperCheck {
     UNIONFS_ASSIGN(const uint64_t session_blocks, session_block_count());
     const bool is_in_use = (opened_->area.flags & upper_format::kFlagInUse) != 0;
     if (session_blocks > 0 || is_in_use) {
-      parts.push_back(fmt::format("the open session ({} blocks written{})", session_blocks,
+      parts.push_back(fmt::format("the {} session ({} blocks written{})",
+                                  opened_->area.is_frozen() ? "frozen" : "open", session_blocks,
                                   is_in_use ? " so far" : ""));
     }
+    if (opened_->area.is_void()) {
+      parts.push_back(fmt::format("the file system that it shows, which is of frozen sessions; {}",
+                                  how_to_check_files()));
+    }
     return {};
+  }
+
+  // Frozen levels get no checkpoint.
+  std::string how_to_check_files() const {
+    return opened_->area.is_frozen() ? "seal -o FILE makes a layer of it, which is checked, with "
+                                       "--frozen or --fsck where "
+                                       "it was mounted"
+                                     : "a checkpoint makes a layer of it, which can be checked";
   }
 
   // A repair would drop what the session wrote, also where the layer is so
@@ -186,6 +238,11 @@ class UpperCheck {
 
   Result<void> repair() {
     const std::string& name = upper_file_.name();
+    if (opened_ && opened_->area.is_void()) {
+      return invalid(
+          "{}: not repaired: is void, so it has no layer from which anything could be derived",
+          name);
+    }
     UNIONFS_TRY(refuse_session());
     UNIONFS_TRY(check_may_write(name, opened_->area));
     if (opened_->has_journal()) {
@@ -203,6 +260,7 @@ class UpperCheck {
   }
 
   const Below& lower_;
+  const MergedView* const frozen_;
   WritableFile& upper_file_;
   const LogSink& log_;
   std::optional<OpenedUpper> opened_;
@@ -217,7 +275,7 @@ Result<CheckReport> repair_at(const LevelPaths& level_paths, const std::string& 
   UNIONFS_ASSIGN(const auto upper_file, PosixFile::open(upper_path, FileLock::kExclusive));
   UNIONFS_TRY(refuse_foreign(*upper_file));
   UNIONFS_TRY(upper_file->make_writable());
-  return UpperCheck(chain->top(), *upper_file, log).run(CheckPurpose::kRepair);
+  return check_upper(chain->top(), *upper_file, CheckPurpose::kRepair, log, chain->frozen_view());
 }
 
 }  // namespace
@@ -230,14 +288,14 @@ Result<CheckReport> check_upper(const LevelPaths& level_paths, const std::string
   UNIONFS_ASSIGN(const auto chain,
                  Chain::open_below(level_paths, upper_path, FileLock::kNone, log));
   return look_for<CheckReport>(upper_at(upper_path), [&](WritableFile& upper_file) {
-    return check_upper(chain->top(), upper_file, CheckPurpose::kLook, log);
+    return check_upper(chain->top(), upper_file, CheckPurpose::kLook, log, chain->frozen_view());
   });
 }
 
 Result<CheckReport> check_upper(const Below& below, WritableFile& upper_file, CheckPurpose purpose,
-                                const LogSink& log) {
+                                const LogSink& log, const MergedView* frozen) {
   UNIONFS_TRY(refuse_foreign(upper_file));
-  return UpperCheck(below, upper_file, log).run(purpose);
+  return UpperCheck(below, frozen, upper_file, log).run(purpose);
 }
 
 Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,

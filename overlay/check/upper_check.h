@@ -23,8 +23,11 @@ struct CheckReport {
   std::vector<Violation> left;          // by the last one; as `found` where nothing was repaired
   bool is_repair_tried = false;         // wanted, and there was something to repair
   std::optional<Error> repair_failure;  // why the upper was not repaired, if it was tried
-  // Parts of this upper that the last check did not look at, each as a line for people.
+  // Parts of this upper that the last check looked at, and those that it did not, each as a line
+  // for people.
+  std::vector<std::string> checked;
   std::vector<std::string> not_checked;
+  bool is_void = false;  // it has no layer yet
 
   size_t mended_count() const {
     return found.size() > left.size() ? found.size() - left.size() : 0;
@@ -38,9 +41,10 @@ struct CheckReport {
 // a check that has no end found is not told, and nothing is repaired by it.
 Result<CheckReport> check_upper(const LevelPaths& level_paths, const std::string& upper_path,
                                 CheckPurpose purpose, const LogSink& log);
-// The same of files that are open.  `upper` is written only to repair.
+// The same of files that are open.  `upper` is written only to repair; `frozen` is that of
+// Disk::load().
 Result<CheckReport> check_upper(const Below& below, WritableFile& upper_file, CheckPurpose purpose,
-                                const LogSink& log);
+                                const LogSink& log, const MergedView* frozen = nullptr);
 // The same over a plain image.
 Result<CheckReport> check_upper(const ReadableFile& lower_file, WritableFile& upper_file,
                                 CheckPurpose purpose, const LogSink& log);

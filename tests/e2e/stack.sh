@@ -342,6 +342,26 @@ damaged() {
 }
 
 
+# There is no layer to carry over, and the message says how there comes to be one.
+void_not_rebased() {
+    local onto=(--onto ../base.img)
+    said 'make one first: unionfs-img checkpoint -b base.img -b l1.img -b l2.img -b monday.img disk.img' \
+        "$IMG" rebase "${LEVELS[@]}" -b monday.img "${onto[@]}" disk.img
+    said 'make one first: unionfs-img checkpoint -b OLD disk.img' \
+        "$IMG" rebase --without-old "${onto[@]}" disk.img
+    said 'make one first: unionfs-img checkpoint' \
+        "$IMG" rebase --chain -b base.img "${onto[@]}" -o none disk.img
+    said 'monday.img: is frozen, so that others can stand on it' \
+        "$IMG" rebase "${LEVELS[@]}" "${onto[@]}" monday.img
+    cp disk.img void.img
+    "$IMG" snapshot -b base.img void.img tuesday.img >../out
+    said 'unionfs-img seal -o FILE -b base.img -b l1.img -b l2.img -b monday.img tuesday.img' \
+        "$IMG" rebase "${LEVELS[@]}" -b monday.img "${onto[@]}" -o none tuesday.img
+    "$IMG" check -b base.img tuesday.img --output json >../out
+    grep -q '"that it is void' ../out || fail "check: $(cat ../out)"
+    [ -z "$(find . -name '*none*')" ] || fail "a part of an upper was left"
+}
+
 # A frozen level, forks of it, and the checkpoint that needs its session no more.
 snapshots() {
     local fork
@@ -367,7 +387,11 @@ snapshots() {
     "$IMG" cat -b base.img disk.img /made/one | cmp - ../one
     "$IMG" diff -b base.img disk.img >../out
     grep -qx '0 added, .*' ../out || fail "nothing was written, but: $(cat ../out)"
-    said 'no layer to check before its next checkpoint' "$IMG" check -b base.img disk.img
+    "$IMG" check -b base.img disk.img >../out || fail "check of a void upper: $(cat ../out)"
+    grep -q '^disk.img: checked: that it is void and stands on the frozen level "monday.img"' ../out ||
+        fail "check does not say what it looked at: $(cat ../out)"
+    grep -q '^disk.img: not checked: the file system' ../out || fail "check: $(cat ../out)"
+    void_not_rebased
     "$IMG" checkpoint -b base.img disk.img >../out 2>&1 || fail "checkpoint: $(cat ../out)"
     "$IMG" check -b base.img disk.img >../out || fail "check: $(cat ../out)"
     rm flat.img
@@ -418,8 +442,8 @@ looks() {
     said "wednesday: $clean" "$IMG" export -b base.img wednesday none.tar
     said "wednesday: $clean" "$IMG" extract -C . -b base.img wednesday
     "$IMG" ls --layer -b base.img wednesday | grep -q '^fallthru .*dir' || fail "ls of no layer"
-    said 'wednesday: is a session over a frozen level, so it has no layer to check' \
-        "$IMG" check -b base.img wednesday
+    "$IMG" check -b base.img wednesday >out || fail "check of a void level: $(cat out)"
+    grep -q '^wednesday: not checked: the frozen session ([0-9]* blocks written)$' out || fail "check: $(cat out)"
     "$IMG" map -b base.img wednesday | grep -q ' lower .* .*monday$' || fail "map does not name the level"
     rm -f converted.img
     "$IMG" convert -b base.img wednesday converted.img 2>convert.txt

@@ -30,6 +30,10 @@ void print_report(const std::string& upper, const CheckReport& report) {
     fmt::print("{}: {} repaired\n", printable(upper), counted(report.mended_count()));
   }
   print_violations(report.left);
+  // What a check of a layer looks at goes without saying.
+  for (const std::string& part : report.is_void ? report.checked : std::vector<std::string>()) {
+    fmt::print("{}: checked: {}\n", printable(upper), part);
+  }
   for (const std::string& part : report.not_checked) {
     fmt::print("{}: not checked: {}\n", printable(upper), part);
   }
@@ -49,6 +53,7 @@ Json to_json(const std::string& upper, const CheckReport& report) {
               {"corruptions", report.left.size()},
               {"corruptions-fixed", report.mended_count()},
               {"violations", std::move(list)},
+              {"checked", report.checked},
               {"not-checked", report.not_checked}};
 }
 

@@ -8,6 +8,7 @@
 #include "overlay/host/process.h"
 #include "overlay/merged/lower_image.h"
 #include "overlay/upper/lower_identity.h"
+#include "overlay/upper/upper_state.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/make/rebase_arguments.h"
@@ -154,7 +155,7 @@ Result<void> RebaseRun::open_images() {
         arguments_.upper, arguments_.is_without_old ? "-b OLD" : old_->as_options(),
         shell_word(arguments_.upper));
   }
-  return {};
+  return check_has_layer(*upper_, arguments_.upper, old_ ? old_->as_options() : "-b OLD");
 }
 
 // Nobody may write to it meanwhile, and no server may have it when it is replaced.
@@ -185,6 +186,13 @@ void RebaseRun::tell_of_unproven() const {
 
 // What would stop it at the end.
 Result<void> RebaseRun::check_can_replace_upper() const {
+  UNIONFS_ASSIGN(const UpperState state, read_upper_state(*upper_));
+  if (state.area.is_frozen()) {
+    return invalid(
+        "{}: is frozen, so that others can stand on it, and never changes; write the new upper "
+        "elsewhere with -o",
+        arguments_.upper);
+  }
   UNIONFS_TRY(upper_->check_can_write());
   UNIONFS_TRY(check_can_replace(path_));
   const std::string kept = path_ + kBeforeRebase.suffix;
@@ -313,6 +321,27 @@ Result<int> run_rebase(const RebaseArguments& arguments) {
 }
 
 }  // namespace
+
+// What is wrong with an upper that cannot be read is told by whoever opens it.
+Result<void> check_has_layer(const PosixFile& upper, const std::string& name,
+                             const std::string& levels) {
+  const Result<UpperState> state = read_upper_state(upper);
+  if (!state || !state->area.is_void()) {
+    return {};
+  }
+  const std::string arguments = fmt::format("{} {}", levels, std::string(shell_word(name)));
+  if (state->area.is_frozen()) {
+    return invalid(
+        "{}: is frozen, and has no layer of its own that could be carried over; make one first: "
+        "unionfs-img seal -o FILE {}",
+        name, arguments);
+  }
+  return invalid(
+      "{}: stands on a frozen session, and has no layer of its own that could be carried over; "
+      "make "
+      "one first: unionfs-img checkpoint {}",
+      name, arguments);
+}
 
 Result<int> tell_of_rebase(const CommonArguments& images, const LevelPaths& onto) {
   RebaseArguments arguments;

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "overlay/host/posix_file.h"
 #include "overlay/rebase/policy.h"
 #include "tools/command_line/arguments.h"
 
@@ -23,6 +24,12 @@ struct RebaseArguments : CommonArguments {
   bool moves_chain = false;  // the layers below the upper, too
   RebasePolicy policy;
 };
+
+// Whether the upper has a layer that can be carried over.  kInvalid, saying what to type instead,
+// where it is void.  `levels` names what is below it, as options, and `name` is the upper's for
+// people.
+Result<void> check_has_layer(const PosixFile& upper, const std::string& name,
+                             const std::string& levels);
 
 // With `moves_chain`: carries each layer over to what has become of the level below it, the
 // lowest first, and the upper last.  Gives the exit status.

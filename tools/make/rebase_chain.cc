@@ -70,6 +70,7 @@ class ChainRebase {
           "over",
           arguments_.upper);
     }
+    UNIONFS_TRY(check_has_layer(*upper_, arguments_.upper, old_->as_options()));
     if (!arguments_.is_dry_run) {
       UNIONFS_ASSIGN(staged_, StagedDirectory::create_for(arguments_.output));
     }
@@ -79,8 +80,12 @@ class ChainRebase {
   Result<void> check_levels() const {
     for (const auto& layer : old_->layers()) {
       if (layer->area().is_frozen()) {
-        return unsupported("{}: has a frozen session, and only layers can be carried over",
-                           layer->upper_file().name());
+        return unsupported(
+            "{}: has a frozen session, and only layers can be carried over; make a layer of it "
+            "first "
+            "(unionfs-img squash, or seal -o FILE where it is the only level), or carry over {} "
+            "alone, without --chain",
+            layer->upper_file().name(), arguments_.upper);
       }
       if (is_nbd_uri(layer->upper_file().name())) {
         return unsupported("{}: is at another server, so its copy would have no name; give a file",

@@ -269,8 +269,7 @@ TEST_CASE("Frozen: what cannot be told of a void upper is said", "[frozen]") {
   served.stop();
   expect_success(served.snapshot("frozen.img"));
   const std::string upper = served.place("upper.img");
-  expect_error(check_upper(served.levels(), upper, CheckPurpose::kLook, quiet_log()),
-               {"upper.img", "no layer to check"});
+  CHECK(value_of(check_upper(served.levels(), upper, CheckPurpose::kLook, quiet_log())).is_void);
   served.serve("upper.img");
   const Geometry larger =
       value_of(Geometry::grow(served.overlay().chain().volume(), 2 * small_merged_size(kBlock)));
