@@ -264,8 +264,6 @@ class Overlay {
   Result<void> make_open(Access access);
   // Before a session begins: what a server has left that died in a snapshot.
   Result<void> end_left_snapshot(LoadedUpper& loaded);
-  // Takes back a snapshot that was cut off before it counted.
-  Result<void> take_back_snapshot(LoadedUpper& loaded);
   // Whether the upper can be frozen under this path.
   Result<void> check_can_freeze(const LoadedUpper& loaded, const std::string& path,
                                 const std::string& frozen_path) const;

@@ -2,8 +2,6 @@
 //
 // The part of Overlay that freezes an upper while clients use it.  docs/stacks.md has the order of
 // the steps, and what a start finds behind each of them.
-#include <unistd.h>
-
 #include "overlay/service/overlay.h"
 #include "overlay/stack/freeze.h"
 #include "overlay/stack/snapshot.h"
@@ -299,23 +297,11 @@ Result<void> Overlay::let_go_of(FreezingUpper& last) {
 
 Result<void> Overlay::end_left_snapshot(LoadedUpper& loaded) {
   UNIONFS_TRY(chain_->finish_freezing(options_.log));
-  return loaded.disk->state_area().is_freezing() ? take_back_snapshot(loaded) : Result<void>();
-}
-
-Result<void> Overlay::take_back_snapshot(LoadedUpper& loaded) {
+  if (!loaded.disk->state_area().is_freezing()) {
+    return {};
+  }
   UNIONFS_ASSIGN(const std::string path, real_path_of(options_.upper_path));
-  const upper_format::Digest id = loaded.disk->state_area().freeze_id;
-  UNIONFS_ASSIGN(const std::string next, find_next_upper(path, id));
-  if (Result<void> removed = take_back_name(*loaded.upper.file, path, next); !removed) {
-    options_.log(removed.error().message);  // a second name does no harm
-  }
-  UNIONFS_TRY(loaded.disk->cancel_freezing());
-  if (::unlink(next.c_str()) != 0) {
-    options_.log(fmt::format("{}: cannot remove it", next));
-  }
-  options_.log(fmt::format("{}: a snapshot that was cut off before it counted is taken back",
-                           loaded.upper.file->name()));
-  return {};
+  return take_back_snapshot(path, *loaded.upper.file, *loaded.disk, options_.log);
 }
 
 }  // namespace unionfs

@@ -10,11 +10,10 @@
 #include "overlay/upper/lower_identity.h"
 
 namespace unionfs {
-namespace {
 
 // A session has whole blocks of below, free bytes and access times among them, and these may be
 // others.
-Result<void> check_has_no_session(const LayerOverLower& layer, const ReadableFile& upper) {
+Result<void> check_can_change_parent(const LayerOverLower& layer, const ReadableFile& upper) {
   if (layer.has_journal()) {
     return invalid(
         "{}: has a checkpoint that was not brought home; a server does that, or: "
@@ -42,6 +41,8 @@ Result<void> check_has_no_session(const LayerOverLower& layer, const ReadableFil
   return {};
 }
 
+namespace {
+
 Result<void> prove_same_merged(const ParentChange& change, const LayerOverLower& old_layer,
                                const LayerOverLower& new_layer,
                                const std::atomic<bool>& is_cancelled) {
@@ -64,7 +65,7 @@ Result<void> prove_same_merged(const ParentChange& change, const LayerOverLower&
 Result<StateArea> prove_new_parent(const ParentChange& change, const ReadableFile& upper,
                                    const LogSink& log, const std::atomic<bool>& is_cancelled) {
   UNIONFS_ASSIGN(const auto old_layer, LayerOverLower::load(change.old_below, upper, log));
-  UNIONFS_TRY(check_has_no_session(*old_layer, upper));
+  UNIONFS_TRY(check_can_change_parent(*old_layer, upper));
   StateArea area = old_layer->area();
   set_parent(area, change.new_below.identity());
   area.lower = known_lower(change.new_below.volume());

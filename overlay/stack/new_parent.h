@@ -20,6 +20,10 @@ struct ParentChange {
   std::vector<const LayerOverLower*> layers;
 };
 
+// Whether the upper can be pointed at another level at all: what prove_new_parent() refuses without
+// looking at that level.  `layer` is the upper's, over its old level.
+Result<void> check_can_change_parent(const LayerOverLower& layer, const ReadableFile& upper);
+
 // The state area of the upper over the new level.  Every used block that the upper or one of the
 // layers touches was compared, and so were all records of what the upper depends on.  Writes
 // nothing.  kInvalid where the upper has a session or an unfinished checkpoint, is void, sealed or

@@ -9,6 +9,7 @@
 #include "overlay/changes/foreign_tree.h"
 #include "overlay/host/file_names.h"
 #include "overlay/stack/freeze.h"
+#include "overlay/stack/snapshot_names.h"
 #include "overlay/upper/layer_create.h"
 #include "overlay/upper/upper_state.h"
 
@@ -27,6 +28,7 @@ class Snapshot {
     UNIONFS_ASSIGN(path_, real_path_of(upper_path));
     frozen_path_ = directory_of(path_) + "/" + name;
     UNIONFS_TRY(freeze());
+    UNIONFS_TRY(remove_leftovers(path_, kNextUpper));  // of a server that died before it froze it
     Result<void> made = make_upper();
     if (!made) {
       made.error().message +=
@@ -43,15 +45,28 @@ class Snapshot {
     UNIONFS_TRY(chain->finish_freezing(log_));
     paths_ = chain->paths();
     mode_ = upper->mode() | kOwnerWrites;
-    UNIONFS_ASSIGN(const UpperState state, read_upper_state(*upper));
+    UNIONFS_ASSIGN(UpperState state, read_upper_state(*upper));
     if (state.area.is_frozen() && upper->is_named(frozen_path_)) {
       return {};  // by a run that came to no end
+    }
+    if (state.area.is_freezing()) {
+      UNIONFS_TRY(take_back(*chain, *upper));
+      UNIONFS_ASSIGN(state, read_upper_state(*upper));
     }
     UNIONFS_TRY(check_may_write(path_, state.area));
     UNIONFS_TRY(upper->make_writable());
     UNIONFS_TRY(give_second_name(*upper));
     UNIONFS_TRY(freeze_upper(chain->top(), chain->frozen_view(), *upper, log_));
     return upper->set_mode(upper->mode() & ~kWriteBits);
+  }
+
+  // As the next start of a server would.
+  Result<void> take_back(const Chain& chain, PosixFile& upper) const {
+    UNIONFS_TRY(upper.make_writable());
+    UNIONFS_ASSIGN(std::string boot_id, read_boot_id());
+    UNIONFS_ASSIGN(const auto disk, Disk::load(chain.top(), upper, std::move(boot_id), log_,
+                                               steady_clock(), chain.frozen_view()));
+    return take_back_snapshot(path_, upper, *disk, log_);
   }
 
   Result<void> check_is_upper(const PosixFile& upper) const {
@@ -110,6 +125,20 @@ Result<void> check_level_name(const std::string& name) {
         "bytes",
         quoted_name(name), sizeof(upper_format::Parent::name));
   }
+  return {};
+}
+
+Result<void> take_back_snapshot(const std::string& path, const PosixFile& upper, Disk& disk,
+                                const LogSink& log) {
+  UNIONFS_ASSIGN(const std::string next, find_next_upper(path, disk.state_area().freeze_id));
+  if (Result<void> removed = take_back_name(upper, path, next); !removed) {
+    log(removed.error().message);  // a second name does no harm
+  }
+  UNIONFS_TRY(disk.cancel_freezing());
+  if (::unlink(next.c_str()) != 0) {
+    log(fmt::format("{}: cannot remove it", next));
+  }
+  log(fmt::format("{}: a snapshot that was cut off before it counted is taken back", upper.name()));
   return {};
 }
 

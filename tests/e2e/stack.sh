@@ -262,6 +262,9 @@ squashed() {
     "$IMG" check --content -b base.img under.img >out
     debugfs_session base.img session2.img layer=l1.img layer=l2.img size=32M -- "${THIRD[@]}"
     said 'session2.img: has an open session' "$IMG" squash -b base.img --under session2.img none.img
+    # Before any work: no file may be larger than this, so the work would fail.
+    (ulimit -f 64; trap '' XFSZ
+        said 'session2.img: has an open session' "$IMG" squash -b base.img --under session2.img none.img)
     "$IMG" checkpoint -b base.img session2.img >out
     serve disk base.img session2.img checkpoint=never
     said 'session2.img: is in use by another server' "$IMG" squash -b base.img --under session2.img none.img

@@ -121,6 +121,8 @@ Result<std::unique_ptr<PosixFile>> open_upper_above(const SquashArguments& argum
         chain.top_name(), arguments.upper);
   }
   UNIONFS_ASSIGN(auto upper, PosixFile::open(arguments.upper, FileLock::kExclusive));
+  UNIONFS_ASSIGN(const auto layer, LayerOverLower::load(chain.top(), *upper, note));
+  UNIONFS_TRY(check_can_change_parent(*layer, *upper));
   UNIONFS_TRY(upper->make_writable());
   return upper;
 }

@@ -7,6 +7,7 @@
 
 #include <random>
 
+#include "overlay/stack/snapshot.h"
 #include "overlay/upper/upper_state.h"
 #include "tests/unit/checkpoint/checkpoint_bench.h"
 #include "tests/unit/service/snapshot_bench.h"
@@ -249,6 +250,42 @@ TEST_CASE("Snapshot: a start without a client ends what was cut off, too", "[sna
     CHECK(area_of_file(bench.place("frozen.img")).is_frozen());
   }
   CHECK((read_all(overlay->disk()) == model));
+}
+
+TEST_CASE("Snapshot: without a server it takes back or ends what was cut off, too", "[snapshot]") {
+  const bool has_parent = GENERATE(false, true);
+  for (const SnapshotStep step : kAllSteps) {
+    INFO("step " << static_cast<int>(step) << (has_parent ? ", over a frozen level" : ""));
+    SnapshotBench bench;
+    const std::vector<std::byte> model = die_at(bench, step, has_parent);
+    if (has_parent) {
+      bench.names.push_back("first.img");
+    }
+    const bool is_new = step >= SnapshotStep::kRenamed;
+    if (is_new) {
+      // The name leads to a level, and no upper is lost by a wrong call.
+      if (step != SnapshotStep::kFrozen) {
+        expect_error(take_snapshot({bench.place("base.img")}, bench.place("frozen.img"),
+                                   "other.img", quiet_log()),
+                     {"frozen.img", "another upper"});
+      }
+      bench.names.push_back("frozen.img");
+    }
+    expect_success(take_snapshot({bench.place("base.img")}, bench.place("upper.img"), "later.img",
+                                 quiet_log()));
+    CHECK(std::filesystem::exists(bench.place("frozen.img")) == is_new);
+    CHECK(bench.hidden_count() == 0);
+    CHECK(area_of_file(bench.place("later.img")).is_frozen());
+    if (is_new) {
+      CHECK(area_of_file(bench.place("frozen.img")).is_frozen());
+      CHECK((bench.frozen("frozen.img") == model));
+    }
+    bench.names.push_back("later.img");
+    CHECK((bench.frozen("later.img") == model));
+    const auto overlay = bench.serve();
+    CHECK((read_all(overlay->disk()) == model));
+    expect_success(overlay->close());
+  }
 }
 
 // All that was written before the call was flushed by it.
