@@ -39,7 +39,7 @@ ControlJson levels_json(const std::vector<LevelFacts>& levels);
 ControlJson disk_info(const AboutServer& about, const Overlay& overlay);
 
 void add_checkpoints(MetricsText& metrics, const CheckpointCounts& checkpoints);
-// Of the lower, if it has a cache.
+// Of all levels at other servers, if they have caches.
 void add_cache(MetricsText& metrics, const Chain& chain);
 
 ControlResult flush_disk(Overlay& overlay, ControlCounts& counts);

@@ -157,7 +157,7 @@ std::string ExportsControl::metrics() {
   add_checkpoints(metrics, exports_.checkpoint_counts());
   counts_.add_snapshots(metrics);
   add_totals(metrics, all, left_out);
-  add_cache(metrics, exports_.base().lower_file());
+  add_cache(metrics, exports_.base());
   all.resize(all.size() - left_out);
   add_state_of_each(metrics, all);
   add_traffic_of_each(metrics, all);
