@@ -125,7 +125,7 @@ void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
     return;
   }
   if (is_full()) {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     needs_room_ = true;
     wakeup_.notify_one();
     return;

@@ -13,9 +13,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -117,6 +115,7 @@ class CacheFile {
                                                       const CacheOptions& options);
   Result<void> map();
   void keep(bool needs_room);
+  std::optional<bool> wait_for_work();
   void run();
 
   const std::byte* section(uint64_t offset) const { return mapping_->bytes().data() + offset; }
@@ -127,13 +126,13 @@ class CacheFile {
   bool is_poisoned() const;
   Result<void> write_word(uint64_t offset, uint64_t value);
   Result<void> fill_locked(uint64_t region, uint64_t bit, uint64_t cluster, ConstByteSpan bytes);
-  Result<void> flush_locked();
+  Result<void> flush_locked() UNIONFS_REQUIRES(keeper_mutex_);
   // Returns how many could be locked, and are empty.
   Result<size_t> evict(const std::vector<uint64_t>& regions);
   std::vector<uint64_t> regions_without_bits() const;
   bool is_ending();
   void note_failure(const Error& error);
-  std::vector<uint64_t> choose_old(size_t count);
+  std::vector<uint64_t> choose_old(size_t count) UNIONFS_REQUIRES(keeper_mutex_);
   void pause_filling(const Error& error);
 
   const std::unique_ptr<PosixFile> file_;
@@ -149,13 +148,13 @@ class CacheFile {
   std::atomic<std::chrono::steady_clock::rep> no_fill_before_{0};
   std::atomic<bool> has_complained_{false};
 
-  std::mutex keeper_mutex_;  // one flush or making of room at a time
-  uint64_t hand_ = 0;        // guarded by keeper_mutex_
+  Mutex keeper_mutex_;  // one flush or making of room at a time
+  uint64_t hand_ UNIONFS_GUARDED_BY(keeper_mutex_) = 0;
 
-  std::mutex mutex_;
-  std::condition_variable wakeup_;
-  bool has_to_stop_ = false;  // guarded by mutex_
-  bool needs_room_ = false;   // guarded by mutex_
+  Mutex mutex_;
+  Condition wakeup_;
+  bool has_to_stop_ UNIONFS_GUARDED_BY(mutex_) = false;
+  bool needs_room_ UNIONFS_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -18,7 +18,7 @@ constexpr size_t kEvictedAtOnce = 16;  // regions, for one sync
 }  // namespace
 
 void CacheFile::flush() {
-  const std::lock_guard<std::mutex> guard(keeper_mutex_);
+  const MutexLock lock(keeper_mutex_);
   if (!is_dirty_.exchange(false) || is_poisoned()) {
     return;
   }
@@ -111,7 +111,7 @@ Result<size_t> CacheFile::evict(const std::vector<uint64_t>& regions) {
 }
 
 void CacheFile::make_room() {
-  const std::lock_guard<std::mutex> guard(keeper_mutex_);
+  const MutexLock keeper(keeper_mutex_);
   const PlaceLock lock(*file_, cache_format::kDurableLock);
   // A little more than needed, so that not each cluster takes a sync.
   const uint64_t aim = options_.most_bytes - options_.most_bytes / 16;
@@ -149,7 +149,7 @@ std::vector<uint64_t> CacheFile::regions_without_bits() const {
 }
 
 bool CacheFile::is_ending() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   return has_to_stop_;
 }
 
@@ -164,16 +164,19 @@ void CacheFile::keep(bool needs_room) {
   }
 }
 
-void CacheFile::run() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  while (!has_to_stop_) {
-    wakeup_.wait_for(lock, options_.flush_period, [this] { return has_to_stop_ || needs_room_; });
-    const bool needs_room = std::exchange(needs_room_, false);
-    lock.unlock();
-    keep(needs_room);
-    lock.lock();
+// Returns whether room has to be made; nothing once it is time to end.
+std::optional<bool> CacheFile::wait_for_work() {
+  const auto flush_at = std::chrono::steady_clock::now() + options_.flush_period;
+  const MutexLock lock(mutex_);
+  while (!has_to_stop_ && !needs_room_ && !wakeup_.wait_until(mutex_, flush_at)) {
   }
-  lock.unlock();
+  return has_to_stop_ ? std::nullopt : std::optional(std::exchange(needs_room_, false));
+}
+
+void CacheFile::run() {
+  while (const std::optional<bool> needs_room = wait_for_work()) {
+    keep(*needs_room);
+  }
   keep(false);
 }
 

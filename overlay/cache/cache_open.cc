@@ -290,7 +290,7 @@ Result<void> CacheFile::map() {
 CacheFile::~CacheFile() {
   if (thread_.joinable()) {
     {
-      const std::lock_guard<std::mutex> guard(mutex_);
+      const MutexLock lock(mutex_);
       has_to_stop_ = true;
     }
     wakeup_.notify_all();

@@ -4,30 +4,39 @@
 #ifndef UNIONFS_OVERLAY_SERVICE_EXPORT_ENTRY_H
 #define UNIONFS_OVERLAY_SERVICE_EXPORT_ENTRY_H
 
-#include "overlay/service/exports.h"
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "overlay/host/mutex.h"
+#include "overlay/service/disk_traffic.h"
+#include "overlay/service/served_disk.h"
 
 namespace unionfs {
 
-struct Exports::Entry {
+struct ExportEntry {
   enum class State { kNone, kOpening, kOpen, kClosing };
 
-  explicit Entry(std::string its_name) : name(std::move(its_name)) {}
+  explicit ExportEntry(std::string its_name) : name(std::move(its_name)) {}
 
   const std::string name;
   uint64_t users = 0;   // guarded by the table's mutex
   DiskTraffic traffic;  // thread-safe
 
-  // What follows is guarded by this one, which is never held for long.
-  std::mutex mutex;
-  std::condition_variable changed;  // the state
-  State state = State::kNone;
-  std::unique_ptr<ServedDisk> disk;  // while kOpen
-  uint64_t clients = 0;
-  uint64_t round = 0;            // of clients that came or went: what was planned before is void
-  bool is_worked_on = false;     // a task uses the disk
-  uint64_t visitors = 0;         // who use the disk and are no clients
-  bool is_unsettled = false;     // they kept it open, so the last one looks what is due
-  Result<void> last_close = {};  // if it failed, what was answered may not be durable
+  Mutex mutex;        // never held for long
+  Condition changed;  // the state
+  State state UNIONFS_GUARDED_BY(mutex) = State::kNone;
+  // While kOpen.  Whoever is counted below uses it without the mutex.
+  std::unique_ptr<ServedDisk> disk UNIONFS_GUARDED_BY(mutex);
+  uint64_t clients UNIONFS_GUARDED_BY(mutex) = 0;
+  // Of clients that came or went: what was planned before is void.
+  uint64_t round UNIONFS_GUARDED_BY(mutex) = 0;
+  bool is_worked_on UNIONFS_GUARDED_BY(mutex) = false;  // a task uses the disk
+  uint64_t visitors UNIONFS_GUARDED_BY(mutex) = 0;      // who use the disk and are no clients
+  // They kept it open, so the last one looks what is due.
+  bool is_unsettled UNIONFS_GUARDED_BY(mutex) = false;
+  // If it failed, what was answered may not be durable.
+  Result<void> last_close UNIONFS_GUARDED_BY(mutex) = {};
 };
 
 }  // namespace unionfs

@@ -13,7 +13,6 @@
 #include "fsparse/printable.h"
 #include "overlay/host/file_names.h"
 #include "overlay/host/scope_exit.h"
-#include "overlay/service/export_entry.h"
 #include "overlay/service/export_name.h"
 
 namespace unionfs {
@@ -95,7 +94,7 @@ void Exports::finish() {
 void Exports::finish_entry(Entry& entry) const {
   ServedDisk* disk = nullptr;
   {
-    const std::lock_guard<std::mutex> guard(entry.mutex);
+    const MutexLock lock(entry.mutex);
     entry.is_worked_on = true;  // so nobody closes it
     disk = entry.state == Entry::State::kOpen ? entry.disk.get() : nullptr;
   }
@@ -173,7 +172,7 @@ Result<std::vector<std::string>> Exports::list() const {
 
 // Of one name more; a listing takes milliseconds where there are thousands of uppers.
 bool Exports::is_room_known() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const bool is_known = counted_at_ && clock_.now() - *counted_at_ < kCounted &&
                         counted_exports_ < options_.max_exports;
   counted_exports_ += is_known ? 1 : 0;
@@ -188,7 +187,7 @@ Result<void> Exports::check_room() {
   const Clock::TimePoint begin = clock_.now();
   UNIONFS_ASSIGN(const std::vector<std::string> files, names_in_directory());
   std::set<std::string> names(files.begin(), files.end());
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
     names.insert(name);
   }
@@ -204,7 +203,7 @@ Result<void> Exports::check_room() {
 // ---- the table -------------------------------------------------------------------
 
 std::shared_ptr<Exports::Entry> Exports::use(const std::string& name) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   std::shared_ptr<Entry>& entry = entries_[name];
   if (entry == nullptr) {
     entry = std::make_shared<Entry>(name);
@@ -215,7 +214,7 @@ std::shared_ptr<Exports::Entry> Exports::use(const std::string& name) {
 
 std::vector<std::shared_ptr<Exports::Entry>> Exports::entries() const {
   std::vector<std::shared_ptr<Entry>> entries;
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [name, entry] : entries_) {
     entries.push_back(entry);
   }
@@ -223,7 +222,7 @@ std::vector<std::shared_ptr<Exports::Entry>> Exports::entries() const {
 }
 
 void Exports::unuse(const std::shared_ptr<Entry>& entry) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   if (--entry->users == 0) {
     entries_.erase(entry->name);
   }
@@ -250,23 +249,22 @@ Result<std::unique_ptr<ServedDisk>> Exports::make_disk(const Entry& entry) {
 
 // Gives the client a disk, and counts it.
 Result<ServedDisk*> Exports::open_entry(Entry& entry) {
-  std::unique_lock<std::mutex> lock(entry.mutex);
-  const auto is_busy = [&] {
-    return entry.state == Entry::State::kOpening || entry.state == Entry::State::kClosing;
-  };
-  entry.changed.wait(lock, [&] { return !is_busy(); });
+  const MutexLock lock(entry.mutex);
+  while (entry.state == Entry::State::kOpening || entry.state == Entry::State::kClosing) {
+    entry.changed.wait(entry.mutex);
+  }
   if (entry.state == Entry::State::kNone) {
     entry.state = Entry::State::kOpening;
-    lock.unlock();
     std::unique_ptr<ServedDisk> disk;
     const ScopeExit settle([&] {
-      lock.lock();
+      entry.mutex.assert_held();
       entry.disk = std::move(disk);
       entry.state = entry.disk != nullptr ? Entry::State::kOpen : Entry::State::kNone;
       entry.clients += entry.disk != nullptr ? 1 : 0;
       ++entry.round;
       entry.changed.notify_all();
     });
+    const MutexUnlock unlocked(entry.mutex);
     UNIONFS_ASSIGN(disk, make_disk(entry));
     return disk.get();
   }
@@ -304,41 +302,42 @@ void Exports::close(std::unique_ptr<Client> client) {
 
 // ---- without clients -------------------------------------------------------------
 
-// Closes the disk and lets go of its lock; nobody uses it, and none can come to it.
-void Exports::close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const {
+// Lets go of the mutex meanwhile; nobody uses the disk, and none can come to it.
+void Exports::close_disk(Entry& entry) const {
   entry.state = Entry::State::kClosing;
   std::unique_ptr<ServedDisk> disk = std::move(entry.disk);
-  lock.unlock();
   Result<void> closed = {};
-  if (disk->has_upper()) {
-    closed = disk->overlay().close();
-    if (!closed && !disk->overlay().facts().has_failed) {  // of a failed sync the log has a line
-      options_.overlay.log(closed.error().message);
+  {
+    const MutexUnlock unlocked(entry.mutex);
+    if (disk->has_upper()) {
+      closed = disk->overlay().close();
+      if (!closed && !disk->overlay().facts().has_failed) {  // of a failed sync the log has a line
+        options_.overlay.log(closed.error().message);
+      }
     }
+    disk.reset();
   }
-  disk.reset();
-  lock.lock();
   entry.last_close = std::move(closed);
   entry.state = Entry::State::kNone;
   entry.changed.notify_all();
 }
 
 void Exports::client_gone(const std::shared_ptr<Entry>& entry) {
-  std::unique_lock<std::mutex> lock(entry->mutex);
+  const MutexLock lock(entry->mutex);
   ++entry->round;
   if (--entry->clients == 0 && !entry->is_worked_on) {
-    settle(lock, entry);
+    settle(entry);
   }
 }
 
 // What is due where no client is left, and no task works.
-void Exports::settle(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Entry>& entry) {
+void Exports::settle(const std::shared_ptr<Entry>& entry) {
   entry->is_unsettled = entry->visitors > 0;
   if (entry->is_unsettled) {
     return;
   }
   if (!entry->disk->has_upper() || entry->disk->overlay().facts().has_failed) {
-    close_disk(lock, *entry);
+    close_disk(*entry);
   } else if (options_.checkpoints_by_itself) {
     plan(entry, Task::kCheckpoint, kGraceOfExport);
   } else {
@@ -346,10 +345,9 @@ void Exports::settle(std::unique_lock<std::mutex>& lock, const std::shared_ptr<E
   }
 }
 
-// The caller has the entry's mutex.
 void Exports::plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay) {
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     ++entry->users;
   }
   schedule_->at(clock_.now() + delay, [this, entry, task, round = entry->round] {
@@ -363,32 +361,32 @@ void Exports::plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Durati
 }
 
 void Exports::do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t round) {
-  std::unique_lock<std::mutex> lock(entry->mutex);
+  const MutexLock lock(entry->mutex);
   if (entry->state != Entry::State::kOpen || entry->round != round) {
     return;
   }
   if (task == Task::kClose) {
     entry->is_unsettled = entry->visitors > 0;
     if (!entry->is_unsettled) {
-      close_disk(lock, *entry);
+      close_disk(*entry);
     }
     return;
   }
   entry->is_worked_on = true;
   AutoCheckpoint* const checkpointer = entry->disk->checkpointer();
-  lock.unlock();
   {
     const ScopeExit done([&] {  // also where there is no memory
-      lock.lock();
+      entry->mutex.assert_held();
       entry->is_worked_on = false;
     });
+    const MutexUnlock unlocked(entry->mutex);
     (void)checkpointer->ask();
   }
   if (entry->clients > 0) {
     return;
   }
   if (entry->visitors > 0 || entry->disk->overlay().facts().has_failed) {
-    settle(lock, entry);
+    settle(entry);
   } else if (entry->round == round) {
     plan(entry, Task::kClose, kIdle);
   } else {

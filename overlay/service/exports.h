@@ -9,12 +9,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "overlay/service/disk_traffic.h"
+#include "overlay/service/export_entry.h"
 #include "overlay/service/export_schedule.h"
 #include "overlay/service/served_disk.h"
 #include "overlay/session/flusher.h"
@@ -49,7 +49,7 @@ struct ExportFacts {
 
 // Thread-safe, but for start() and finish().  A disk that fails disturbs no other.
 class Exports {
-  struct Entry;
+  using Entry = ExportEntry;
 
  public:
   // How long an export stays open when its last checkpoint is made.
@@ -129,7 +129,7 @@ class Exports {
   // nullptr if it is not there.
   std::shared_ptr<Entry> use_known(const std::string& name);
   std::vector<std::shared_ptr<Entry>> entries() const;
-  ExportFacts facts_of_open(const Entry& entry) const;
+  ExportFacts facts_of_open(const Entry& entry) const UNIONFS_REQUIRES(entry.mutex);
   // What to tell of one that is not open.
   Error not_open(const std::string& name) const;
   void unuse(const std::shared_ptr<Entry>& entry);
@@ -137,14 +137,15 @@ class Exports {
   Result<std::unique_ptr<ServedDisk>> make_disk(const Entry& entry);
   Result<ServedDisk*> open_entry(Entry& entry);
   void client_gone(const std::shared_ptr<Entry>& entry);
-  // False if it is not open.
-  bool begin_visit(Entry& entry) const;
+  // nullptr if it is not open.
+  ServedDisk* begin_visit(Entry& entry) const;
   void end_visit(const std::shared_ptr<Entry>& entry, Visit visit);
-  void settle(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Entry>& entry);
+  void settle(const std::shared_ptr<Entry>& entry) UNIONFS_REQUIRES(entry->mutex);
   Result<void> flush_entry(const std::shared_ptr<Entry>& entry, uint64_t& flushed);
-  void close_disk(std::unique_lock<std::mutex>& lock, Entry& entry) const;
+  void close_disk(Entry& entry) const UNIONFS_REQUIRES(entry.mutex);
   void finish_entry(Entry& entry) const;
-  void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay);
+  void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay)
+      UNIONFS_REQUIRES(entry->mutex);
   void do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t round);
 
   ExportsOptions options_;
@@ -154,12 +155,11 @@ class Exports {
   std::unique_ptr<Overlay> empty_;    // what a name without a file shows; nullptr: nothing
   std::unique_ptr<Flusher> flusher_;  // from start() on
 
-  mutable std::mutex mutex_;  // who has an entry's may lock it, and not the other way round
-  std::map<std::string, std::shared_ptr<Entry>> entries_;  // guarded by mutex_
-  // Uppers and names without one, as they were counted, and each new name since.  Guarded by
-  // mutex_.
-  size_t counted_exports_ = 0;
-  std::optional<Clock::TimePoint> counted_at_;
+  mutable Mutex mutex_;  // who has an entry's may lock it, and not the other way round
+  std::map<std::string, std::shared_ptr<Entry>> entries_ UNIONFS_GUARDED_BY(mutex_);
+  // Uppers and names without one, as they were counted, and each new name since.
+  size_t counted_exports_ UNIONFS_GUARDED_BY(mutex_) = 0;
+  std::optional<Clock::TimePoint> counted_at_ UNIONFS_GUARDED_BY(mutex_);
   std::unique_ptr<ExportSchedule> schedule_;  // from start() on
 };
 

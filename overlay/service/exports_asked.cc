@@ -2,12 +2,11 @@
 //
 // The part of Exports for who is no client: what can be asked of open exports, and done with them.
 #include "overlay/host/scope_exit.h"
-#include "overlay/service/export_entry.h"
 #include "overlay/service/export_name.h"
+#include "overlay/service/exports.h"
 
 namespace unionfs {
 
-// The caller has the entry's mutex.
 ExportFacts Exports::facts_of_open(const Entry& entry) const {
   ExportFacts facts{
       entry.name, entry.clients,         entry.disk->has_upper(), entry.disk->overlay().facts(),
@@ -24,7 +23,7 @@ ExportFacts Exports::facts_of_open(const Entry& entry) const {
 std::vector<ExportFacts> Exports::facts() const {
   std::vector<ExportFacts> facts;
   for (const auto& entry : entries()) {
-    const std::lock_guard<std::mutex> guard(entry->mutex);
+    const MutexLock lock(entry->mutex);
     if (entry->state == Entry::State::kOpen) {
       facts.push_back(facts_of_open(*entry));
     }
@@ -33,7 +32,7 @@ std::vector<ExportFacts> Exports::facts() const {
 }
 
 std::shared_ptr<Exports::Entry> Exports::use_known(const std::string& name) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
     return nullptr;
@@ -60,12 +59,14 @@ Error Exports::not_open(const std::string& name) const {
 Result<ExportFacts> Exports::facts_of(const std::string& name,
                                       const std::function<void(const ServedDisk&)>& look) const {
   UNIONFS_TRY(check_export_name(name));
-  std::unique_lock<std::mutex> table(mutex_);
-  const auto found = entries_.find(name);
-  const std::shared_ptr<Entry> entry = found != entries_.end() ? found->second : nullptr;
-  table.unlock();
+  std::shared_ptr<Entry> entry;
+  {
+    const MutexLock table(mutex_);
+    const auto found = entries_.find(name);
+    entry = found != entries_.end() ? found->second : nullptr;
+  }
   if (entry != nullptr) {
-    const std::lock_guard<std::mutex> guard(entry->mutex);
+    const MutexLock lock(entry->mutex);
     if (entry->state == Entry::State::kOpen) {
       look(*entry->disk);
       return facts_of_open(*entry);
@@ -76,24 +77,26 @@ Result<ExportFacts> Exports::facts_of(const std::string& name,
 
 // ---- visitors --------------------------------------------------------------------
 
-bool Exports::begin_visit(Entry& entry) const {
-  std::unique_lock<std::mutex> lock(entry.mutex);
-  entry.changed.wait(lock, [&] { return entry.state != Entry::State::kClosing; });
+ServedDisk* Exports::begin_visit(Entry& entry) const {
+  const MutexLock lock(entry.mutex);
+  while (entry.state == Entry::State::kClosing) {
+    entry.changed.wait(entry.mutex);
+  }
   if (entry.state != Entry::State::kOpen) {
-    return false;
+    return nullptr;
   }
   ++entry.visitors;
-  return true;
+  return entry.disk.get();
 }
 
 void Exports::end_visit(const std::shared_ptr<Entry>& entry, Visit visit) {
-  std::unique_lock<std::mutex> lock(entry->mutex);
+  const MutexLock lock(entry->mutex);
   --entry->visitors;
   // What was planned for the session may have met the visitor, and given up.
   const bool has_disturbed = visit == Visit::kAsClient;
   entry->round += has_disturbed ? 1 : 0;
   if (entry->clients == 0 && !entry->is_worked_on && (has_disturbed || entry->is_unsettled)) {
-    settle(lock, entry);
+    settle(entry);
   }
 }
 
@@ -105,25 +108,27 @@ Result<void> Exports::visit(const std::string& name, Visit visit,
     return Failure(not_open(name));
   }
   const ScopeExit unused([&] { unuse(entry); });
-  if (!begin_visit(*entry)) {
+  ServedDisk* const disk = begin_visit(*entry);
+  if (disk == nullptr) {
     return Failure(not_open(name));
   }
   const ScopeExit end([&] { end_visit(entry, visit); });
-  action(*entry->disk);
+  action(*disk);
   return {};
 }
 
 // Who is closed by somebody else is flushed by that.
 Result<void> Exports::flush_entry(const std::shared_ptr<Entry>& entry, uint64_t& flushed) {
-  if (!begin_visit(*entry)) {
-    const std::lock_guard<std::mutex> guard(entry->mutex);
+  ServedDisk* const disk = begin_visit(*entry);
+  if (disk == nullptr) {
+    const MutexLock lock(entry->mutex);
     return entry->last_close;
   }
   const ScopeExit end([&] { end_visit(entry, Visit::kBeside); });
-  if (!entry->disk->has_upper()) {
+  if (!disk->has_upper()) {
     return {};
   }
-  Result<void> done = entry->disk->overlay().flush();
+  Result<void> done = disk->overlay().flush();
   flushed += done ? 1 : 0;
   return done;
 }
@@ -131,7 +136,7 @@ Result<void> Exports::flush_entry(const std::shared_ptr<Entry>& entry, uint64_t&
 Result<uint64_t> Exports::flush_all() {
   std::vector<std::shared_ptr<Entry>> all;
   {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [name, entry] : entries_) {
       all.push_back(entry);
       ++entry->users;

@@ -386,7 +386,7 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
 
 void Overlay::become(LoadedUpper loaded) {
   {
-    const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+    const ChangeLock seen(seen_mutex_);
     seen_disk_ = loaded.disk.get();
     seen_file_ = loaded.upper.file.get();
     requests_.serve(loaded.disk.get());
@@ -397,7 +397,7 @@ void Overlay::become(LoadedUpper loaded) {
 
 std::unique_ptr<Disk> Overlay::take_disk() {
   {
-    const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+    const ChangeLock seen(seen_mutex_);
     seen_disk_ = nullptr;
     requests_.serve(nullptr);
   }
@@ -412,14 +412,14 @@ std::unique_ptr<Disk> Overlay::take_disk() {
 Result<void> Overlay::flush() {
   {
     const Gate::Pass pass(requests_.flush_gate());
-    const std::shared_lock<std::shared_mutex> seen(seen_mutex_);
+    const LookLock seen(seen_mutex_);
     if (seen_disk_ != nullptr) {
       UNIONFS_TRY(finish_freezing());
       return seen_disk_->flush();
     }
   }
   // A checkpoint that is being made has not flushed everything from its first moment on.
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   auto* loaded = std::get_if<LoadedUpper>(&state_);
   return loaded != nullptr ? loaded->disk->flush() : Result<void>();
 }
@@ -428,7 +428,7 @@ OverlayFacts Overlay::facts() const {
   OverlayFacts facts;
   facts.size_bytes = size_bytes();
   facts.block_size_bytes = block_size_bytes_;
-  const std::shared_lock<std::shared_mutex> seen(seen_mutex_);
+  const LookLock seen(seen_mutex_);
   if (seen_disk_ != nullptr) {
     facts.has_failed = seen_disk_->has_failed();
     facts.session = seen_disk_->session_size();
@@ -455,7 +455,7 @@ Result<void> Overlay::open(Access access) {
   if (access == Access::kReadWrite && options_.server_access == Access::kReadOnly) {
     return invalid("a server that only reads has no client that may write");
   }
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   return make_open(access);
 }
 
@@ -487,7 +487,7 @@ Overlay::LoadedUpper* Overlay::loaded_with_session() {
 }
 
 Result<bool> Overlay::has_left_session() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const LoadedUpper* loaded = loaded_with_session();
   if (loaded == nullptr) {
     return false;
@@ -497,7 +497,7 @@ Result<bool> Overlay::has_left_session() {
 }
 
 Result<void> Overlay::take_left_session() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   LoadedUpper* loaded = loaded_with_session();
   if (loaded == nullptr || loaded->has_readers) {
     return {};
@@ -508,7 +508,7 @@ Result<void> Overlay::take_left_session() {
 }
 
 CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   const auto* loaded = std::get_if<LoadedUpper>(&state_);
   // A client may have come between the decision and the lock: the disk is its.
   const bool has_one =
@@ -565,7 +565,7 @@ CheckpointResult Overlay::load_after_checkpoint(uint64_t session_number,
 }
 
 Result<void> Overlay::close() {
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   auto* loaded = std::get_if<LoadedUpper>(&state_);
   if (loaded == nullptr) {
     return {};

@@ -26,9 +26,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <variant>
 
@@ -36,6 +34,7 @@
 #include "overlay/disk.h"
 #include "overlay/host/clock.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 #include "overlay/host/posix_file.h"
 #include "overlay/service/gated_disk.h"
 #include "overlay/stack/chain.h"
@@ -294,19 +293,21 @@ class Overlay {
   std::atomic<bool> is_cancelled_{false};
   GatedDisk requests_;
 
-  std::mutex mutex_;  // guards state_ and chain_ while clients come
+  Mutex mutex_;  // guards state_ and chain_ while clients come
   std::variant<NoUpper, ForeignUpper, ClosedUpper, LoadedUpper> state_;
   // What who is no client looks at, because mutex_ may be held for minutes.  Who has mutex_ may
   // lock this one, and not the other way round.
-  mutable std::shared_mutex seen_mutex_;
-  Disk* seen_disk_ = nullptr;                // of a LoadedUpper; guarded by seen_mutex_
-  const PosixFile* seen_file_ = nullptr;     // of an upper, which stays but for snapshots; guarded
-  std::vector<LevelFacts> seen_levels_;      // below the upper; guarded, too
-  std::optional<uint64_t> seen_own_blocks_;  // of the upper's layer; guarded, too
+  mutable SharedMutex seen_mutex_;
+  Disk* seen_disk_ UNIONFS_GUARDED_BY(seen_mutex_) = nullptr;  // of a LoadedUpper
+  // Of an upper, which stays but for snapshots.
+  const PosixFile* seen_file_ UNIONFS_GUARDED_BY(seen_mutex_) = nullptr;
+  std::vector<LevelFacts> seen_levels_ UNIONFS_GUARDED_BY(seen_mutex_);  // below the upper
+  // Of the upper's layer.
+  std::optional<uint64_t> seen_own_blocks_ UNIONFS_GUARDED_BY(seen_mutex_);
   // Who has mutex_, or has passed the gate of flushes, may lock this one.
-  std::mutex freezing_mutex_;
-  std::unique_ptr<FreezingUpper> freezing_;  // guarded by freezing_mutex_
-  std::atomic<bool> is_freezing_{false};     // whether there is one, for a look without a lock
+  Mutex freezing_mutex_;
+  std::unique_ptr<FreezingUpper> freezing_ UNIONFS_GUARDED_BY(freezing_mutex_);
+  std::atomic<bool> is_freezing_{false};  // whether there is one, for a look without a lock
 };
 
 }  // namespace unionfs

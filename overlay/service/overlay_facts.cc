@@ -15,7 +15,7 @@ void Overlay::note_levels() {
   if (loaded != nullptr && !is_void) {
     own_blocks = loaded->disk->layer().layer().own_blocks().count();
   }
-  const std::unique_lock<std::shared_mutex> seen(seen_mutex_);
+  const ChangeLock seen(seen_mutex_);
   seen_levels_ = std::move(below);
   seen_own_blocks_ = own_blocks;
 }
@@ -32,7 +32,7 @@ std::vector<LevelFacts> Overlay::level_facts() const {
   if (now.session) {
     upper.written_blocks = now.session->blocks;
   }
-  const std::shared_lock<std::shared_mutex> seen(seen_mutex_);
+  const LookLock seen(seen_mutex_);
   upper.own_blocks = seen_own_blocks_;
   std::vector<LevelFacts> levels = seen_levels_;
   levels.push_back(std::move(upper));

@@ -57,7 +57,7 @@ class Overlay::RunningSnapshot {
   Result<void> commit(SnapshotFigures& figures) {
     loaded_.disk->flush_by_itself(false);
     is_quiet_ = true;
-    const std::unique_lock<std::shared_mutex> seen(overlay_.seen_mutex_);
+    const ChangeLock seen(overlay_.seen_mutex_);
     const Clock::TimePoint begin = options_.clock->now();
     {
       const Gate::Closed closed(overlay_.requests_.request_gate());
@@ -104,7 +104,7 @@ class Overlay::RunningSnapshot {
   }
 
   // No request is there.
-  Result<void> exchange() {
+  Result<void> exchange() UNIONFS_REQUIRES(overlay_.seen_mutex_) {
     tell(SnapshotStep::kClosed);
     const PosixFile& file = *loaded_.upper.file;
     if (!file.is_named(path_) || !file.is_named(frozen_path_)) {
@@ -128,6 +128,7 @@ class Overlay::RunningSnapshot {
     overlay_.seen_disk_ = last->next;
     overlay_.seen_file_ = last->next_file;
     overlay_.requests_.serve(last->next);
+    const MutexLock freezing(overlay_.freezing_mutex_);
     overlay_.freezing_ = std::move(last);
     overlay_.is_freezing_.store(true, std::memory_order_release);
     return {};
@@ -196,7 +197,7 @@ Result<SnapshotFigures> Overlay::snapshot(const std::string& name) {
   if (options_.upper_path.empty()) {
     return invalid("there is no upper but a temporary one, and nothing can stand on that");
   }
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   if (std::holds_alternative<ForeignUpper>(state_)) {
     return invalid("{}: was made elsewhere and is not imported yet; nothing can stand on it",
                    options_.upper_path);
@@ -240,7 +241,7 @@ Result<void> Overlay::finish_freezing() {
   if (!is_freezing_.load(std::memory_order_acquire)) {
     return {};
   }
-  const std::lock_guard<std::mutex> guard(freezing_mutex_);
+  const MutexLock lock(freezing_mutex_);
   if (freezing_ == nullptr) {
     return {};
   }

@@ -23,12 +23,11 @@ void ServedDisk::start(ServingOptions options) {
     writers_ = std::make_unique<Writers>(serving_.is_gone, log_, overlay().longest_wait());
   }
   if (has_upper()) {
-    const std::lock_guard<std::mutex> guard(mutex_);
+    const MutexLock lock(mutex_);
     begin_checkpoints();
   }
 }
 
-// The caller has mutex_.
 void ServedDisk::begin_checkpoints() {
   if (!serving_.has_checkpoints) {
     return;
@@ -43,7 +42,7 @@ void ServedDisk::begin_checkpoints() {
 
 // What an attempt that failed has made already is there for the next one.
 Result<void> ServedDisk::make_upper() {
-  const std::lock_guard<std::mutex> making(making_mutex_);
+  const MutexLock making(making_mutex_);
   if (has_upper()) {
     return {};
   }
@@ -51,7 +50,7 @@ Result<void> ServedDisk::make_upper() {
     UNIONFS_ASSIGN(overlay_, Overlay::prepare(later_));
   }
   UNIONFS_TRY(overlay_->open(Access::kReadWrite));
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   begin_checkpoints();
   shown_.store(overlay_.get(), std::memory_order_release);
   return {};
@@ -63,7 +62,7 @@ const Chain& ServedDisk::chain() const {
 
 void ServedDisk::client_comes() {
   chain().client_came();
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   ++clients_;
   if (checkpointer_) {
     checkpointer_->client_opens();
@@ -98,7 +97,7 @@ void ServedDisk::close(std::unique_ptr<DiskClient> client) {
     writers_->close(std::move(client->connection));
   }
   chain().client_went();
-  const std::lock_guard<std::mutex> guard(mutex_);
+  const MutexLock lock(mutex_);
   --clients_;
   if (checkpointer_) {
     checkpointer_->client_closed();
@@ -109,8 +108,8 @@ Result<void> ServedDisk::finish() {
   if (!has_upper()) {
     return {};
   }
-  if (checkpointer_) {
-    checkpointer_->finish();
+  if (AutoCheckpoint* const checkpoints = checkpointer(); checkpoints != nullptr) {
+    checkpoints->finish();
   }
   return overlay_->close();
 }

@@ -14,8 +14,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 
+#include "overlay/host/mutex.h"
 #include "overlay/service/auto_checkpoint.h"
 #include "overlay/service/overlay.h"
 #include "overlay/service/writers.h"
@@ -72,7 +72,10 @@ class ServedDisk {
   GatedDisk& disk() { return shown_.load(std::memory_order_acquire)->requests(); }
   Overlay& overlay() const { return *shown_.load(std::memory_order_acquire); }
   // nullptr without checkpoints, before start(), and until has_upper().
-  AutoCheckpoint* checkpointer() { return checkpointer_.get(); }
+  AutoCheckpoint* checkpointer() const {
+    const MutexLock lock(mutex_);
+    return checkpointer_.get();
+  }
 
  private:
   ServedDisk(std::unique_ptr<Overlay> overlay, LogSink log)
@@ -81,7 +84,7 @@ class ServedDisk {
       : log_(later.log), later_(std::move(later)), empty_(&empty), shown_(&empty) {}
 
   Result<void> make_upper();
-  void begin_checkpoints();
+  void begin_checkpoints() UNIONFS_REQUIRES(mutex_);
   // The same, whatever is shown over it.
   const Chain& chain() const;
   void client_comes();
@@ -90,14 +93,15 @@ class ServedDisk {
   const OverlayOptions later_;      // of prepare_later()
   Overlay* const empty_ = nullptr;  // the same
   ServingOptions serving_;          // of start()
-  std::mutex making_mutex_;         // of who makes the upper; mutex_ may be locked inside
+  Mutex making_mutex_;              // of who makes the upper; mutex_ may be locked inside
   // nullptr before make_for_change(); set by whoever has making_mutex_, before shown_.
   std::unique_ptr<Overlay> overlay_;
   std::atomic<Overlay*> shown_;       // overlay_, or empty_
   std::unique_ptr<Writers> writers_;  // nullptr where several may write
-  std::mutex mutex_;
-  uint64_t clients_ = 0;                          // guarded by mutex_
-  std::unique_ptr<AutoCheckpoint> checkpointer_;  // set once there is an upper; guarded by mutex_
+  mutable Mutex mutex_;
+  uint64_t clients_ UNIONFS_GUARDED_BY(mutex_) = 0;
+  // Set once there is an upper.
+  std::unique_ptr<AutoCheckpoint> checkpointer_ UNIONFS_GUARDED_BY(mutex_);
 };
 
 }  // namespace unionfs
