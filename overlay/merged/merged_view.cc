@@ -111,13 +111,17 @@ BlockSource MergedView::unwritten_source(BlockNumber begin, BlockNumber end) con
 }
 
 void MergedView::flatten() {
-  own_runs_ = std::make_unique<const SessionRuns>(*this);
+  if (own_runs_ != nullptr) {
+    return;
+  }
+  own_runs_ = std::make_unique<const SessionRuns>(
+      *this, parent_ != nullptr ? parent_->session_runs() : nullptr);
   runs_.store(own_runs_.get(), std::memory_order_release);
 }
 
-void MergedView::forget_runs() {
+std::unique_ptr<const SessionRuns> MergedView::forget_runs() {
   runs_.store(nullptr, std::memory_order_release);
-  own_runs_.reset();
+  return std::move(own_runs_);
 }
 
 SessionBitmap::BitRun MergedView::written_by_parents(BlockNumber begin, BlockNumber end) const {

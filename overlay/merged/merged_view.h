@@ -83,10 +83,12 @@ class MergedView {
   SessionBitmap::BitRun written_by_parents(BlockNumber begin, BlockNumber end) const;
 
   // From now on neither this session nor one of its parents' changes, so whoever stands on this
-  // view finds their blocks by one table.  At most once; reads may go on meanwhile.
+  // view finds their blocks by one table.  A second call does nothing.  Reads may go on
+  // meanwhile.
   void flatten();
-  // Takes that back.  Must not run beside anything that reads through this view, or over it.
-  void forget_runs();
+  // Takes that back, and gives the table, if there is one.  Must not run beside anything that reads
+  // through this view, or over it.
+  std::unique_ptr<const SessionRuns> forget_runs();
   // nullptr where the sessions are asked one by one.
   const SessionRuns* session_runs() const { return runs_.load(std::memory_order_acquire); }
 

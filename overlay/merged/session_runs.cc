@@ -17,19 +17,43 @@ static_assert(FlatRuns::kMaxLayers <= kNumberMask);
 
 }  // namespace
 
-SessionRuns::SessionRuns(const MergedView& top)
+SessionRuns::SessionRuns(const MergedView& top, const SessionRuns* below)
     : end_(top.size_bytes() / top.block_size_bytes()),
       stretches_(divide_round_up(end_.value(), kStretchBlocks)) {
   for (const MergedView* view = &top; view != nullptr; view = view->parent()) {
     views_.push_back(view);
   }
   std::reverse(views_.begin(), views_.end());
+  if (below != nullptr) {
+    take_over(*below);
+  }
+}
+
+// Its levels are those below the topmost one, with the same numbers.
+void SessionRuns::take_over(const SessionRuns& below) {
+  const size_t top = views_.size() - 1;
+  for (uint64_t stretch = 0; stretch < stretches_.size(); ++stretch) {
+    const Runs* known = below.stretches_[stretch].load(std::memory_order_acquire);
+    if (known != nullptr) {
+      const BlockRange blocks = blocks_of(stretch);
+      const SessionBitmap::BitRun run = views_.back()->written_at(blocks.begin, blocks.end);
+      const bool is_unchanged = !run.is_set && run.end == blocks.end;
+      auto made =
+          std::make_unique<const Runs>(is_unchanged ? *known : make_runs(stretch, top, *known));
+      stretches_[stretch].store(made.release(), std::memory_order_release);
+    }
+  }
 }
 
 SessionRuns::~SessionRuns() {
   for (const std::atomic<const Runs*>& stretch : stretches_) {
     delete stretch.load(std::memory_order_relaxed);
   }
+}
+
+BlockRange SessionRuns::blocks_of(uint64_t stretch) const {
+  const BlockNumber begin(stretch * kStretchBlocks);
+  return {begin, std::min(end_, begin + kStretchBlocks)};
 }
 
 // Two threads may make the same; one of them keeps it.
@@ -39,7 +63,7 @@ const SessionRuns::Runs& SessionRuns::runs_of(uint64_t stretch) const {
   if (known != nullptr) {
     return *known;
   }
-  auto made = std::make_unique<const Runs>(make_runs(stretch));
+  auto made = std::make_unique<const Runs>(make_runs(stretch, 0, {}));
   if (place.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) {
     return *made.release();
   }
@@ -47,11 +71,16 @@ const SessionRuns::Runs& SessionRuns::runs_of(uint64_t stretch) const {
 }
 
 // From the bottom up, so that the newest writer of a block stays.
-SessionRuns::Runs SessionRuns::make_runs(uint64_t stretch) const {
-  const BlockNumber begin(stretch * kStretchBlocks);
-  const BlockNumber end = std::min(end_, begin + kStretchBlocks);
+SessionRuns::Runs SessionRuns::make_runs(uint64_t stretch, size_t first_view,
+                                         const Runs& below) const {
+  const auto [begin, end] = blocks_of(stretch);
   std::vector<uint8_t> writers(end - begin, 0);
-  for (size_t index = 0; index < views_.size(); ++index) {
+  for (size_t i = 0; i < below.size(); ++i) {
+    const uint32_t first = below[i] >> kNumberBits;
+    const uint64_t next = i + 1 < below.size() ? below[i + 1] >> kNumberBits : writers.size();
+    std::memset(writers.data() + first, static_cast<int>(below[i] & kNumberMask), next - first);
+  }
+  for (size_t index = first_view; index < views_.size(); ++index) {
     for (BlockNumber block = begin; block < end;) {
       const SessionBitmap::BitRun run = views_[index]->written_at(block, end);
       if (run.is_set) {

@@ -20,8 +20,10 @@ class MergedView;
 // lock.  Refers to the views, which must outlive it.
 class SessionRuns {
  public:
-  // Of the sessions of `top` and all its parents, none of which changes any more.
-  explicit SessionRuns(const MergedView& top);
+  // Of the sessions of `top` and all its parents, none of which changes any more.  What `below`,
+  // the table of its parent, remembers is taken over, at a cost that follows that; it may be
+  // nullptr, and need not outlive this one.
+  SessionRuns(const MergedView& top, const SessionRuns* below);
   ~SessionRuns();
   SessionRuns(const SessionRuns&) = delete;
   SessionRuns& operator=(const SessionRuns&) = delete;
@@ -37,7 +39,10 @@ class SessionRuns {
   using Runs = std::vector<uint32_t>;
 
   const Runs& runs_of(uint64_t stretch) const;
-  Runs make_runs(uint64_t stretch) const;
+  BlockRange blocks_of(uint64_t stretch) const;
+  void take_over(const SessionRuns& below);
+  // Of the views from this one up, over what is known of those below it.
+  Runs make_runs(uint64_t stretch, size_t first_view, const Runs& below) const;
 
   std::vector<const MergedView*> views_;  // the lowest first
   BlockNumber end_;

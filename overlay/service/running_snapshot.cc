@@ -278,10 +278,14 @@ Result<void> Overlay::freeze_last_upper(FreezingUpper& last) {
 Result<void> Overlay::let_go_of(FreezingUpper& last) {
   const std::shared_ptr<SessionBitmap> written = last.disk->session_bitmap();
   UNIONFS_ASSIGN(auto copy, written->copy_of_mapping());
+  chain_->flatten_top();
+  // What nobody needs is given back when the gate is open again.
+  std::unique_ptr<MappedRegion> mapping;
+  std::unique_ptr<const SessionRuns> useless;
   {
     const Gate::Closed closed(requests_.request_gate());
-    written->leave_file(std::move(copy));
-    chain_->flatten_top();
+    mapping = written->leave_file(std::move(copy));
+    useless = chain_->forget_runs_below();
   }
   PosixFile& file = *last.upper.file;
   UNIONFS_TRY(file.set_mode(file.mode() & ~kAnyoneWrites));

@@ -60,6 +60,7 @@ Result<std::unique_ptr<Chain>> Chain::open_above(const Chain& base, const std::s
                                                  FileLock lock, const LogSink& log) {
   std::unique_ptr<Chain> chain(new Chain(base));
   chain->upper_path_ = upper_path;
+  chain->shared_sessions_ = chain->sessions_.size();
   UNIONFS_TRY(chain->add_missing(upper_path, {lock, log, {}}));
   return chain;
 }
@@ -120,7 +121,7 @@ Result<void> Chain::add_layer(const std::string& path, const Opening& opening) {
   }
   UNIONFS_ASSIGN(std::shared_ptr<SessionBitmap> written,
                  SessionBitmap::open_for_reading(file->bytes(), area.durable_bitmap));
-  return add_frozen({std::move(file), std::move(layer), area, std::move(written)});
+  return add_unchanging({std::move(file), std::move(layer), area, std::move(written)});
 }
 
 Result<void> Chain::add_sealed(std::unique_ptr<LevelFile> file,

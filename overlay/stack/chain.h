@@ -98,9 +98,13 @@ class Chain {
   // was being frozen.  Until then the level shows the same, and nothing is written.
   // EBUSY while others read it.
   Result<void> finish_freezing(const LogSink& log);
-  // Once the bitmap of add_running() is final: reads through a row of frozen levels ask one table.
-  // Nobody may read through the levels meanwhile.
+  // Once the bitmap of add_running() is final: reads through a row of frozen levels ask one table
+  // from now on.  Reads may go on meanwhile.
   void flatten_top();
+  // Gives the table that the one of the topmost level has made useless; nullptr where there is
+  // none, and where another chain has its level, too.  Nobody may read through the levels
+  // meanwhile.
+  std::unique_ptr<const SessionRuns> forget_runs_below();
   // When the upper is not void any more: void levels mean nothing to it.
   void remove_void_levels();
 
@@ -136,6 +140,8 @@ class Chain {
     std::shared_ptr<SessionBitmap> written;
   };
   Result<void> add_frozen(FrozenLevel level);
+  // The same of one whose session has come to its end: with a table.
+  Result<void> add_unchanging(FrozenLevel level);
   Result<void> add_freezing(std::unique_ptr<LevelFile> file, std::unique_ptr<LayerOverLower> layer);
   Result<LevelIdentity> identity_of(const FrozenLevel& level) const;
   Result<void> freeze_top();
@@ -154,6 +160,7 @@ class Chain {
     bool is_unproven = false;
   };
   std::vector<FrozenSession> sessions_;
+  size_t shared_sessions_ = 0;  // so many of them another chain has, too
   bool is_top_frozen_ = false;
   bool is_top_freezing_ = false;  // it is so on the disk, and counts as frozen
   std::string upper_path_;        // of open_below()

@@ -2,6 +2,9 @@
 //
 // The part of Chain that knows levels with sessions: frozen ones, and those that are about to be.
 #include "overlay/stack/chain.h"
+
+#include <algorithm>
+
 #include "overlay/stack/freeze.h"
 #include "overlay/stack/seal.h"
 #include "overlay/upper/live_stamp.h"
@@ -58,24 +61,29 @@ Result<void> Chain::add_frozen(FrozenLevel level) {
   sessions_.push_back(
       {std::move(level.written), std::move(view), level.area.freeze_id, is_unproven});
   is_top_frozen_ = true;
-  if (level.area.is_frozen()) {
-    flatten_top();  // else it may be written to at this moment
-  }
   return {};
 }
 
-// A session by itself is asked as fast without.  The table of the level below is of use to those
-// alone that have that level from elsewhere.
+// A session by itself is asked as fast without.
 void Chain::flatten_top() {
-  const MergedView* parent = sessions_.back().view->parent();
-  if (parent == nullptr) {
-    return;
+  if (sessions_.back().view->parent() != nullptr) {
+    sessions_.back().view->flatten();
   }
-  sessions_.back().view->flatten();
-  FrozenSession& below = sessions_[sessions_.size() - 2];
-  if (below.view.use_count() == 1) {
-    below.view->forget_runs();
-  }
+}
+
+// Who has the level from elsewhere asks its table.
+std::unique_ptr<const SessionRuns> Chain::forget_runs_below() {
+  const bool has_own_below =
+      sessions_.back().view->parent() != nullptr && sessions_.size() - 2 >= shared_sessions_;
+  return has_own_below ? sessions_[sessions_.size() - 2].view->forget_runs() : nullptr;
+}
+
+// Nobody reads through the levels yet.
+Result<void> Chain::add_unchanging(FrozenLevel level) {
+  UNIONFS_TRY(add_frozen(std::move(level)));
+  flatten_top();
+  (void)forget_runs_below();
+  return {};
 }
 
 Result<void> Chain::add_running(std::unique_ptr<PosixFile> file, const upper_format::Digest& id,
@@ -105,13 +113,15 @@ Result<void> Chain::add_freezing(std::unique_ptr<LevelFile> file,
   if (upper_path_.empty() || !stands_on(upper_path_, *identity.frozen_chain)) {
     return check_may_write(level.file->name(), area);  // which says what it is
   }
-  UNIONFS_TRY(add_frozen(std::move(level)));
+  // The server that wrote to it is dead, and what it shows is what was found now.
+  UNIONFS_TRY(add_unchanging(std::move(level)));
   is_top_freezing_ = true;
   return {};
 }
 
 void Chain::remove_top() {
   sessions_.pop_back();
+  shared_sessions_ = std::min(shared_sessions_, sessions_.size());
   belows_.pop_back();
   layers_.pop_back();
   files_.pop_back();

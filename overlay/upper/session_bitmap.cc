@@ -298,13 +298,14 @@ Result<std::unique_ptr<MappedRegion>> SessionBitmap::copy_of_mapping() const {
   return std::unique_ptr<MappedRegion>(std::move(memory));
 }
 
-void SessionBitmap::leave_file(std::unique_ptr<MappedRegion> copy) {
+std::unique_ptr<MappedRegion> SessionBitmap::leave_file(std::unique_ptr<MappedRegion> copy) {
   if (copy != nullptr) {
-    region_ = std::move(copy);
+    region_.swap(copy);
     words_ = reinterpret_cast<std::atomic<uint64_t>*>(region_->bytes().data());
   }
   is_shared_ = false;
   upper_ = nullptr;
+  return copy;
 }
 
 void SessionBitmap::put_back(const std::vector<DirtyPage>& pages) {

@@ -82,9 +82,9 @@ class SessionBitmap {
   // Once no bit will be set any more: memory of our own with the same bits; nullptr where it is
   // that already.
   Result<std::unique_ptr<MappedRegion>> copy_of_mapping() const;
-  // Takes such a copy, if there is one, in the place of the mapping, and lets the file go.  Must
-  // not run beside any other method, and no bit may be set any more.
-  void leave_file(std::unique_ptr<MappedRegion> copy);
+  // Takes such a copy, if there is one, in the place of the mapping, lets the file go, and gives
+  // the mapping.  Must not run beside any other method, and no bit may be set any more.
+  std::unique_ptr<MappedRegion> leave_file(std::unique_ptr<MappedRegion> copy);
 
  private:
   // Bits, and from kSetter on the number of threads that are setting bits.

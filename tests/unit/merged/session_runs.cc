@@ -3,8 +3,10 @@
 // The table of a row of frozen sessions: it gives what asking them one by one gives.
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <random>
+#include <thread>
 
 #include "overlay/merged/session_runs.h"
 #include "overlay/stack/chain.h"
@@ -151,6 +153,42 @@ TEST_CASE("Session runs: a level that is written is in no table", "[session_runs
   CHECK((found == pattern(3, 50'000)));
 }
 
+// What the table of the row had is taken over, and what it had not is found in all sessions.
+TEST_CASE("Session runs: a table made over another one is the same", "[session_runs]") {
+  const FrozenRow row(5, 40'000);
+  const auto chain = row.chain();
+  const MergedView& top = *chain->frozen_view();
+  const LayerOverLower& layer = *chain->layers().back();
+  const BlockNumber end = end_of(top);
+  const uint64_t size = bitmap_size_bytes(layer.geometry());
+  MemoryFile memory("bits.img");
+  expect_success(memory.resize(2 * size));
+  const auto bits =
+      value_of(SessionBitmap::open_for_writing(memory, {0, size}, {size, size}, false));
+  for (uint64_t begin = 3; begin + 60 < end.value(); begin += 97) {
+    const BlockNumber first(begin);
+    expect_success(bits->reserve(first, first + begin % 50 + 1));
+    expect_success(bits->set(first, first + begin % 50 + 1));
+  }
+  const bool is_known = GENERATE(false, true);
+  if (is_known) {
+    (void)top.session_runs()->source_at(BlockNumber(0), BlockNumber(1));
+  }
+  MergedView next(layer, bits.get(), &top);
+  next.flatten();
+  const SessionRuns* table = next.session_runs();
+  CHECK((table->memory_bytes() > sizeof(void*)) == is_known);
+  next.flatten();
+  CHECK(next.session_runs() == table);
+  for (BlockNumber block(0); block < end; ++block) {
+    const BlockSource found = table->source_at(block, block + 1);
+    REQUIRE(is_same(one_by_one(next, block, block + 1), found));
+  }
+  CHECK(next.forget_runs() != nullptr);
+  CHECK(next.session_runs() == nullptr);
+  CHECK(next.forget_runs() == nullptr);
+}
+
 // For docs/stacks.md: unit-snapshot '[session_runs_figures]'.
 TEST_CASE("Session runs: what a look-up costs", "[.session_runs_figures]") {
   for (const int snapshots : {2, 10, 100}) {
@@ -174,5 +212,85 @@ TEST_CASE("Session runs: what a look-up costs", "[.session_runs_figures]") {
                    << " ns, which takes " << top.session_runs()->memory_bytes() << " bytes for "
                    << top.size_bytes());
     CHECK(table > 0);
+  }
+}
+
+namespace {
+
+double milliseconds_of(const std::function<void()>& action) {
+  const auto begin = std::chrono::steady_clock::now();
+  action();
+  const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begin;
+  return taken.count();
+}
+
+// Asks once for each stretch.
+void look_at_all_stretches(const MergedView& top) {
+  constexpr uint64_t kStretch = 32768;
+  for (BlockNumber block(0); block < end_of(top); block += kStretch) {
+    (void)top.session_runs()->source_at(block, block + 1);
+  }
+}
+
+}  // namespace
+
+// For docs/stacks.md: what one more snapshot of a long row costs, by the sessions' size.
+TEST_CASE("Session runs: what a table costs", "[.session_runs_figures]") {
+  for (const auto& [snapshots, writes] : {std::pair(2, 20'000), {20, 20'000}, {100, 2'000}}) {
+    SnapshotBench bench;
+    OverlayOptions options = bench.options();
+    options.size_bytes = uint64_t{16} << 30;
+    const auto overlay = SnapshotBench::serve(std::move(options));
+    std::mt19937_64 random(1);
+    const auto write_all = [&, count = writes] {
+      for (int i = 0; i < count; ++i) {
+        const uint64_t block = random() % (overlay->size_bytes() / kSnapshotBlock);
+        expect_success(overlay->disk().write(block * kSnapshotBlock, pattern(i, kSnapshotBlock)));
+      }
+    };
+    double longest_read = 0;
+    for (int number = 0; number < snapshots; ++number) {
+      write_all();
+      if (number > 1) {
+        look_at_all_stretches(*overlay->chain().frozen_view());
+      }
+      // A client that reads all the time.
+      std::atomic<bool> has_to_stop{false};
+      std::thread reader([&] {
+        std::vector<std::byte> block(kSnapshotBlock);
+        while (!has_to_stop.load()) {
+          longest_read = std::max(longest_read, milliseconds_of([&] {
+                                    expect_success(overlay->requests().read(0, block));
+                                  }));
+        }
+      });
+      (void)value_of(overlay->snapshot(fmt::format("level-{:03}", number)));
+      has_to_stop.store(true);
+      reader.join();
+    }
+    write_all();
+    const MergedView& top = *overlay->chain().frozen_view();
+    bench.names.clear();
+    for (int number = 0; number < snapshots; ++number) {
+      bench.names.push_back(fmt::format("level-{:03}", number));
+    }
+    const auto chain = value_of(
+        Chain::open(bench.levels_up_to(bench.names.back()), FileLock::kShared, quiet_log()));
+    const double asked = milliseconds_of([&] { look_at_all_stretches(*chain->frozen_view()); });
+    const auto bitmap = value_of(SessionBitmap::open_for_reading(
+        overlay->chain().layers().back()->upper_file(), overlay->disk().state_area().live_bitmap));
+    MergedView next(*overlay->chain().layers().back(), bitmap.get(), &top);
+    const double made = milliseconds_of([&] { next.flatten(); });
+    const double after = milliseconds_of([&] { look_at_all_stretches(next); });
+    const uint64_t memory = next.session_runs()->memory_bytes();
+    auto useless = next.forget_runs();
+    const double forgotten = milliseconds_of([&] { useless.reset(); });
+    WARN(snapshots << " snapshots of " << writes << " blocks: a look at all stretches takes "
+                   << asked << " ms; the next table is made in " << made
+                   << " ms, and a look in it takes " << after << " ms; it has " << memory
+                   << " bytes and is given back in " << forgotten
+                   << " ms; the longest read meanwhile took " << longest_read << " ms");
+    CHECK(memory > 0);
+    expect_success(overlay->close());
   }
 }

@@ -206,7 +206,13 @@ TEST_CASE("Snapshot: a kill at each step", "[snapshot]") {
     // Who only reads sees the same, and writes nothing.
     OverlayOptions reading = bench.options();
     reading.server_access = Access::kReadOnly;
-    CHECK((read_all(SnapshotBench::serve(reading)->disk()) == model));
+    {
+      const auto reader = SnapshotBench::serve(reading);
+      CHECK((read_all(reader->disk()) == model));
+      // A row of two levels has a table, also where the upper one is not frozen yet.
+      const MergedView* frozen = reader->chain().frozen_view();
+      CHECK((frozen != nullptr && frozen->session_runs() != nullptr) == (has_parent && is_new));
+    }
     CHECK(area_of_file(bench.place("upper.img")).generation == before.generation);
 
     if (is_new && step != SnapshotStep::kFrozen) {

@@ -188,3 +188,104 @@ TEST_CASE("Snapshot: many threads write through snapshots", "[snapshot][threads]
   }
   expect_success(overlay->close());
 }
+
+namespace {
+
+// A disk of its own over levels that another one stands on, too: it is written, gets snapshots, and
+// is read all the time.
+class DiskOverRow {
+ public:
+  DiskOverRow(const SnapshotBench& bench, std::shared_ptr<const Chain> base, std::string name)
+      : name_(std::move(name)) {
+    OverlayOptions options = bench.options(name_ + ".img");
+    options.base = std::move(base);
+    options.size_bytes.reset();
+    overlay_ = SnapshotBench::serve(std::move(options));
+    model_ = read_all(overlay_->disk());
+    first_ = model_;
+  }
+
+  // Writes to the first half, and takes snapshots.
+  void write() {
+    std::mt19937_64 random(name_.size());
+    for (int number = 0; number < 4; ++number) {
+      for (int i = 0; i < 10; ++i) {
+        const std::vector<std::byte> bytes = pattern(random(), 1 + random() % 3000);
+        const uint64_t offset = random() % (model_.size() / 2 - bytes.size());
+        is_good_ = is_good_ && overlay_->requests().write(offset, bytes);
+        std::copy(bytes.begin(), bytes.end(), model_.begin() + static_cast<ptrdiff_t>(offset));
+      }
+      is_good_ = is_good_ && overlay_->snapshot(name_ + "-" + std::to_string(number));
+      has_table_ = has_table_ && overlay_->chain().frozen_view()->session_runs() != nullptr;
+    }
+    is_written_.store(true);
+  }
+  // Reads the other half, which comes through all tables.
+  void read() {
+    const size_t half = first_.size() / 2;
+    std::vector<std::byte> bytes(first_.size() - half);
+    while (!is_written_.load()) {
+      const bool is_read = overlay_->requests().read(half, bytes).has_value();
+      if (!is_read ||
+          !std::equal(bytes.begin(), bytes.end(), first_.begin() + static_cast<ptrdiff_t>(half))) {
+        is_same_.store(false);
+      }
+    }
+  }
+
+  void check() {
+    CHECK(is_good_);
+    CHECK(is_same_);
+    CHECK(has_table_);
+    CHECK((read_all(overlay_->disk()) == model_));
+    expect_success(overlay_->close());
+  }
+
+ private:
+  const std::string name_;
+  std::unique_ptr<Overlay> overlay_;
+  std::vector<std::byte> model_;
+  std::vector<std::byte> first_;
+  std::atomic<bool> is_written_{false};
+  bool is_good_ = true;
+  std::atomic<bool> is_same_{true};  // two readers
+  bool has_table_ = true;
+};
+
+}  // namespace
+
+// The table of the row is of both disks; what each stacks on it is its own.
+TEST_CASE("Snapshot: two disks over one row of frozen levels", "[snapshot][threads]") {
+  SnapshotBench bench;
+  {
+    const auto overlay = bench.serve();
+    std::mt19937_64 random(9);
+    for (int number = 0; number < 3; ++number) {
+      for (int i = 0; i < 20; ++i) {
+        const std::vector<std::byte> bytes = pattern(random(), 2000);
+        const uint64_t offset = random() % (overlay->size_bytes() - bytes.size());
+        expect_success(overlay->disk().write(offset, bytes));
+      }
+      bench.names.push_back("row-" + std::to_string(number));
+      (void)value_of(overlay->snapshot(bench.names.back()));
+    }
+    expect_success(overlay->close());
+  }
+  const std::shared_ptr<const Chain> base =
+      value_of(Chain::open(bench.levels_up_to(bench.names.back()), FileLock::kShared, quiet_log()));
+  REQUIRE(base->frozen_view()->session_runs() != nullptr);
+  DiskOverRow one(bench, base, "one");
+  DiskOverRow other(bench, base, "other");
+  std::vector<std::thread> threads;
+  for (DiskOverRow* disk : {&one, &other}) {
+    threads.emplace_back([disk] { disk->write(); });
+    threads.emplace_back([disk] { disk->read(); });
+    threads.emplace_back([disk] { disk->read(); });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  one.check();
+  other.check();
+  CHECK(base->frozen_view()->session_runs() != nullptr);
+}
