@@ -52,8 +52,9 @@ class MergedView;
 Result<void> check_size_of_parent(const LayerOverLower& layer, const MergedView& parent);
 
 // Thread-safe, but for flatten() and forget_runs(), of which one call runs at a time.  Takes no
-// lock for a read.  Allocates nothing but once for a group of a chain or a stretch of frozen
-// sessions, and for long reads of files that are not the host's.
+// lock for a read but, over other layers, a short one for a composed block.  Allocates nothing but
+// once for a group of a chain or a stretch of frozen sessions, for composed blocks, and for long
+// reads of files that are not the host's.
 class MergedView {
  public:
   // `written` has a bit for each block that the session wrote; nullptr: there is no

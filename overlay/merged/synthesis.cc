@@ -17,6 +17,10 @@ Synthesis::Synthesis(const Below& below, const Volume& upper, const Geometry& ge
       items_(below, upper, geometry, layer) {
   make_groups();
   make_superblock();
+  if (below.layer() != nullptr) {
+    composed_ =
+        std::make_unique<ComposedBlocks>(geometry.merged().block_size_bytes, kMostRememberedBytes);
+  }
 }
 
 void Synthesis::make_groups() {
@@ -53,8 +57,31 @@ void Synthesis::make_superblock() {
   }
 }
 
+template <typename Compose>
+Result<void> Synthesis::remembered(BlockNumber block, ByteSpan out, Compose&& compose) const {
+  if (composed_ == nullptr) {
+    return compose();
+  }
+  if (composed_->find(block, out)) {
+    return {};
+  }
+  UNIONFS_TRY(compose());
+  composed_->keep(block, out);
+  return {};
+}
+
+// The others are made of what is in memory.
 Result<void> Synthesis::fixed_block(const FixedRange& range, BlockNumber block,
                                     ByteSpan out) const {
+  const bool asks_below = range.kind == FixedKind::kBlockBitmap ||
+                          range.kind == FixedKind::kInodeBitmap ||
+                          range.kind == FixedKind::kInodeTable;
+  const auto compose = [&] { return compose_fixed(range, block, out); };
+  return asks_below ? remembered(block, out, compose) : compose();
+}
+
+Result<void> Synthesis::compose_fixed(const FixedRange& range, BlockNumber block,
+                                      ByteSpan out) const {
   switch (range.kind) {
     case FixedKind::kBoot:
       return boot_area(out);
@@ -142,6 +169,10 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
 
 Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {
   const TranslatedBlock& entry = layer_.tables().translated[index];
+  return remembered(entry.block, out, [&] { return compose_translated(entry, out); });
+}
+
+Result<void> Synthesis::compose_translated(const TranslatedBlock& entry, ByteSpan out) const {
   const bool is_own = entry.kind != TranslatedKind::kXattrCount;
   UNIONFS_TRY((is_own ? upper_ : below_.volume()).read_block(entry.block, out));
   switch (entry.kind) {

@@ -7,18 +7,24 @@
 #ifndef UNIONFS_OVERLAY_MERGED_SYNTHESIS_H
 #define UNIONFS_OVERLAY_MERGED_SYNTHESIS_H
 
+#include <memory>
 #include <vector>
 
 #include "fsparse/volume.h"
 #include "overlay/geometry/geometry.h"
+#include "overlay/merged/composed_blocks.h"
 #include "overlay/merged/merged_items.h"
 #include "overlay/upper/layer.h"
 
 namespace unionfs {
 
-// Immutable; thread-safe.  Refers to its parts, which must outlive it.
+// Immutable, but for the blocks that it remembers over other layers; thread-safe.  Refers to its
+// parts, which must outlive it.
 class Synthesis {
  public:
+  // At most so much is remembered.
+  static constexpr uint64_t kMostRememberedBytes = uint64_t{512} << 10;
+
   Synthesis(const Below& below, const Volume& upper, const Geometry& geometry, const Layer& layer);
 
   // An F-block of the range; `out` is one block.
@@ -31,8 +37,15 @@ class Synthesis {
   bool has_plain_inode_table(GroupNumber group) const;
 
   const MergedItems& items() const { return items_; }
+  // nullptr over a plain image, where a block is composed almost as fast as it is read.
+  ComposedBlocks* composed_blocks() const { return composed_.get(); }
 
  private:
+  Result<void> compose_fixed(const FixedRange& range, BlockNumber block, ByteSpan out) const;
+  Result<void> compose_translated(const TranslatedBlock& entry, ByteSpan out) const;
+  // Calls compose() unless the block is remembered.
+  template <typename Compose>
+  Result<void> remembered(BlockNumber block, ByteSpan out, Compose&& compose) const;
   void make_groups();
   void make_superblock();
 
@@ -49,6 +62,7 @@ class Synthesis {
   const MergedItems items_;
   std::vector<Group> groups_;  // merged places and counters
   ext2::Superblock superblock_;
+  std::unique_ptr<ComposedBlocks> composed_;
 };
 
 }  // namespace unionfs
