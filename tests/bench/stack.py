@@ -4,6 +4,8 @@ levels cost anything?"""
 
 import os
 import shutil
+import statistics
+import time
 from dataclasses import replace
 
 import clients
@@ -21,6 +23,8 @@ NOTES = (
     "ours: ten sealed layers, each of which owns every tenth block of a file, or every tenth run "
     "of 64 KiB; beside it one layer that owns all of them; an empty upper over both",
     "open: from the start of nbdkit to the first answer",
+    "squash: unionfs-img makes one sealed layer of the ten, with its proof; beside it cp of the ten "
+    "files; both durable, in MiB of what the ten take on the disk",
 )
 _WORKLOADS = {
     _BLOCKS: (
@@ -110,6 +114,39 @@ def _cost(workload, values):
         limit=_ONE, is_time=True)
 
 
+def _squash(disk, directory):
+    output = directory / "squashed.layer"
+    levels = [option for level in (disk.lower, *disk.levels) for option in ("-b", level)]
+    host.run([peers.unionfs_img(), "squash", *levels, output])
+    output.unlink()
+
+
+def _copy(disk, directory):
+    place = directory / "copies"
+    place.mkdir()
+    for number, level in enumerate(disk.levels):
+        copy = place / f"copy{number}"
+        host.run(["cp", "--sparse=always", "--reflink=never", level, copy])
+        host.run(["sync", copy])
+    shutil.rmtree(place)
+
+
+def _squash_facts(disk, directory, settings):
+    """Both ways in each round, and who comes first changes."""
+    ways = {"squash": _squash, "cp": _copy}
+    mib = sum(os.stat(level).st_blocks * 512 for level in disk.levels) / host.MIB
+    speeds = {name: [] for name in ways}
+    for number in range(settings.rounds):
+        for name in report.in_turn(list(ways), number):
+            settings.progress(f"{name} of {_LEVELS} layers: round {number + 1}")
+            begin = time.monotonic()
+            ways[name](disk, directory)
+            speeds[name].append(mib / (time.monotonic() - begin))
+    titles = {"squash": f"squash of {_LEVELS} layers", "cp": f"cp of the same {_LEVELS} files"}
+    return [report.fact(f"stack-{name}", titles[name], "MiB/s", statistics.median(values))
+            for name, values in speeds.items()]
+
+
 def run_part(directory, settings, missing):
     del missing
     fio_workloads.require_fio()
@@ -132,4 +169,5 @@ def run_part(directory, settings, missing):
             costs.append(_cost(workload, values))
     speeds.append(report.comparison("stack-open", "open", "ms", _opens(disks[_BLOCKS], settings),
                                     limit=_ONE, aims={_ONE: _AIM}, is_time=True))
-    return {"comparisons": speeds, "costs": costs, "notes": NOTES}
+    facts = _squash_facts(disks[_BLOCKS][_TEN], directory, settings)
+    return {"comparisons": speeds, "costs": costs, "facts": facts, "notes": NOTES}
