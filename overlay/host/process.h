@@ -22,6 +22,10 @@ bool is_process_gone(int64_t process, uint64_t start_time);
 // This process may have as many files open as the host lets it raise that to.
 void raise_open_file_limit();
 
+// What was freed goes back to the host, as far as whole pages are free; takes milliseconds for
+// each 100 MiB.
+void give_back_memory();
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_HOST_PROCESS_H

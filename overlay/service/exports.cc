@@ -12,6 +12,7 @@
 
 #include "fsparse/printable.h"
 #include "overlay/host/file_names.h"
+#include "overlay/host/process.h"
 #include "overlay/host/scope_exit.h"
 #include "overlay/service/export_name.h"
 
@@ -357,7 +358,24 @@ void Exports::plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Durati
       options_.overlay.log(fmt::format("{}: {}", path_of(entry->name), exception.what()));
     }
     unuse(entry);
+    if (task == Task::kClose) {
+      give_back_some();
+    }
   });
+}
+
+// The memory of a thousand disks would stay with a server of which nobody wants any more.
+void Exports::give_back_some() {
+  constexpr size_t kMany = 64;
+  {
+    const MutexLock lock(mutex_);
+    ++closed_exports_;
+    if (closed_exports_ < kMany && !entries_.empty()) {
+      return;
+    }
+    closed_exports_ = 0;
+  }
+  give_back_memory();
 }
 
 void Exports::do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t round) {

@@ -147,6 +147,7 @@ class Exports {
   void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay)
       UNIONFS_REQUIRES(entry->mutex);
   void do_task(const std::shared_ptr<Entry>& entry, Task task, uint64_t round);
+  void give_back_some();
 
   ExportsOptions options_;
   Clock& clock_;
@@ -160,6 +161,8 @@ class Exports {
   // Uppers and names without one, as they were counted, and each new name since.
   size_t counted_exports_ UNIONFS_GUARDED_BY(mutex_) = 0;
   std::optional<Clock::TimePoint> counted_at_ UNIONFS_GUARDED_BY(mutex_);
+  // Since memory was given back.
+  size_t closed_exports_ UNIONFS_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<ExportSchedule> schedule_;  // from start() on
 };
 

@@ -108,6 +108,7 @@ until [ -e connected ]; do
     sleep 0.1
 done
 state "$CONNECTED are connected"
+connected_kib=$(private "${SERVER_PID[disks]}")
 : >go
 wait "$client" || fail "a client failed"
 
@@ -124,6 +125,7 @@ until [ "$(open_files)" -le $((without_disks + 1)) ]; do
     sleep 0.5
 done
 state "all are closed"
+[ "$(private "${SERVER_PID[disks]}")" -lt $((connected_kib / 2)) ] || fail "closed disks keep their memory"
 clients "
 for number in range($DISKS):
     client = connect(number)
