@@ -16,6 +16,7 @@
 #include "overlay/service/served_disk.h"
 #include "plugin/callback.h"
 #include "plugin/disk_control.h"
+#include "plugin/end_watch.h"
 #include "plugin/exports_control.h"
 #include "plugin/parameters.h"
 #include "plugin/peer.h"
@@ -64,6 +65,7 @@ std::unique_ptr<Exports> exports;    // with dir=
 std::unique_ptr<ControlCounts> counts;
 std::unique_ptr<ControlActions> control;
 std::unique_ptr<ControlServer> control_server;
+std::unique_ptr<unionfs::EndWatch> end_watch;  // where there are levels at other servers
 
 // What a connection has open.
 struct Handle {
@@ -170,12 +172,27 @@ Result<void> start_control() {
   return {};
 }
 
+// Nobody waits for another server for long any more.
+void end_soon() {
+  if (exports || served) {
+    (exports ? exports->base() : served->overlay().chain()).end_soon();
+  }
+}
+
+// Once the threads of remote levels are there.
+void watch_end(const unionfs::Chain& chain) {
+  if (chain.has_remote()) {
+    end_watch = std::make_unique<unionfs::EndWatch>(end_soon);
+  }
+}
+
 int unionfs_after_fork() {
   // A write past the file size limit is an error for the client, not our end.
   signal(SIGXFSZ, SIG_IGN);
   return guarded([]() -> Result<void> {
     if (exports) {
       exports->start();
+      watch_end(exports->base());
       return start_control();
     }
     unionfs::ServingOptions serving;
@@ -189,12 +206,14 @@ int unionfs_after_fork() {
         parameters.checkpoints_by_itself ? CheckpointsWhen::kByItself : CheckpointsWhen::kAsked;
     serving.debug_checkpoint = debug_checkpoint;
     served->start(std::move(serving));
+    watch_end(served->overlay().chain());
     return start_control();
   });
 }
 
 void unionfs_cleanup() {
   (void)guarded([]() -> Result<void> {
+    end_soon();
     control_server.reset();
     if (exports) {
       exports->finish();
@@ -204,6 +223,7 @@ void unionfs_cleanup() {
 }
 
 void unionfs_unload() {
+  end_watch.reset();
   control_server.reset();
   control.reset();
   served.reset();

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "overlay/host/cancellation.h"
+
 namespace unionfs {
 namespace {
 
@@ -15,9 +17,13 @@ thread_local unsigned begun_fetches = 0;
 }  // namespace
 
 void ClusterFetch::wait() {
+  const std::atomic<bool>* const is_cancelled = CancellableWaits::current();
   const MutexLock lock(mutex_);
-  while (!has_ended_) {
+  while (!has_ended_ && is_cancelled == nullptr) {
     ended_.wait(mutex_);
+  }
+  while (!has_ended_ && !is_cancelled->load(std::memory_order_relaxed)) {
+    (void)ended_.wait_until(mutex_, std::chrono::steady_clock::now() + kLookAtCancellation);
   }
 }
 
@@ -216,7 +222,8 @@ Result<void> CachedReads::end_fetches(const Result<void>& received) {
   return received;
 }
 
-// Then the cluster is there, or could not be kept, or had its own time to be over.
+// Then the cluster is there, or could not be kept, or had its own time to be over.  Who waits no
+// longer asks the origin, which knows that, too.
 void CachedReads::wait_for_others() {
   for (const Joined& joined : joined_) {
     joined.fetch->wait();

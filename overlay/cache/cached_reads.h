@@ -13,7 +13,8 @@ namespace unionfs {
 
 class ClusterFetch {
  public:
-  // Waits for the end of the fetch.  Whether it went well says the cache.
+  // Waits for the end of the fetch, or until what this thread waits for is cancelled.  Whether it
+  // went well says the cache.
   void wait() UNIONFS_EXCLUDES(mutex_);
   void end() UNIONFS_EXCLUDES(mutex_);
 

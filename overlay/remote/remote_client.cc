@@ -231,6 +231,17 @@ void RemoteClient::note_difference(const Error& error) {
   refuse(EIO);
 }
 
+void RemoteClient::end_soon() {
+  is_ending_.store(true, std::memory_order_release);
+  look_again();
+}
+
+void RemoteClient::look_again() {
+  for (const auto& connection : connections_) {
+    connection->look_again();
+  }
+}
+
 void RemoteClient::give_up() {
   refuse(ECANCELED);
   stop_connector();

@@ -24,6 +24,8 @@ struct RemoteOptions {
   unsigned connections = kMostConnections;    // if the server allows more than one; 1 to 4
   // Whether threads may be started at once; else RemoteFile::start() says when.
   bool starts_at_once = true;
+  // Of a read, once it is known that the process is to end.
+  std::chrono::milliseconds time_at_end{5'000};
   // How often the image is compared with what it was.
   std::chrono::milliseconds check_period{300'000};
 };
@@ -52,6 +54,10 @@ class RemoteClient final : private RemoteConnectionOwner {
   // Requests that wait, and all from now on, fail with ECANCELED, and no connection is made or
   // compared any more: it is to end.  Not thread-safe against itself.
   void give_up();
+  // The process is to end: from now on a read takes no longer than RemoteOptions::time_at_end.
+  void end_soon();
+  // Something that was sent is cancelled.
+  void look_again();
   // nullptr while nothing is known.
   std::shared_ptr<const HoleMap> holes() const;
 
@@ -61,6 +67,10 @@ class RemoteClient final : private RemoteConnectionOwner {
   void connection_lost(const std::string& message) override;
   RemoteConnection* connection_in_use() override;
   int refusal() const override { return refusal_.load(std::memory_order_acquire); }
+  std::optional<Milliseconds> most_time() const override {
+    return is_ending_.load(std::memory_order_acquire) ? std::optional(options_.time_at_end)
+                                                      : std::nullopt;
+  }
   void holes_known(const RemoteConnection* by, std::shared_ptr<const HoleMap> holes) override;
   void holes_forgotten(const RemoteConnection* by) override;
 
@@ -85,6 +95,7 @@ class RemoteClient final : private RemoteConnectionOwner {
   std::atomic<bool> differs_{false};
   std::atomic<int> refusal_{0};       // an errno value: EIO where it differs
   std::atomic<bool> is_away_{false};  // the log has it
+  std::atomic<bool> is_ending_{false};
   WakeEvent stop_;
 
   mutable Mutex mutex_;

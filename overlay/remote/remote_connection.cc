@@ -16,6 +16,13 @@ constexpr size_t kMostBytesInFlight = size_t{64} << 20;
 // A piece that waits at a connection without a handle looks for another one.
 constexpr auto kLookAgain = std::chrono::milliseconds(50);
 constexpr uint64_t kBytesOfInquiry = uint64_t{1} << 30;
+// What nobody wants and is in flight keeps its connection for so long.
+constexpr std::chrono::milliseconds kTimeOfCancelled(1'000);
+constexpr std::chrono::milliseconds kNoTime(0);
+
+bool is_cancelled(const RemotePiece& piece) {
+  return piece.is_cancelled != nullptr && piece.is_cancelled->load(std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -33,6 +40,15 @@ void RemoteWait::done(int error) {
 void RemoteWait::wait() {
   while (::sem_wait(&is_over_) != 0) {
   }
+}
+
+bool RemoteWait::wait_for(std::chrono::milliseconds time) {
+  timespec until = {};
+  (void)::clock_gettime(CLOCK_MONOTONIC, &until);
+  const auto nanoseconds = std::chrono::nanoseconds(time).count() + until.tv_nsec;
+  until.tv_sec += nanoseconds / 1'000'000'000;
+  until.tv_nsec = nanoseconds % 1'000'000'000;
+  return ::sem_clockwait(&is_over_, CLOCK_MONOTONIC, &until) == 0;
 }
 
 // ---- holes ---------------------------------------------------------------------
@@ -127,6 +143,11 @@ void RemoteConnection::offer(std::unique_ptr<NbdHandle> handle, bool asks_for_ho
   event_.signal();
 }
 
+void RemoteConnection::look_again() {
+  has_to_look_.store(true, std::memory_order_release);
+  event_.signal();
+}
+
 // ---- the thread ----------------------------------------------------------------
 
 void RemoteConnection::run() {
@@ -134,6 +155,9 @@ void RemoteConnection::run() {
     take_what_came();
     if (const int refusal = owner_.refusal(); refusal != 0) {
       fail_all(refusal);
+    }
+    if (has_to_look_.exchange(false, std::memory_order_acquire)) {
+      shorten_all();
     }
     expire(std::chrono::steady_clock::now());
     if (handle_ != nullptr) {
@@ -149,6 +173,7 @@ void RemoteConnection::run() {
 void RemoteConnection::take_what_came() {
   const MutexLock lock(mutex_);
   for (RemotePiece* piece : came_) {
+    shorten(*piece, kNoTime);
     earliest_ = std::min(earliest_, piece->deadline);
     waiting_.push_back(piece);
   }
@@ -157,6 +182,24 @@ void RemoteConnection::take_what_came() {
     handle_ = std::move(offered_);
     inquiry_ = offered_asks_ ? std::make_shared<HolesInquiry>() : nullptr;
   }
+}
+
+// `rest`: of what is cancelled.
+void RemoteConnection::shorten(RemotePiece& piece, std::chrono::milliseconds rest) const {
+  const auto most = is_cancelled(piece) ? std::optional(rest) : owner_.most_time();
+  if (most) {
+    piece.deadline = std::min(piece.deadline, std::chrono::steady_clock::now() + *most);
+  }
+}
+
+void RemoteConnection::shorten_all() {
+  for (RemotePiece* piece : waiting_) {
+    shorten(*piece, kNoTime);
+  }
+  for (RemotePiece* piece : in_flight_) {
+    shorten(*piece, kTimeOfCancelled);
+  }
+  earliest_ = next_deadline();
 }
 
 void RemoteConnection::finish(RemotePiece& piece, int error) {

@@ -13,7 +13,9 @@
 #include <semaphore.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -37,6 +39,8 @@ class RemoteWait {
   void done(int error);
   // Once, if anything is expected.
   void wait();
+  // The same, but no longer than this.  Returns whether it is over.
+  bool wait_for(std::chrono::milliseconds time);
   // After wait(): 0, or the errno value of a piece that failed.
   int error() const { return error_.load(std::memory_order_relaxed); }
 
@@ -52,6 +56,8 @@ struct RemotePiece {
   ByteSpan buffer;
   RemoteTime deadline = RemoteTime::max();
   RemoteWait* wait = nullptr;
+  // Set: nobody wants it any more; see RemoteConnection::look_again().  May be nullptr.
+  const std::atomic<bool>* is_cancelled = nullptr;
 
   // Of the connection that has it in flight.
   class RemoteConnection* connection = nullptr;
@@ -69,6 +75,8 @@ class RemoteConnectionOwner {
   virtual class RemoteConnection* connection_in_use() = 0;
   // An errno value if nothing may be read any more, 0 otherwise.
   virtual int refusal() const = 0;
+  // How much longer a piece may take from now on; nothing: as its deadline says.
+  virtual std::optional<std::chrono::milliseconds> most_time() const = 0;
   // What is known of holes comes with a handle and goes with it.
   virtual void holes_known(const RemoteConnection* by, std::shared_ptr<const HoleMap> holes) = 0;
   virtual void holes_forgotten(const RemoteConnection* by) = 0;
@@ -96,12 +104,18 @@ class RemoteConnection {
   size_t load() const { return load_.load(std::memory_order_relaxed); }
   // Thread-safe: lets the thread look whether the owner refuses.
   void wake() { event_.signal(); }
+  // Thread-safe: the same, and which pieces are cancelled, and how much time the owner gives.  What
+  // waits and is cancelled ends with ECANCELED.  What is in flight is answered soon, or costs the
+  // connection.
+  void look_again();
 
  private:
   struct HolesInquiry;
 
   void run();
   void take_what_came();
+  void shorten(RemotePiece& piece, std::chrono::milliseconds rest) const;
+  void shorten_all();
   void expire(RemoteTime now);
   void send();
   bool send_piece(RemotePiece& piece);
@@ -118,6 +132,7 @@ class RemoteConnection {
   WakeEvent event_;
   std::atomic<bool> is_up_{false};
   std::atomic<bool> is_stopped_{false};
+  std::atomic<bool> has_to_look_{false};
   std::atomic<size_t> load_{0};
 
   Mutex mutex_;

@@ -53,6 +53,12 @@ void RemoteFile::start() {
   client_ = std::make_unique<RemoteClient>(uri_, about_, options_, log_, check_);
 }
 
+void RemoteFile::end_soon() const {
+  if (client_ != nullptr) {
+    client_->end_soon();
+  }
+}
+
 void RemoteFile::give_up() {
   if (client_ != nullptr) {
     client_->give_up();

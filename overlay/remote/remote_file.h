@@ -45,6 +45,8 @@ class RemoteFile final : public ReadableFile {
   void suspend();
   // Starts threads; once.
   void start();
+  // The process is to end: see RemoteClient.  Thread-safe, after start().
+  void end_soon() const;
   // Before it ends: whoever still waits gets ECANCELED.  Thread-safe, after start().
   void give_up();
 

@@ -5,6 +5,9 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <utility>
+
+#include "overlay/host/cancellation.h"
 
 namespace unionfs {
 namespace {
@@ -21,7 +24,23 @@ uint64_t aligned_down(uint64_t offset, uint64_t unit) {
 }  // namespace
 
 RemoteReads::~RemoteReads() {
-  if (!is_waited_for_) {
+  wait();
+}
+
+void RemoteReads::wait() {
+  if (std::exchange(is_waited_for_, true)) {
+    return;
+  }
+  bool is_over = false;
+  bool has_told = is_cancelled_ == nullptr;
+  while (!is_over && !has_told) {
+    is_over = wait_.wait_for(kLookAtCancellation);
+    if (!is_over && is_cancelled_->load(std::memory_order_relaxed)) {
+      source_.client.look_again();
+      has_told = true;
+    }
+  }
+  if (!is_over) {
     wait_.wait();
   }
 }
@@ -83,6 +102,7 @@ ByteSpan RemoteReads::buffer_of(Fetch& fetch) {
 
 void RemoteReads::send(std::optional<std::chrono::milliseconds> time) {
   plan();
+  is_cancelled_ = CancellableWaits::current();
   for (Fetch& fetch : fetches_) {
     uint64_t offset = fetch.begin;
     ByteSpan buffer = buffer_of(fetch);
@@ -91,6 +111,7 @@ void RemoteReads::send(std::optional<std::chrono::milliseconds> time) {
       piece.offset = offset;
       piece.buffer = buffer.first(std::min<size_t>(buffer.size(), source_.about.maximum_bytes));
       piece.wait = &wait_;
+      piece.is_cancelled = is_cancelled_;
       offset += piece.buffer.size();
       buffer = buffer.subspan(piece.buffer.size());
     }
@@ -103,10 +124,7 @@ void RemoteReads::send(std::optional<std::chrono::milliseconds> time) {
 }
 
 Result<void> RemoteReads::finish() {
-  if (!is_waited_for_) {
-    is_waited_for_ = true;
-    wait_.wait();
-  }
+  wait();
   if (wait_.error() != 0) {
     return failure();
   }
@@ -130,6 +148,11 @@ Result<void> RemoteReads::finish() {
 Failure RemoteReads::failure() const {
   if (Result<void> same = source_.client.check_same(); !same) {
     return Failure(std::move(same).error());
+  }
+  if (is_cancelled_ != nullptr) {
+    if (Result<void> wanted = check_not_cancelled(*is_cancelled_); !wanted) {
+      return Failure(std::move(wanted).error());
+    }
   }
   const std::string why = wait_.error() == ETIMEDOUT
                               ? "there is no answer in time"

@@ -53,6 +53,7 @@ class RemoteReads final : public PendingReads {
     std::vector<std::byte> bytes;  // empty: the only part takes all of it
   };
 
+  void wait();
   void plan();
   void add_part(size_t index);
   ByteSpan buffer_of(Fetch& fetch);
@@ -65,6 +66,7 @@ class RemoteReads final : public PendingReads {
   std::vector<RemotePiece> pieces_;
   RemoteWait wait_;
   bool is_waited_for_ = true;
+  const std::atomic<bool>* is_cancelled_ = nullptr;  // of the thread that sent them
 };
 
 }  // namespace unionfs

@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "overlay/changes/import.h"
+#include "overlay/host/cancellation.h"
 #include "overlay/stack/snapshot_names.h"
 #include "overlay/upper/layer_create.h"
 #include "overlay/upper/upper_state.h"
@@ -531,6 +532,7 @@ CheckpointResult Overlay::checkpoint(AskedBy asked_by) {
   const uint64_t session_number = disk->state_area().session_number;
   Result<CheckpointFigures> figures = CheckpointFigures{};
   try {
+    const CancellableWaits waits(is_cancelled_);
     figures = disk->checkpoint(asked_by, is_cancelled_);
   } catch (const std::exception& exception) {  // no memory for the layer
     figures = invalid("{}", exception.what());

@@ -203,6 +203,12 @@ void Chain::start_remote(const LevelCache& cache, const LogSink& log) const {
   }
 }
 
+void Chain::end_soon() const {
+  for (const auto& file : remote_) {
+    file->end_soon();
+  }
+}
+
 Result<void> Chain::check_cache(const LevelCache& cache) const {
   if (cache.path.empty()) {
     return {};

@@ -65,6 +65,9 @@ class Chain {
   void suspend_remote() const;
   // Starts their threads, once, and what is kept of them on the host.
   void start_remote(const LevelCache& cache = {}, const LogSink& log = {}) const;
+  // Afterwards: the process is to end, so nobody waits for their servers for long any more.
+  // Thread-safe, also while levels change.
+  void end_soon() const;
   // Whether what is wished can be kept of them; nothing where nothing is wished.
   Result<void> check_cache(const LevelCache& cache) const;
   // Thread-safe, also while levels change: a client comes or goes, and reads remote levels.

@@ -192,6 +192,12 @@ void LevelFile::start() {
   }
 }
 
+void LevelFile::end_soon() const {
+  if (is_remote()) {
+    remote_->end_soon();
+  }
+}
+
 // ---- what is kept on the host ------------------------------------------------------
 
 LevelCache LevelCache::of_layer() const {

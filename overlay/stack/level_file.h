@@ -59,6 +59,8 @@ class LevelFile {
   void suspend();
   // Of a remote one: starts its threads, if it has none.
   void start();
+  // After start(): the process is to end, so nobody waits for long any more.  Thread-safe.
+  void end_soon() const;
 
   // Whether `cache` can be one of this file: kInvalid where the file is not remote, or what is
   // wished makes no sense.  Changes nothing.

@@ -196,6 +196,59 @@ os.kill(${LOWER_PID[base]}, 9)
     lower_down base
 }
 
+# ends_within SECONDS NAME - told to, with status 0.
+ends_within() {
+    local begin=$SECONDS
+    stop_server "$2"
+    [ $((SECONDS - begin)) -le "$1" ] || fail "$2 took $((SECONDS - begin)) s to end"
+}
+
+# Nobody waits for ever for a lower that is away: not who is told to end, and not a client for a
+# checkpoint.
+case_ending() {
+    rm -f written away
+    nbdkit_up base file lower.img
+    serve far "$(uri base)" far.img size=$SIZE timeout=0
+    in_shell far '
+import os, time
+h.pwrite(b"x" * 1000, 20 << 20)
+open("written", "w").close()
+while not os.path.exists("away"):
+    time.sleep(0.02)
+try:
+    h.pread(1 << 20, 9 << 20)
+    raise SystemExit("who has answered?")
+except nbd.Error:
+    pass
+' >/dev/null 2>&1 &
+    local client=$! deadline=$((SECONDS + 30))
+    until [ -e written ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "nothing is written"
+        sleep 0.02
+    done
+    lower_down base
+    said far 'requests wait until'
+    touch away
+    sleep 0.5
+    ends_within 20 far
+    wait "$client" || fail "the client has not seen what it should"
+    said far 'no checkpoint: .*; nothing is lost'
+    nbdkit_up base file lower.img
+    serve far "$(uri base)" far.img timeout=0
+    change_files far
+    step "ending: a client comes while a checkpoint waits"
+    lower_down base
+    # The checkpoint begins a second after the last client, and needs what nobody has read yet.
+    sleep 3
+    timeout 20 env PATH="/usr/bin:$PATH" nbdsh -u "$(socket_uri far)" -c 'h.pread(1024, 1024)' ||
+        fail "a client waits for a checkpoint"
+    nbdkit_up base file lower.img
+    said far 'is there again, and the same'
+    ends_within 20 far
+    grep -q 'checkpoint made' far.log || fail "there is no checkpoint with the lower there again"
+    lower_down base
+}
+
 # Other forms of a lower, as their servers know them.
 case_forms() {
     serve near lower.img size=$SIZE
@@ -312,7 +365,7 @@ case_refused() {
 }
 
 make_lower >/dev/null
-[ $# -gt 0 ] || set -- nbdkit killed timeout forms layers tls refused
+[ $# -gt 0 ] || set -- nbdkit killed timeout ending forms layers tls refused
 for name in "$@"; do
     step "$name"
     rm -f ./*.log ./*.raw far*.img near*.img none.img

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "overlay/cache/boot_trace.h"
+#include "overlay/host/cancellation.h"
 #include "tests/unit/cache/cache_bench.h"
 
 using namespace unionfs;
@@ -139,6 +140,27 @@ TEST_CASE("Cache: a cluster is fetched once for all threads", "[cache]") {
     server.origin.fails = false;
     CHECK(server.reads_right(kRegionBytes, 10));
   }
+}
+
+TEST_CASE("Cache: who is cancelled does not wait for what another one fetches", "[cache]") {
+  const Place place;
+  Server server(place.path());
+  std::vector<std::byte> fetched(100);
+  const std::vector<ReadRange> ranges = {{&server.file, 300, fetched}};
+  const auto pending = server.file.begin_reads(ranges);
+  std::atomic<bool> is_cancelled{false};
+  std::atomic<bool> is_over{false};
+  std::thread other([&] {
+    const CancellableWaits waits(is_cancelled);
+    is_over = server.reads_right(500, 100);  // this origin knows nothing of it
+  });
+  std::this_thread::sleep_for(milliseconds(50));
+  CHECK_FALSE(is_over);
+  is_cancelled = true;
+  other.join();
+  CHECK(is_over);
+  expect_success(pending->finish());
+  CHECK(is_right(300, fetched));
 }
 
 TEST_CASE("Cache: who has begun a read may read more before its end", "[cache]") {

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <random>
 #include <thread>
 
+#include "overlay/host/cancellation.h"
 #include "overlay/remote/hole_map.h"
 #include "tests/unit/remote/nbdkit_server.h"
 #include "tests/unit/support/expect.h"
@@ -343,4 +345,61 @@ TEST_CASE("Remote file: an end while the server is away", "[remote_file]") {
   const auto begin = std::chrono::steady_clock::now();
   remote.file.reset();
   CHECK(std::chrono::steady_clock::now() - begin < milliseconds(1000));
+}
+
+TEST_CASE("Remote file: a process that is to end does not wait for ever", "[remote_file]") {
+  RemoteOptions options = with_timeout(milliseconds(0));
+  options.time_at_end = milliseconds(200);
+  Remote remote(kPattern, options);
+  remote.server.kill();
+  std::atomic<bool> has_failed{false};
+  std::thread reader([&] {
+    std::vector<std::byte> bytes(4096);
+    has_failed = !read_as_client(*remote.file, 0, bytes);
+  });
+  std::this_thread::sleep_for(milliseconds(300));
+  CHECK_FALSE(has_failed);
+  remote.file->end_soon();
+  reader.join();
+  CHECK(has_failed);
+  // From then on all have so much time, and no less: what is there can be read.
+  std::vector<std::byte> bytes(4096);
+  expect_error(read_as_client(*remote.file, 0, bytes), {"no answer in time"});
+  remote.server.start(kPattern);
+  CHECK(comes_true([&] { return read_as_client(*remote.file, 0, bytes).has_value(); }));
+}
+
+TEST_CASE("Remote file: what is cancelled is not waited for", "[remote_file]") {
+  const bool is_silent = GENERATE(false, true);
+  CAPTURE(is_silent);
+  Words words = kPattern;
+  if (is_silent) {
+    words = {"--filter=delay", "pattern", "size=4M", "rdelay=20"};
+  }
+  Remote remote(words, with_timeout(milliseconds(0)));
+  if (!is_silent) {
+    remote.server.kill();
+  }
+  std::atomic<bool> is_cancelled{false};
+  std::optional<Error> error;
+  std::thread reader([&] {
+    const CancellableWaits waits(is_cancelled);
+    std::vector<std::byte> bytes(4096);
+    const Result<void> read = read_as_client(*remote.file, 0, bytes);
+    error = read ? std::nullopt : std::optional(read.error());
+  });
+  std::this_thread::sleep_for(milliseconds(300));
+  const auto begin = std::chrono::steady_clock::now();
+  is_cancelled = true;
+  reader.join();
+  CHECK(std::chrono::steady_clock::now() - begin < milliseconds(3000));
+  REQUIRE(error);
+  CHECK(error->error_number == ECANCELED);
+  // Nobody else is: not this thread, and not later.
+  CHECK(CancellableWaits::current() == nullptr);
+  remote.server.kill();
+  remote.server.start(kPattern);
+  std::vector<std::byte> bytes(4096);
+  expect_success(read_as_client(*remote.file, 0, bytes));
+  CHECK(is_pattern(0, bytes));
 }
