@@ -9,7 +9,7 @@
 namespace unionfs {
 namespace {
 
-constexpr uint64_t kSixteenths = 16;
+constexpr uint64_t kSizeParts = 16;
 // As Geometry::grow() and mke2fs have it.
 constexpr uint64_t kLeastFreeBlocksInLastGroup = 50;
 constexpr uint32_t kLeastInodesPerGroup = 16;
@@ -39,8 +39,8 @@ Layout empty_layout(const BaseOptions& options) {
 
 }  // namespace
 
-uint64_t round_to_sixteenth(uint64_t value, uint64_t least) {
-  return round_up(value, std::max(least, std::bit_floor(value) / kSixteenths));
+uint64_t round_to_part(uint64_t value, uint64_t parts, uint64_t least) {
+  return round_up(value, std::max(least, std::bit_floor(value) / parts));
 }
 
 std::optional<BaseLayout> BaseLayout::try_size(const BaseOptions& options, uint64_t block_count,
@@ -48,8 +48,8 @@ std::optional<BaseLayout> BaseLayout::try_size(const BaseOptions& options, uint6
   Layout layout = empty_layout(options);
   layout.block_count = block_count;
   const uint64_t group_bytes = uint64_t{layout.blocks_per_group} * layout.block_size_bytes;
-  const uint64_t needed =
-      round_to_sixteenth(divide_round_up(inode_count, layout.group_count()), kLeastInodesPerGroup);
+  const uint64_t needed = round_to_part(divide_round_up(inode_count, layout.group_count()),
+                                        kSizeParts, kLeastInodesPerGroup);
   const uint64_t most = uint64_t{layout.block_size_bytes} * ext2::kBitsPerByte;
   const uint64_t inodes_per_group =
       round_inodes(std::max(needed, group_bytes / options.inode_ratio_bytes), layout);
@@ -100,7 +100,7 @@ Result<BaseLayout> BaseLayout::make(const BaseOptions& options, uint64_t inode_c
   const uint64_t least = kPieceBytes / options.block_size_bytes;
   uint64_t blocks = data_end.value();
   do {
-    blocks = round_to_sixteenth(blocks + 1, least);
+    blocks = round_to_part(blocks + 1, kSizeParts, least);
     base = blocks <= UINT32_MAX ? try_size(options, blocks, inode_count) : std::nullopt;
   } while (blocks <= UINT32_MAX && !holds_all(base));
   if (!base) {

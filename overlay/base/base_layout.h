@@ -19,9 +19,9 @@ constexpr uint64_t kPieceBytes = 65536;
 // between them.
 using DataPosition = Position<struct DataWorld, uint64_t>;
 
-// The value and a sixteenth of the power of two below it at most, so that similar values are
-// rounded to the same.  At least a multiple of `least`, which is a power of two.
-uint64_t round_to_sixteenth(uint64_t value, uint64_t least);
+// The value and such a part of the power of two below it at most, so that similar values are
+// rounded to the same.  At least a multiple of `least`.  `parts` and `least` are powers of two.
+uint64_t round_to_part(uint64_t value, uint64_t parts, uint64_t least);
 
 // Immutable; thread-safe.
 class BaseLayout {

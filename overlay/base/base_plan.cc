@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -15,17 +16,26 @@
 namespace unionfs {
 namespace {
 
-// The rules of docs/mkbase.md: at which share of paths something begins, and at a multiple of what.
 constexpr uint64_t kLargeFileBytes = kPieceBytes;
-constexpr uint64_t kSmallRunDivisor = 16;
-constexpr uint64_t kLargeRunDivisor = 1;
-constexpr uint64_t kStretchDivisor = 16;  // of runs
-constexpr uint64_t kStretchPieces = 4;
-constexpr uint64_t kLongStretchDivisor = 256;
-constexpr uint64_t kLongStretchPieces = 64;
-constexpr uint64_t kZoneRunDivisor = 32;  // of directories among names, and of maps
-constexpr uint64_t kInodeStretchDivisor = 1024;
-constexpr uint32_t kInodeStretch = 256;
+
+// The rules of docs/mkbase.md: what has a path of one in `divisor` begins at a multiple of
+// `multiple`.
+struct Beginning {
+  uint64_t divisor;
+  uint64_t multiple;
+};
+// The rarest first.  Multiples are pieces, or inodes.
+constexpr std::array<Beginning, 3> kSmallFileBeginnings = {{{4096, 64}, {256, 4}, {64, 1}}};
+constexpr std::array<Beginning, 3> kLargeFileBeginnings = {{{128, 64}, {16, 4}, {1, 1}}};
+constexpr std::array<Beginning, 1> kNameBeginnings = {{{32, 1}}};  // of directories
+constexpr std::array<Beginning, 1> kMapBeginnings = {{{32, 1}}};
+constexpr std::array<Beginning, 2> kInodeBeginnings = {{{1024, 256}, {128, 32}}};
+
+// Zones are rounded to such a part of a power of two.
+constexpr uint64_t kNameZoneParts = 4;
+constexpr uint64_t kMapZoneParts = 4;
+constexpr uint64_t kSmallFileZoneParts = 8;
+constexpr uint64_t kLargeFileZoneParts = 16;
 
 constexpr uint64_t kLostAndFoundBytes = 16384;
 constexpr std::array<uint32_t, 4> kHashSeed = {0x756e696f, 0x6e66732d, 0x62617365, 0x2d736565};
@@ -36,15 +46,11 @@ uint64_t hash_of(const std::string& path) {
   return hash.value();
 }
 
-// At a multiple of how many pieces data begins; 0 where no run begins.
-uint64_t gap_pieces(uint64_t hash, uint64_t run_divisor) {
-  if (hash % run_divisor != 0) {
-    return 0;
-  }
-  if (hash % (run_divisor * kLongStretchDivisor) == 0) {
-    return kLongStretchPieces;
-  }
-  return hash % (run_divisor * kStretchDivisor) == 0 ? kStretchPieces : 1;
+// Of the first beginning that the hash of a path has; 0 if it has none.
+uint64_t multiple_for(uint64_t hash, std::span<const Beginning> beginnings) {
+  const auto found = std::ranges::find_if(
+      beginnings, [hash](const Beginning& beginning) { return hash % beginning.divisor == 0; });
+  return found == beginnings.end() ? 0 : found->multiple;
 }
 
 // All that a tree says, in one digest.
@@ -221,10 +227,10 @@ class BasePlanner {
     if (id == plan_.ready.lost_and_found) {
       return InodeNumber(ext2::kGoodOldFirstInode);
     }
-    if (hash % kInodeStretchDivisor == 0) {
+    if (const uint64_t multiple = multiple_for(hash, kInodeBeginnings); multiple != 0) {
       // The first inode is number 1.
       next_number_ =
-          InodeNumber(static_cast<uint32_t>(round_up(next_number_.value() - 1, kInodeStretch)) + 1);
+          InodeNumber(static_cast<uint32_t>(round_up(next_number_.value() - 1, multiple)) + 1);
       plan_.used_inodes.push_back({next_number_, next_number_});
     }
     const InodeNumber number = next_number_;
@@ -267,9 +273,7 @@ class BasePlanner {
     UNIONFS_ASSIGN(const DirectoryBlocks made,
                    directory_blocks(superblock_, visit.path,
                                     planned_directory(plan_.ready, plan_.inodes, id, options_)));
-    if (hash_of(visit.path) % kZoneRunDivisor == 0) {
-      names_.skip_to_multiple(blocks_per_piece());
-    }
+    begin(names_, hash_of(visit.path), kNameBeginnings);
     inode.names = names_.take(made.blocks.size());
     IndirectBlockCounter indirect(pointers_per_block());
     for (uint64_t block = 0; block < made.blocks.size(); ++block) {
@@ -306,32 +310,49 @@ class BasePlanner {
 
   // By the rules of docs/mkbase.md.
   void place_data(uint64_t hash, uint64_t map_count, uint64_t count, BaseInode& inode) {
-    const bool is_large = is_large_file(count, options_);
-    Zone& zone = is_large ? large_ : small_;
-    const uint64_t pieces = gap_pieces(hash, is_large ? kLargeRunDivisor : kSmallRunDivisor);
-    if (count > 0 && pieces > 0) {
+    if (count > 0) {
+      inode.data =
+          is_large_file(count, options_) ? place_large(hash, count) : place_small(hash, count);
+    }
+    if (map_count > 0) {
+      begin(maps_, hash, kMapBeginnings);
+      inode.maps = maps_.take(map_count);
+    }
+  }
+
+  DataRange place_large(uint64_t hash, uint64_t count) {
+    begin(large_, hash, kLargeFileBeginnings);
+    return large_.take(count);
+  }
+
+  // In one piece: what moves or changes one file spoils only the piece of that.
+  DataRange place_small(uint64_t hash, uint64_t count) {
+    begin(small_, hash, kSmallFileBeginnings);
+    if (small_.end().value() % blocks_per_piece() + count > blocks_per_piece()) {
+      small_.skip_to_multiple(blocks_per_piece());
+    }
+    return small_.take(count);
+  }
+
+  void begin(Zone& zone, uint64_t hash, std::span<const Beginning> beginnings) const {
+    if (const uint64_t pieces = multiple_for(hash, beginnings); pieces != 0) {
       zone.skip_to_multiple(pieces * blocks_per_piece());
     }
-    inode.data = zone.take(count);
-    if (map_count > 0 && hash % kZoneRunDivisor == 0) {
-      maps_.skip_to_multiple(blocks_per_piece());
-    }
-    inode.maps = maps_.take(map_count);
   }
 
   // Until now each zone began at 0.
   void put_zones_in_place() {
     DataPosition begin;
-    const auto put = [&](const Zone& zone) {
+    const auto put = [&](const Zone& zone, uint64_t parts) {
       zone.begin_at(begin, plan_.used);
       const DataPosition here = begin;
-      begin += round_to_sixteenth(zone.end().value(), blocks_per_piece());
+      begin += round_to_part(zone.end().value(), parts, blocks_per_piece());
       return here.value();
     };
-    put(names_);
-    const uint64_t maps_begin = put(maps_);
-    const uint64_t small_begin = put(small_);
-    const uint64_t large_begin = put(large_);
+    put(names_, kNameZoneParts);
+    const uint64_t maps_begin = put(maps_, kMapZoneParts);
+    const uint64_t small_begin = put(small_, kSmallFileZoneParts);
+    const uint64_t large_begin = put(large_, kLargeFileZoneParts);
     for (BaseInode& inode : plan_.inodes) {
       inode.maps.begin += maps_begin;
       inode.data.begin += is_large_file(inode.data.count, options_) ? large_begin : small_begin;

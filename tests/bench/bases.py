@@ -9,7 +9,8 @@ ROOT is the root directory of a Debian system (as debootstrap makes it), OTHER a
 it.  More later states are simulated: one in twenty packages is newer, or only coreutils are.  A
 newer package has files of a slightly different size and with other bytes, so that nothing of them
 can be shared.  Counted are the pieces of 64 KiB of the later image that the earlier one has, too,
-anywhere.  Pieces of zeros do not count.
+anywhere.  Pieces of zeros do not count.  The bound is what could be shared if the blocks of files
+that are new in the later tree lay in pieces of their own, and nothing else differed.
 
 Needs root for the owners of the files, mke2fs, and room in $TMPDIR (or /var/tmp).
 """
@@ -19,23 +20,43 @@ import os
 import pathlib
 import random
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 
 PIECE = 65536
+BLOCK = 4096
 ZEROS = bytes(PIECE)
 
 
-def pieces_of(image):
+def pieces_of(image, size=PIECE):
     """Digests of the pieces that are not zeros, in their order."""
     found = []
     with open(image, "rb") as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(size):
             if piece != ZEROS[: len(piece)]:
-                found.append(hashlib.blake2b(piece, digest_size=16).digest())
+                found.append(hashlib.blake2b(piece.ljust(size, b"\0"), digest_size=16).digest())
     return found
+
+
+def blocks_of_files(tree):
+    """Digests of all blocks of regular files, each file once."""
+    found, seen = [], set()
+    for directory, _, names in os.walk(os.fsencode(tree)):
+        for name in names:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                found += pieces_of(path, BLOCK)
+    return found
+
+
+def most_that_can_be_shared(known_blocks, tree, piece_count):
+    new = sum(block not in known_blocks for block in blocks_of_files(tree))
+    return 1 - new / (PIECE // BLOCK) / piece_count
 
 
 def mkbase(program, tree, image):
@@ -121,7 +142,8 @@ def main():
         for maker, (pieces, seconds, size, on_disk) in old.items():
             print(f"{maker}: {seconds:.2f} s, {size / 2**20:.1f} MiB, {on_disk / 2**20:.1f} MiB on "
                   f"the disk, {len(pieces)} pieces with data")
-        print(f"{'shared pieces':44}" + "".join(f"{maker:>10}" for maker in MAKERS))
+        known_blocks = set(blocks_of_files(root))
+        print(f"{'shared pieces':44}" + "".join(f"{maker:>10}" for maker in [*MAKERS, "bound"]))
         for what, tree, is_ours in later_states(root, others, scratch):
             new = make_images(program, tree, scratch, "later")
             shares = []
@@ -129,6 +151,8 @@ def main():
                 known = set(old[maker][0])
                 pieces = new[maker][0]
                 shares.append(sum(piece in known for piece in pieces) / len(pieces))
+            piece_count = len(new["mkbase"][0])
+            shares.append(most_that_can_be_shared(known_blocks, tree, piece_count))
             print(f"{what:44}" + "".join(f"{share:>10.1%}" for share in shares))
             if is_ours:
                 shutil.rmtree(tree)

@@ -166,11 +166,15 @@ InodeRecord MadeBase::inode(std::string_view path) const {
   return found;
 }
 
-std::array<uint8_t, 16> MadeBase::digest() const {
+std::vector<std::byte> MadeBase::bytes() const {
   std::vector<std::byte> bytes(file_->size_bytes());
   expect_success(file_->read(0, bytes));
+  return bytes;
+}
+
+std::array<uint8_t, 16> MadeBase::digest() const {
   LongHash hash;
-  hash.add(bytes);
+  hash.add(bytes());
   return hash.value();
 }
 

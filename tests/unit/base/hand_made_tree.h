@@ -52,7 +52,8 @@ class MadeBase {
   std::string debugfs(const std::string& request) const;
   const Volume& volume() const { return *volume_; }
   InodeRecord inode(std::string_view path) const;
-  // XXH3-128 of all bytes.
+  std::vector<std::byte> bytes() const;
+  // XXH3-128 of all of them.
   std::array<uint8_t, 16> digest() const;
 
   // Holds the whole image against the tree, as fsparse reads it: names, links, states, contents.

@@ -3,7 +3,9 @@
 // What an image holds that was made of a tree, and where.
 #include "overlay/base/make_base.h"
 
+#include <algorithm>
 #include <functional>
+#include <set>
 #include <tuple>
 
 #include "fsparse/directory.h"
@@ -157,7 +159,7 @@ TEST_CASE("what has no time of its own has the epoch's, or the latest in the tre
 TEST_CASE("data lies in runs, and what moves with its places lies apart", "[base]") {
   HandMadeTree tree;
   for (int index = 0; index < 200; ++index) {
-    tree.regular(fmt::format("{:03}", index), noise(5000, static_cast<uint32_t>(index)));
+    tree.regular(fmt::format("{:03}", index), noise(12000, static_cast<uint32_t>(index)));
   }
   tree.regular("050", noise(65536, 50));
   tree.regular("070", noise(100000, 70));
@@ -167,25 +169,66 @@ TEST_CASE("data lies in runs, and what moves with its places lies apart", "[base
   };
   constexpr uint64_t kBlocksPerPiece = 16;
   uint64_t behind = 0;
+  int full = 0;
   int runs = 0;
   for (int index = 0; index < 200; ++index) {
     if (index == 50 || index == 70) {
       continue;
     }
     const uint64_t here = first_block(fmt::format("{:03}", index));
+    // No small file lies in two pieces.
+    CHECK(here % kBlocksPerPiece + 3 <= kBlocksPerPiece);
     CHECK((here == behind || (here > behind && here % kBlocksPerPiece == 0)));
-    runs += here == behind ? 0 : 1;
-    behind = here + 2;
+    if (here != behind) {
+      const bool had_room = behind % kBlocksPerPiece + 3 <= kBlocksPerPiece;
+      (had_room ? runs : full) += 1;
+    }
+    behind = here + 3;
   }
-  CHECK(runs > 4);
-  CHECK(runs < 30);
+  CHECK(full > 30);
+  CHECK(runs > 1);
+  CHECK(runs < 10);
   // Each large file begins at a piece, behind the small ones.
   CHECK(first_block("050") % kBlocksPerPiece == 0);
   CHECK(first_block("050") >= behind);
   CHECK(first_block("070") == first_block("050") + kBlocksPerPiece);
   // Maps are in front of all data.
   CHECK(base.inode("070").pointer(ext2::kIndirectSlot).value() < first_block("000"));
-  CHECK(base.inode("070").number() == InodeNumber(12 + 70));
+  // Inodes follow path order, and skip numbers only in front of a multiple, counted from 1.
+  InodeNumber last = base.inode("000").number();
+  for (int index = 1; index < 200; ++index) {
+    const InodeNumber number = base.inode(fmt::format("{:03}", index)).number();
+    CHECK((number == last + 1 || (number > last && (number.value() - 1) % 32 == 0)));
+    last = number;
+  }
+}
+
+TEST_CASE("one file more leaves most pieces as they are", "[base]") {
+  constexpr size_t kPieceSize = 65536;
+  const auto pieces_with = [&](bool has_one_more) {
+    HandMadeTree tree;
+    for (int index = 0; index < 1200; ++index) {
+      const auto seed = static_cast<uint32_t>(index);
+      tree.regular(fmt::format("{:04}", index), noise(index % 9 == 0 ? 90000 : 9000, seed));
+    }
+    if (has_one_more) {
+      tree.regular("0600x", noise(9000, 100000));
+    }
+    const std::vector<std::byte> bytes = MadeBase(tree.tree, {}).bytes();
+    std::set<std::vector<std::byte>> pieces;
+    // The size of an image is one of whole pieces.
+    for (size_t offset = 0; offset < bytes.size(); offset += kPieceSize) {
+      const ConstByteSpan piece = ConstByteSpan(bytes).subspan(offset, kPieceSize);
+      pieces.emplace(piece.begin(), piece.end());
+    }
+    return pieces;
+  };
+  const auto before = pieces_with(false);
+  const auto after = pieces_with(true);
+  const auto shared =
+      std::ranges::count_if(after, [&](const auto& piece) { return before.contains(piece); });
+  CAPTURE(before.size(), after.size());
+  CHECK(static_cast<size_t>(shared) * 100 >= after.size() * 95);
 }
 
 TEST_CASE("a large directory has an index, one of several levels too", "[base]") {
