@@ -57,6 +57,7 @@ struct ResultDirectory {
   bool is_behind_link = false;  // theirs has a symlink in its place, or above
   std::string link_text;        // where that leads; stays when it is made again
   bool are_times_decided = false;
+  bool is_settling = false;  // its place is not known yet
 
   // Each change of ours below is a conflict of its own.
   bool is_linked() const { return !link_text.empty(); }
@@ -132,6 +133,8 @@ class RebaseComparison {
   Result<void> make_directory(ResultDirectory& directory, ResultDirectory& parent,
                               const std::string& name);
   Result<PlannedFileId> id_of(ResultDirectory& directory);
+  // Whether its place depends on that of a directory that is being settled.
+  bool waits_for_directory(const std::string& ours_path) const;
   // What theirs has in a place, unless ours has moved it away.
   Result<std::optional<InodeNumber>> holder_at(ResultDirectory& parent, const std::string& name);
   // What the old lower has in a place, unless ours has moved it away.

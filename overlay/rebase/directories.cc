@@ -2,6 +2,7 @@
 //
 // Where a directory of ours is in the result.
 #include <algorithm>
+#include <cassert>
 
 #include "overlay/rebase/beside.h"
 #include "overlay/rebase/comparison.h"
@@ -35,7 +36,9 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
   directory.path = path;
   directory.ours_path = path;
   directory.ours = *inode;
+  directory.is_settling = true;
   UNIONFS_TRY(settle_directory(directory, *parent, name, change));
+  directory.is_settling = false;
   return &directory;
 }
 
@@ -85,8 +88,10 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
   if (stranger) {
     UNIONFS_ASSIGN(const bool is_directory, theirs_.is_directory(*stranger));
-    if (is_directory && !base) {
-      // Two directories become one.
+    UNIONFS_ASSIGN(const bool was_directory,
+                   base ? base_.is_directory(*base) : Result<bool>(false));
+    if (is_directory && !was_directory) {
+      // Two directories become one, also where both came in a file's place.
       directory.theirs = stranger;
       return merge_directory(directory, row, false);
     }
@@ -330,9 +335,21 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
 
 Result<PlannedFileId> RebaseComparison::id_of(ResultDirectory& directory) {
   if (!directory.id) {
+    assert(directory.theirs);
     UNIONFS_ASSIGN(directory.id, builder_.existing(*directory.theirs));
   }
   return *directory.id;
+}
+
+bool RebaseComparison::waits_for_directory(const std::string& ours_path) const {
+  for (std::string above = split_path(ours_path).first; !above.empty();
+       above = split_path(above).first) {
+    const auto known = directories_.find(above);
+    if (known != directories_.end() && known->second.is_settling) {
+      return true;
+    }
+  }
+  return false;
 }
 
 Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& parent,
@@ -349,7 +366,11 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   if (moved == moved_.end()) {
     return holder;
   }
-  UNIONFS_TRY(settle_row(moved->second));
+  // What went into a directory that comes here waits for it: a rename of each needs the other's
+  // place, and both are taken to happen.
+  if (!waits_for_directory(moved->second)) {
+    UNIONFS_TRY(settle_row(moved->second));
+  }
   const RebaseRow& row = rows_.at(moved->second);
   if (row.is_dropped && !row.is_open) {
     return holder;

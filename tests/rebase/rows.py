@@ -179,6 +179,13 @@ row("directory-moved-to-a-new-name-of-theirs", "mkdir d; echo b >d/x", "mv d e",
     [("rename/add", "e")], with_ours={"e": None, "e/x": "b"},
     with_theirs={"d": None, "d/x": "b", "e": "t"},
     with_both={"e": "t", "e.ours": None, "e.ours/x": "b"})
+row("directories-swapped-and-one-in-the-other",
+    "mkdir -p a/u/w b; echo b >a/u/f; echo b >b/x",
+    "mv a/u t; mv b a/u; mv t b; mv a/u b/w/n", "echo t >b/y",
+    result={"a": None, "b": None, "b/f": "b", "b/w": None, "b/w/n": None, "b/w/n/x": "b",
+            "b/w/n/y": "t"})
+row("both-made-a-directory-of-a-file", "echo b >f", "rm f; mkdir f; echo o >f/o",
+    "rm f; mkdir f; echo t >f/t", result={"f": None, "f/o": "o", "f/t": "t"})
 row("directories-swapped", "mkdir d e; echo b >d/x; echo b >e/y", "mv d t; mv e d; mv t e",
     "echo t >d/x", result={"d": None, "d/y": "b", "e": None, "e/x": "t"})
 row("parent-into-child", "mkdir -p p/c; echo b >p/x; echo b >p/c/y", "mv p/c c; mv p c/p",
