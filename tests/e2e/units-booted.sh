@@ -69,6 +69,15 @@ StandardError=inherit
 TimeoutStartSec=200
 END
 
+# What nspawn makes below the control group of this test, and leaves there.
+left_groups() {
+    local own
+    own=$(sed -nE 's/^[0-9]+:(name=systemd|)://p' /proc/self/cgroup | head -n 1)
+    find /sys/fs/cgroup/{,systemd,unified}"${own%/}"/{payload,supervisor} -depth -type d 2>/dev/null ||
+        true
+}
+before=$(left_groups)
+
 step "what is seen in it"
 # nspawn wants a /run that goes with the machine; this one goes with the test.
 # shellcheck disable=SC2016  # the other shell's
@@ -77,6 +86,9 @@ timeout --kill-after=10 280 unshare --mount --propagation private sh -c '
     exec systemd-nspawn --quiet --directory="$1" --machine=unionfs-test --register=no --keep-unit \
         --private-network --console=pipe --bind="$3:/srv" --boot "$2"' - "$ROOT" "$INSIDE" "$WORK/disk" \
     >console 2>&1 </dev/null || true
+if [ -z "$before" ]; then
+    left_groups | while read -r group; do rmdir "$group" 2>/dev/null || true; done
+fi
 [ -s "$ROOT/unionfs-test/out" ] || skip "no container boots here ($(tail -n 3 console | tr '\n' ' '))"
 cat "$ROOT/unionfs-test/out"
 grep -qx 'all is well' "$ROOT/unionfs-test/out" || fail "in the container"
