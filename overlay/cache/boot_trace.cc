@@ -15,6 +15,8 @@ using std::chrono::seconds;
 
 constexpr auto kQuiet = seconds(10);
 constexpr auto kLeastBeforeQuiet = seconds(20);
+// Of what is kept at most.  Who has read less has not begun: firmware and kernel may take long.
+constexpr size_t kQuietShare = 16;
 constexpr auto kLongest = seconds(120);
 constexpr auto kShortest = seconds(5);
 constexpr uint64_t kLongestText = uint64_t{64} << 20;
@@ -59,7 +61,8 @@ std::optional<std::vector<uint64_t>> TraceRecorder::note(uint64_t cluster) {
     return std::nullopt;
   }
   const Clock::TimePoint now = clock_.now();
-  const bool is_quiet = now - last_new_at_ >= kQuiet && now - begun_at_ >= kLeastBeforeQuiet;
+  const bool is_quiet = now - last_new_at_ >= kQuiet && now - begun_at_ >= kLeastBeforeQuiet &&
+                        clusters_.size() >= most_clusters_ / kQuietShare;
   if (is_quiet || now - begun_at_ >= kLongest) {
     return end_locked();
   }

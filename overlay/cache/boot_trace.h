@@ -19,8 +19,9 @@
 namespace unionfs {
 
 // Clusters in the order of their first read.  It begins when the first client comes, and ends at
-// the first of: 10 seconds without a new cluster after at least 20; 120 seconds; as many clusters
-// as are kept; the last client has gone.  Safe for concurrent use by multiple threads.
+// the first of: 10 seconds without a new cluster after at least 20, and a sixteenth of the clusters
+// that are kept; 120 seconds; as many clusters as are kept; the last client has gone.  Safe for
+// concurrent use by multiple threads.
 class TraceRecorder {
  public:
   // `clock` outlives it.

@@ -405,6 +405,20 @@ TEST_CASE("Trace: from the first client to a quiet moment", "[cache]") {
   }
 }
 
+TEST_CASE("Trace: a guest that has hardly read anything has not booted", "[cache]") {
+  HandClock clock;
+  TraceRecorder recorder(100, 64, clock);
+  recorder.begin();
+  CHECK_FALSE(recorder.note(7));
+  // Its kernel takes long.
+  clock.go_on(std::chrono::seconds(40));
+  for (uint64_t cluster = 1; cluster < 4; ++cluster) {
+    CHECK_FALSE(recorder.note(cluster));
+  }
+  clock.go_on(std::chrono::seconds(11));
+  CHECK((recorder.note(50) == Clusters{7, 1, 2, 3}));
+}
+
 TEST_CASE("Trace: two minutes at most", "[cache]") {
   HandClock clock;
   TraceRecorder recorder(100, 50, clock);
