@@ -383,6 +383,9 @@ Result<void> Disk::compare_rest_of_lower(const std::atomic<bool>& is_cancelled) 
     return {};
   }
   for (const LayerOverLower* layer = layer_.get(); layer != nullptr; layer = layer->layer_below()) {
+    if (layer->is_compared()) {
+      continue;
+    }
     const LowerComparison comparison = layer->lower_comparison(is_cancelled);
     for (const uint32_t index : layer->uncompared()) {
       UNIONFS_TRY(check_not_cancelled(is_cancelled));

@@ -10,7 +10,8 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 DEFINITION = re.compile(
-    r"(?:struct|class|enum class) (?:\[\[nodiscard\]\] |UNIONFS_\w+(?:\([^)]*\))? )*(\w+)[^;]*$")
+    r"(?:struct|class|enum class) (?:\[\[nodiscard\]\] |UNIONFS_\w+(?:\((?:[^()]|\([^()]*\))*\))? )*"
+    r"(\w+)[^;]*$")
 
 places = {}
 for folder in ("fsparse", "overlay", "plugin", "tools", "tests/unit"):

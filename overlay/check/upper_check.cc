@@ -128,6 +128,14 @@ class UpperCheck {
   // follow.
   Result<void> check_lower(std::optional<Violation>& in_records) {
     static const std::atomic<bool> is_cancelled{false};
+    // What the openings of the layers below have left.
+    for (const LayerOverLower* below = lower_.layer(); below != nullptr;
+         below = below->layer_below()) {
+      const LowerComparison comparison = below->lower_comparison(is_cancelled);
+      for (const uint32_t index : below->uncompared()) {
+        UNIONFS_TRY(comparison.compare(index));
+      }
+    }
     const auto layer = Layer::load(opened_->volume, *opened_->geometry, opened_->tables);
     if (!layer || !opened_->area.has_lower_records()) {
       const bool is_of_host = !layer && !is_of_the_upper(layer.error());

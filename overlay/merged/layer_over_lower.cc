@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/merged/layer_over_lower.h"
 
+#include <algorithm>
+
 namespace unionfs {
 namespace {
 
@@ -15,15 +17,23 @@ Result<void> check_translated_places(const OpenedUpper& opened) {
   return {};
 }
 
-// Whether the layer, or one below it, owns the inode.
-bool is_own_in_any(const LayerOverLower* layer, InodeNumber inode) {
+// The lowest layer that owns the inode, from this one down; nullptr if none does.
+const LayerOverLower* lowest_owner(const LayerOverLower* layer, InodeNumber inode) {
+  const LayerOverLower* lowest = nullptr;
+  // Layers further down may be too small for it.
   while (layer != nullptr && inode.value() <= layer->geometry().merged().inode_count()) {
-    if (layer->items().is_own(inode)) {
-      return true;
-    }
+    lowest = layer->items().is_own(inode) ? layer : lowest;
     layer = layer->layer_below();
   }
-  return false;  // or the layers left are too small for it
+  return lowest;
+}
+
+// Whether its opening has compared what falls through of the inode.
+bool has_compared(const LayerOverLower& layer, InodeNumber inode) {
+  static const std::atomic<bool> is_cancelled{false};
+  const std::optional<uint32_t> index = layer.lower_comparison(is_cancelled).index_of(inode);
+  const std::vector<uint32_t>& left = layer.uncompared();
+  return index && !std::binary_search(left.begin(), left.end(), *index);
 }
 
 }  // namespace
@@ -34,9 +44,12 @@ Result<std::unique_ptr<LayerOverLower>> LayerOverLower::load(const Below& below,
   UNIONFS_ASSIGN(OpenedUpper opened, open_upper(below.volume(), upper, below.identity()));
   static const std::atomic<bool> is_cancelled{false};
   UNIONFS_ASSIGN(auto layer, make(below, std::move(opened), log));
-  // What a layer below owns is compared there, and falls through here at most where it does there.
-  // To compare it in each layer would compose the same blocks again and again.
-  const auto can_wait = [&below](InodeNumber inode) { return is_own_in_any(below.layer(), inode); };
+  // Of the lower, an inode shows here at most what it shows in the lowest layer that owns it.  To
+  // compare that in each layer would compose the same blocks again and again.
+  const auto can_wait = [&below](InodeNumber inode) {
+    const LayerOverLower* const lowest = lowest_owner(below.layer(), inode);
+    return lowest != nullptr && has_compared(*lowest, inode);
+  };
   UNIONFS_ASSIGN(layer->uncompared_, compare_some(layer->lower_comparison(is_cancelled), can_wait));
   return layer;
 }
@@ -60,7 +73,7 @@ LayerOverLower::LayerOverLower(const Below& below, OpenedUpper opened, Layer lay
 
 bool LayerOverLower::has_uncompared() const {
   const LayerOverLower* layer = this;
-  while (layer != nullptr && layer->uncompared().empty()) {
+  while (layer != nullptr && layer->is_compared()) {
     layer = layer->layer_below();
   }
   return layer != nullptr;

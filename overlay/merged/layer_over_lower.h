@@ -7,6 +7,7 @@
 #ifndef UNIONFS_OVERLAY_MERGED_LAYER_OVER_LOWER_H
 #define UNIONFS_OVERLAY_MERGED_LAYER_OVER_LOWER_H
 
+#include <atomic>
 #include <memory>
 
 #include "overlay/host/batch_reader.h"
@@ -53,6 +54,11 @@ class LayerOverLower {
   const std::vector<uint32_t>& uncompared() const { return uncompared_; }
   // The layer directly below; nullptr where that is a plain image.
   const LayerOverLower* layer_below() const { return below_.layer(); }
+  // Whether there are none, or somebody has compared them since.
+  bool is_compared() const {
+    return uncompared_.empty() || is_rest_compared_.load(std::memory_order_acquire);
+  }
+  void note_compared() const { is_rest_compared_.store(true, std::memory_order_release); }
   // Whether there are such in this layer, or in one below it.
   bool has_uncompared() const;
   LowerComparison lower_comparison(const std::atomic<bool>& is_cancelled) const {
@@ -78,6 +84,8 @@ class LayerOverLower {
   const Layer layer_;
   const Synthesis synthesis_;
   std::vector<uint32_t> uncompared_;
+  // Disks that share the layer need not compare it again.
+  mutable std::atomic<bool> is_rest_compared_{false};
   const MergedView view_;
 };
 

@@ -32,8 +32,11 @@ void LowerWatch::compare_all() {
   try {
     bool was_read = true;
     for (const LayerOverLower* layer = &layer_; layer != nullptr; layer = layer->layer_below()) {
-      if (!compare_layer(*layer, was_read)) {
+      if (!layer->is_compared() && !compare_layer(*layer, was_read)) {
         return;
+      }
+      if (was_read) {
+        layer->note_compared();
       }
     }
     is_all_same_.store(was_read, std::memory_order_release);

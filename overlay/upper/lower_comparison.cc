@@ -81,6 +81,15 @@ std::optional<InodeNumber> LowerComparison::inode_of(uint32_t index) const {
                                         : std::nullopt;
 }
 
+std::optional<uint32_t> LowerComparison::index_of(InodeNumber inode) const {
+  const auto found =
+      std::lower_bound(records_.inodes.begin(), records_.inodes.end(), inode,
+                       [](const LowerInode& record, InodeNumber n) { return record.inode < n; });
+  return found != records_.inodes.end() && found->inode == inode
+             ? std::optional(static_cast<uint32_t>(found - records_.inodes.begin()))
+             : std::nullopt;
+}
+
 // Inodes come first, because their messages say most; then groups, then xattr blocks.
 Result<uint64_t> LowerComparison::cost_bytes(uint32_t index) const {
   const uint64_t block_size = lower_.layout().block_size_bytes;
@@ -175,6 +184,7 @@ Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison,
   constexpr uint32_t kMaxRecords = 1000;
   constexpr uint32_t kRandomRecords = 64;
   constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+  constexpr uint64_t kSmallBytes = uint64_t{64} << 10;
   std::vector<uint32_t> order(comparison.count());
   std::iota(order.begin(), order.end(), 0U);
   size_t wanted = order.size();
@@ -189,13 +199,9 @@ Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison,
   std::vector<uint32_t> left;
   uint64_t bytes = 0;
   for (size_t i = 0; i < wanted; ++i) {
-    const std::optional<InodeNumber> inode = comparison.inode_of(order[i]);
-    if (inode && can_wait(*inode)) {
-      left.push_back(order[i]);
-      continue;
-    }
     UNIONFS_ASSIGN(const uint64_t cost, comparison.cost_bytes(order[i]));
-    if (bytes + cost > kMaxBytes) {
+    const std::optional<InodeNumber> inode = comparison.inode_of(order[i]);
+    if (bytes + cost > kMaxBytes || (cost > kSmallBytes && inode && can_wait(*inode))) {
       left.push_back(order[i]);
       continue;
     }

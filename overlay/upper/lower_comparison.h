@@ -27,6 +27,8 @@ class LowerComparison {
   uint32_t count() const;
   // The inode that the record is of; nothing where it is of a group, or of an xattr block.
   std::optional<InodeNumber> inode_of(uint32_t index) const;
+  // The record of an inode; nothing if there is none.
+  std::optional<uint32_t> index_of(InodeNumber inode) const;
   // About how many bytes compare() reads.
   Result<uint64_t> cost_bytes(uint32_t index) const;
   // kInvalid if the lower is another one; the message says what differs, by its path.
@@ -52,8 +54,8 @@ class LowerComparison {
 // compare in the background.
 //
 // Compares all of up to 1,000 records, or 64 at random of more, as long as they read
-// at most 16 MiB, and but for those of inodes that `can_wait` holds for.  kInvalid as compare()
-// has it.
+// at most 16 MiB, and but for those of large inodes that `can_wait` holds for.  kInvalid as
+// compare() has it.
 Result<std::vector<uint32_t>> compare_some(const LowerComparison& comparison,
                                            const std::function<bool(InodeNumber)>& can_wait);
 
