@@ -236,7 +236,7 @@ Result<void> LevelFile::check_cache(const LevelCache& cache) const {
 }
 
 // What makes two images that are not the same differ, as far as a few megabytes can tell.
-Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
+Result<cache_format::Key> LevelFile::cache_key(const LevelCache& cache) const {
   std::vector<std::vector<std::byte>> digested;
   std::vector<ReadRange> ranges;
   for (const KeptRange& range : digested_) {
@@ -244,7 +244,9 @@ Result<cache_format::Key> LevelFile::cache_key(const std::string& id) const {
   }
   UNIONFS_TRY(remote_->read_uncached(ranges, kTimeToCompare));
   LongHash hash;
-  for (const std::string& word : {remote_->about().name, id}) {
+  // Who may choose an address of a host must not choose what others read from another one.
+  const std::string source = cache.is_directory && cache.id.empty() ? name() : "";
+  for (const std::string& word : {remote_->about().name, cache.id, source}) {
     hash.add(bytes_of(Le64(word.size())));
     hash.add(std::string_view(word));
   }
@@ -271,7 +273,7 @@ Result<std::vector<uint64_t>> LevelFile::clusters_ahead(const LevelCache& cache,
 
 Result<void> LevelFile::open_cache(const LevelCache& cache, const LogSink& log) {
   CacheOptions options = cache_options(cache, log);
-  UNIONFS_ASSIGN(options.key, cache_key(cache.id));
+  UNIONFS_ASSIGN(options.key, cache_key(cache));
   const std::string path = cache.is_directory ? path_in(cache.path, options.key) : cache.path;
   UNIONFS_ASSIGN(auto file, CacheFile::open(path, options));
   if (cache.is_directory) {

@@ -79,7 +79,7 @@ class LevelFile {
   explicit LevelFile(std::unique_ptr<RemoteFile> file);
 
   CacheOptions cache_options(const LevelCache& cache, const LogSink& log) const;
-  Result<cache_format::Key> cache_key(const std::string& id) const;
+  Result<cache_format::Key> cache_key(const LevelCache& cache) const;
   void compare_by(SameImageCheck check);
   Result<void> open_cache(const LevelCache& cache, const LogSink& log);
   Result<std::vector<uint64_t>> clusters_ahead(const LevelCache& cache,

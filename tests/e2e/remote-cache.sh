@@ -229,7 +229,8 @@ case_directory() {
     serve near one.img tools.img top.img
     save_image near near.raw
     stop_server near
-    serve first "$(uri base)" "$(uri tools)" first.img cache=caches control="$WORK/control"
+    serve first "$(uri base)" "$(uri tools)" first.img cache=caches cache-id=ours \
+        control="$WORK/control"
     save_image first first.raw
     cmp near.raw first.raw || fail "not the same disk through caches"
     "$UNIONFS_IMG" --control control metrics | grep -qE '^unionfs_cache_clusters_total{from="server"} [1-9]' ||
@@ -238,12 +239,13 @@ case_directory() {
     [ "$(find caches -name '*.cache' -size +20M | wc -l)" = 2 ] || fail "not two caches: $(ls caches)"
     : >asked.base
     : >asked.tools
-    # The address may be another one, and the lower a file of this host.
+    # Of one cache-id= the address may be another one, and the lower a file of this host.
     mv base.lower elsewhere.lower
-    serve second "nbd+unix:///?socket=$WORK/elsewhere.lower" "$(uri tools)" second.img         cache=caches/ connections=1
+    serve second "nbd+unix:///?socket=$WORK/elsewhere.lower" "$(uri tools)" second.img \
+        cache=caches/ cache-id=ours connections=1
     save_image second second.raw
     stop_server second
-    serve third one.img "$(uri tools)" third.img cache=caches connections=1
+    serve third one.img "$(uri tools)" third.img cache=caches cache-id=ours connections=1
     save_image third third.raw
     stop_server third
     cmp near.raw second.raw || fail "not the same disk of the caches"
@@ -256,7 +258,7 @@ case_directory() {
     name=$(find caches -name '*.cache' | head -n 1)
     printf 'mine\n' >"$name"
     serve fourth "nbd+unix:///?socket=$WORK/elsewhere.lower" layer="$(uri tools)" fourth.img \
-        cache=caches
+        cache=caches cache-id=ours
     save_image fourth fourth.raw
     said fourth 'is read without a cache'
     cmp near.raw fourth.raw || fail "not the same disk with one cache of two"
@@ -267,6 +269,27 @@ case_directory() {
     refused 'needs no cache' one.img layer="$(uri tools)" cache=caches prefetch=list
     lower_down base
     lower_down tools
+}
+
+# Two images of the same metadata, which only their addresses tell apart.
+case_addresses() {
+    local name
+    mkdir -m 0700 caches
+    for name in one two; do
+        nbdkit_up $name file $name.img
+    done
+    for name in one two; do
+        serve far "$(uri $name)" far.$name.img size=$SIZE cache=caches
+        save_image far far.raw
+        stop_server far
+        serve near $name.img near.$name.img size=$SIZE
+        save_image near near.raw
+        stop_server near
+        cmp near.raw far.raw || fail "not the disk over $name"
+    done
+    [ "$(find caches -name '*.cache' | wc -l)" = 2 ] || fail "not two caches: $(ls caches)"
+    lower_down one
+    lower_down two
 }
 
 # refused PATTERN PARAMETERS... - the start is, with a line that says why.
