@@ -57,10 +57,11 @@ class Overlay::RunningSnapshot {
   Result<void> commit(SnapshotFigures& figures) {
     loaded_.disk->flush_by_itself(false);
     is_quiet_ = true;
-    const ChangeLock seen(overlay_.seen_mutex_);
     const Clock::TimePoint begin = options_.clock->now();
     {
+      // A read of a remote level may keep it open for minutes, and who only looks is not to wait.
       const Gate::Closed closed(overlay_.requests_.request_gate());
+      const ChangeLock seen(overlay_.seen_mutex_);
       UNIONFS_TRY(exchange());
     }
     figures.pause_seconds = seconds_since(*options_.clock, begin);

@@ -5,6 +5,7 @@
 // Meant for the thread sanitizer too.
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -288,4 +289,40 @@ TEST_CASE("Snapshot: two disks over one row of frozen levels", "[snapshot][threa
   one.check();
   other.check();
   CHECK(base->frozen_view()->session_runs() != nullptr);
+}
+
+// As while a read of a remote level waits for an answer.
+TEST_CASE("Snapshot: who looks does not wait with it for a request", "[snapshot][threads]") {
+  constexpr std::chrono::milliseconds kUntilItWaits(100);
+  constexpr std::chrono::seconds kFarTooLong(60);
+  SnapshotBench bench;
+  std::promise<void> named;
+  OverlayOptions options = bench.options();
+  options.at_snapshot_step = [&](SnapshotStep step) {
+    if (step == SnapshotStep::kNamed) {
+      named.set_value();
+    }
+  };
+  const auto overlay = SnapshotBench::serve(std::move(options));
+  expect_success(overlay->requests().write(0, pattern(1, 600)));
+  std::promise<void> begun;
+  std::promise<void> may_end;
+  std::thread request([&] {
+    overlay->requests().with_view([&](const MergedView&) {
+      begun.set_value();
+      may_end.get_future().wait();
+    });
+  });
+  begun.get_future().wait();
+  auto snapshot = std::async(std::launch::async, [&] { return overlay->snapshot("frozen"); });
+  named.get_future().wait();
+  CHECK(snapshot.wait_for(kUntilItWaits) == std::future_status::timeout);
+  auto levels = std::async(std::launch::async, [&] { return overlay->level_facts(); });
+  const bool is_told = levels.wait_for(kFarTooLong) == std::future_status::ready;
+  CHECK(is_told);
+  may_end.set_value();
+  request.join();
+  (void)value_of(snapshot.get());
+  CHECK(levels.get().size() == 2);
+  CHECK(overlay->level_facts().size() == 3);
 }
