@@ -157,6 +157,10 @@ std::string ExportsControl::metrics() {
   add_checkpoints(metrics, exports_.checkpoint_counts());
   counts_.add_snapshots(metrics);
   add_totals(metrics, all, left_out);
+  metrics.begin(
+      "unionfs_exports_lost_total", "counter",
+      "Exports that were closed with an error, so that what was not flushed may be lost.");
+  metrics.add(exports_.lost_count());
   add_cache(metrics, exports_.base());
   all.resize(all.size() - left_out);
   add_state_of_each(metrics, all);
@@ -177,20 +181,22 @@ ControlResult ExportsControl::flush(const AskedExport& asked) {
   if (!asked) {
     return flush_all();
   }
-  return visit(asked, Exports::Visit::kBeside, [this](ServedDisk& disk) {
+  ControlResult flushed = visit(asked, Exports::Visit::kBeside, [this](ServedDisk& disk) {
     return disk.has_upper() ? flush_disk(disk.overlay(), counts_) : flushed_answer(0);
   });
+  const Result<void> lost = exports_.take_loss(*asked);
+  return lost ? flushed : ControlResult{ControlOutcome::kFailed, lost.error().message};
 }
 
 ControlResult ExportsControl::flush_all() {
   const auto begin = std::chrono::steady_clock::now();
-  const Result<uint64_t> flushed = exports_.flush_all();
-  if (!flushed) {
-    return {ControlOutcome::kFailed, flushed.error().message};
+  const FlushedExports flushed = exports_.flush_all();
+  counts_.count_flushes(FlushedBy::kControl, flushed.count);
+  if (!flushed.result) {
+    return {ControlOutcome::kFailed, flushed.result.error().message};
   }
-  counts_.count_flushes(FlushedBy::kControl, *flushed);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-  return flushed_answer(seconds.count(), *flushed);
+  return flushed_answer(seconds.count(), flushed.count);
 }
 
 ControlResult ExportsControl::checkpoint(const AskedExport& asked) {

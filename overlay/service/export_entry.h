@@ -35,8 +35,6 @@ struct ExportEntry {
   uint64_t visitors UNIONFS_GUARDED_BY(mutex) = 0;      // who use the disk and are no clients
   // They kept it open, so the last one looks what is due.
   bool is_unsettled UNIONFS_GUARDED_BY(mutex) = false;
-  // If it failed, what was answered may not be durable.
-  Result<void> last_close UNIONFS_GUARDED_BY(mutex) = {};
 };
 
 }  // namespace unionfs

@@ -254,6 +254,10 @@ Result<ServedDisk*> Exports::open_entry(Entry& entry) {
   while (entry.state == Entry::State::kOpening || entry.state == Entry::State::kClosing) {
     entry.changed.wait(entry.mutex);
   }
+  if (entry.state == Entry::State::kOpen && is_idle(entry) &&
+      entry.disk->overlay().facts().has_failed) {  // since its clients have gone
+    close_disk(entry);
+  }
   if (entry.state == Entry::State::kNone) {
     entry.state = Entry::State::kOpening;
     std::unique_ptr<ServedDisk> disk;
@@ -303,24 +307,42 @@ void Exports::close(std::unique_ptr<Client> client) {
 
 // ---- without clients -------------------------------------------------------------
 
+bool Exports::is_idle(const Entry& entry) {
+  return entry.clients == 0 && entry.visitors == 0 && !entry.is_worked_on;
+}
+
 // Lets go of the mutex meanwhile; nobody uses the disk, and none can come to it.
-void Exports::close_disk(Entry& entry) const {
+void Exports::close_disk(Entry& entry) {
   entry.state = Entry::State::kClosing;
   std::unique_ptr<ServedDisk> disk = std::move(entry.disk);
-  Result<void> closed = {};
-  {
-    const MutexUnlock unlocked(entry.mutex);
-    if (disk->has_upper()) {
-      closed = disk->overlay().close();
-      if (!closed && !disk->overlay().facts().has_failed) {  // of a failed sync the log has a line
-        options_.overlay.log(closed.error().message);
-      }
-    }
+  const ScopeExit closed([&] {  // also where there is no memory
+    entry.mutex.assert_held();
     disk.reset();
+    entry.state = Entry::State::kNone;
+    entry.changed.notify_all();
+  });
+  const MutexUnlock unlocked(entry.mutex);
+  if (disk->has_upper()) {
+    close_overlay(entry, disk->overlay());
   }
-  entry.last_close = std::move(closed);
-  entry.state = Entry::State::kNone;
-  entry.changed.notify_all();
+  disk.reset();
+}
+
+void Exports::close_overlay(const Entry& entry, Overlay& overlay) {
+  bool is_told = false;
+  Result<void> closed = {};
+  try {
+    closed = overlay.close();
+    is_told = closed || overlay.facts().has_failed;  // of a failed sync the log has a line
+  } catch (const std::exception& exception) {
+    closed = system_failure(ENOMEM, fmt::format("{}: {}", path_of(entry.name), exception.what()));
+  }
+  if (!is_told) {
+    options_.overlay.log(closed.error().message);
+  }
+  if (!closed) {
+    note_loss(entry.name, std::move(closed).error());
+  }
 }
 
 void Exports::client_gone(const std::shared_ptr<Entry>& entry) {

@@ -47,6 +47,12 @@ struct ExportFacts {
   TrafficCounts traffic;
 };
 
+// What Exports::flush_all() did.
+struct FlushedExports {
+  uint64_t count = 0;        // of those that had something of their own
+  Result<void> result = {};  // also after an error all others were flushed
+};
+
 // Thread-safe, but for start() and finish().  A disk that fails disturbs no other.
 class Exports {
   using Entry = ExportEntry;
@@ -57,6 +63,8 @@ class Exports {
   static constexpr size_t kWorkers = 2;
   // How long a count of the directory's uppers is good, as long as it leaves room for new ones.
   static constexpr std::chrono::seconds kCounted{1};
+  // Of so many exports it is kept by name that they were closed with an error.
+  static constexpr size_t kMostLosses = 100;
 
   // What a client has open.
   struct Client {
@@ -105,9 +113,14 @@ class Exports {
   // open now.
   Result<void> visit(const std::string& name, Visit visit,
                      const std::function<void(ServedDisk&)>& action);
-  // What was answered to any client before the call survives a power loss after it.  The number
-  // of exports; the error is the first one's.
-  Result<uint64_t> flush_all();
+  // What was answered to any client before the call survives a power loss after it.  An error tells
+  // of exports that could not be flushed now, and of those that were closed with an error since
+  // the last call: each loss is told once, here or by take_loss().
+  FlushedExports flush_all();
+  // The error of one that was closed so.
+  Result<void> take_loss(const std::string& name);
+  // How many closings of exports ended with an error.
+  uint64_t lost_count() const;
   const std::string& directory() const { return options_.directory; }
 
  private:
@@ -142,7 +155,11 @@ class Exports {
   void end_visit(const std::shared_ptr<Entry>& entry, Visit visit);
   void settle(const std::shared_ptr<Entry>& entry) UNIONFS_REQUIRES(entry->mutex);
   Result<void> flush_entry(const std::shared_ptr<Entry>& entry, uint64_t& flushed);
-  void close_disk(Entry& entry) const UNIONFS_REQUIRES(entry.mutex);
+  static bool is_idle(const Entry& entry) UNIONFS_REQUIRES(entry.mutex);
+  void close_disk(Entry& entry) UNIONFS_REQUIRES(entry.mutex);
+  void close_overlay(const Entry& entry, Overlay& overlay);
+  void note_loss(const std::string& name, Error error);
+  Result<void> take_losses();
   void finish_entry(Entry& entry) const;
   void plan(const std::shared_ptr<Entry>& entry, Task task, Clock::Duration delay)
       UNIONFS_REQUIRES(entry->mutex);
@@ -161,6 +178,10 @@ class Exports {
   // Uppers and names without one, as they were counted, and each new name since.
   size_t counted_exports_ UNIONFS_GUARDED_BY(mutex_) = 0;
   std::optional<Clock::TimePoint> counted_at_ UNIONFS_GUARDED_BY(mutex_);
+  // The errors of those that were closed with one, by name, until they are told.
+  std::map<std::string, Error> losses_ UNIONFS_GUARDED_BY(mutex_);
+  uint64_t nameless_losses_ UNIONFS_GUARDED_BY(mutex_) = 0;  // for which there was no room
+  uint64_t lost_count_ UNIONFS_GUARDED_BY(mutex_) = 0;
   // Since memory was given back.
   size_t closed_exports_ UNIONFS_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<ExportSchedule> schedule_;  // from start() on

@@ -1,11 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The part of Exports for who is no client: what can be asked of open exports, and done with them.
+#include "fsparse/printable.h"
 #include "overlay/host/scope_exit.h"
 #include "overlay/service/export_name.h"
 #include "overlay/service/exports.h"
 
 namespace unionfs {
+namespace {
+
+Error told_of_loss(const std::string& name, Error error) {
+  error.message +=
+      fmt::format("; the export {} was closed so, and what was not flushed before may be lost",
+                  quoted_name(name));
+  return error;
+}
+
+}  // namespace
 
 ExportFacts Exports::facts_of_open(const Entry& entry) const {
   ExportFacts facts{
@@ -95,7 +106,10 @@ void Exports::end_visit(const std::shared_ptr<Entry>& entry, Visit visit) {
   // What was planned for the session may have met the visitor, and given up.
   const bool has_disturbed = visit == Visit::kAsClient;
   entry->round += has_disturbed ? 1 : 0;
-  if (entry->clients == 0 && !entry->is_worked_on && (has_disturbed || entry->is_unsettled)) {
+  if (entry->clients > 0 || entry->is_worked_on) {
+    return;
+  }
+  if (has_disturbed || entry->is_unsettled || entry->disk->overlay().facts().has_failed) {
     settle(entry);
   }
 }
@@ -117,12 +131,13 @@ Result<void> Exports::visit(const std::string& name, Visit visit,
   return {};
 }
 
-// Who is closed by somebody else is flushed by that.
+// ---- flushing --------------------------------------------------------------------
+
+// Who is closed by somebody else is flushed by that, and what that could not is a loss.
 Result<void> Exports::flush_entry(const std::shared_ptr<Entry>& entry, uint64_t& flushed) {
   ServedDisk* const disk = begin_visit(*entry);
   if (disk == nullptr) {
-    const MutexLock lock(entry->mutex);
-    return entry->last_close;
+    return {};
   }
   const ScopeExit end([&] { end_visit(entry, Visit::kBeside); });
   if (!disk->has_upper()) {
@@ -133,26 +148,78 @@ Result<void> Exports::flush_entry(const std::shared_ptr<Entry>& entry, uint64_t&
   return done;
 }
 
-Result<uint64_t> Exports::flush_all() {
-  std::vector<std::shared_ptr<Entry>> all;
+FlushedExports Exports::flush_all() {
+  FlushedExports flushed;
+  const auto note = [&flushed](Result<void> done) {
+    if (!done && flushed.result) {
+      flushed.result = std::move(done);
+    }
+  };
+  for (const auto& listed : entries()) {
+    const std::shared_ptr<Entry> entry = use_known(listed->name);
+    if (entry != nullptr) {
+      const ScopeExit unused([&] { unuse(entry); });
+      note(flush_entry(entry, flushed.count));
+    }
+  }
+  Result<void> lost = take_losses();
+  if (!lost && !flushed.result) {
+    flushed.result.error().message += "; " + lost.error().message;
+  }
+  note(std::move(lost));
+  return flushed;
+}
+
+void Exports::note_loss(const std::string& name, Error error) {
+  const MutexLock lock(mutex_);
+  ++lost_count_;
+  if (losses_.size() < kMostLosses || losses_.contains(name)) {
+    losses_.insert_or_assign(name, std::move(error));
+  } else {
+    ++nameless_losses_;
+  }
+}
+
+// What all of them are is told at once: the error of the first, and who else.
+Result<void> Exports::take_losses() {
+  std::map<std::string, Error> losses;
+  uint64_t nameless = 0;
   {
     const MutexLock lock(mutex_);
-    for (const auto& [name, entry] : entries_) {
-      all.push_back(entry);
-      ++entry->users;
-    }
+    losses.swap(losses_);
+    std::swap(nameless, nameless_losses_);
   }
-  uint64_t flushed = 0;
-  Result<void> result = {};
-  for (const auto& entry : all) {
-    const ScopeExit unused([&] { unuse(entry); });
-    Result<void> done = flush_entry(entry, flushed);
-    if (!done && result) {
-      result = std::move(done);
-    }
+  if (losses.empty()) {
+    return {};
   }
-  UNIONFS_TRY(std::move(result));
-  return flushed;
+  constexpr size_t kMostNamed = 8;
+  Error error = told_of_loss(losses.begin()->first, std::move(losses.begin()->second));
+  const uint64_t others = losses.size() - 1 + nameless;
+  if (others > 0) {
+    error.message += fmt::format("; so of {} more", others);
+  }
+  size_t named = 0;
+  for (auto other = std::next(losses.begin()); other != losses.end() && named < kMostNamed;
+       ++other, ++named) {
+    error.message += fmt::format("{} {}", named == 0 ? ":" : ",", quoted_name(other->first));
+  }
+  return Failure(std::move(error));
+}
+
+Result<void> Exports::take_loss(const std::string& name) {
+  const MutexLock lock(mutex_);
+  const auto found = losses_.find(name);
+  if (found == losses_.end()) {
+    return {};
+  }
+  Error error = told_of_loss(name, std::move(found->second));
+  losses_.erase(found);
+  return Failure(std::move(error));
+}
+
+uint64_t Exports::lost_count() const {
+  const MutexLock lock(mutex_);
+  return lost_count_;
 }
 
 }  // namespace unionfs

@@ -17,6 +17,12 @@ constexpr auto kAsClient = Exports::Visit::kAsClient;
 void do_nothing(ServedDisk&) {}
 void see_nothing(const ServedDisk&) {}
 
+uint64_t flushed_count(Exports& exports) {
+  const FlushedExports flushed = exports.flush_all();
+  expect_success(flushed.result);
+  return flushed.count;
+}
+
 }  // namespace
 
 TEST_CASE("Exports: only what is open is told of, and visited", "[exports]") {
@@ -155,22 +161,79 @@ TEST_CASE("Exports: where only somebody who asks makes checkpoints, none is made
 
 TEST_CASE("Exports: all are flushed, and one that cannot be is an error", "[exports]") {
   ManyDisks disks;
-  CHECK(value_of(disks.exports->flush_all()) == 0);
+  CHECK(flushed_count(*disks.exports) == 0);
   std::vector<ClientPointer> clients;
   for (const char* name : {"anna", "bert", "sick"}) {
     clients.push_back(disks.open(name));
     expect_success(ManyDisks::write(clients.back(), 1));
   }
   clients.push_back(disks.open("empty"));
-  CHECK(value_of(disks.exports->flush_all()) == 3);
+  CHECK(flushed_count(*disks.exports) == 3);
   for (size_t i = 0; i < 3; ++i) {
     expect_success(ManyDisks::write(clients[i], 2));
   }
   disks.is_sick = true;
-  CHECK(expect_error(disks.exports->flush_all(), {"sick.img"}) == ErrorKind::kSystem);
+  const FlushedExports flushed = disks.exports->flush_all();
+  CHECK(expect_error(flushed.result, {"sick.img"}) == ErrorKind::kSystem);
+  CHECK(flushed.count == 2);
   expect_success(ManyDisks::write(clients[0], 3));
   for (ClientPointer& client : clients) {
     disks.exports->close(std::move(client));
   }
-  CHECK(value_of(disks.exports->flush_all()) == 2);
+  expect_error(disks.exports->flush_all().result, {"\"sick\"", "may be lost"});
+  CHECK(flushed_count(*disks.exports) == 2);
+  CHECK(disks.exports->lost_count() == 1);
+}
+
+TEST_CASE("Exports: what a closing has lost is told, whoever opened the export again",
+          "[exports]") {
+  ManyDisks disks;
+  const auto lose = [&] {
+    ClientPointer client = disks.open("sick");
+    expect_success(ManyDisks::write(client, 1));
+    disks.is_sick = true;
+    expect_error(client->disk.disk().flush(), {"sick.img"});
+    disks.exports->close(std::move(client));
+    disks.is_sick = false;
+  };
+  lose();
+  ClientPointer client = disks.open("sick");
+  expect_error(disks.exports->flush_all().result, {"\"sick\"", "may be lost"});
+  CHECK(flushed_count(*disks.exports) == 1);
+  disks.exports->close(std::move(client));
+  disks.close_all();
+  lose();
+  expect_success(disks.exports->take_loss("anna"));
+  expect_error(disks.exports->take_loss("sick"), {"\"sick\"", "may be lost"});
+  expect_success(disks.exports->take_loss("sick"));
+  CHECK(flushed_count(*disks.exports) == 0);
+  CHECK(disks.exports->lost_count() == 2);
+}
+
+// A client that comes gets a disk that works.
+TEST_CASE("Exports: one that fails without clients is opened anew", "[exports]") {
+  ManyDisks disks;
+  ClientPointer client = disks.open("sick");
+  expect_success(ManyDisks::write(client, 1));
+  disks.exports->close(std::move(client));
+  REQUIRE(disks.exports->facts().size() == 1);
+  disks.is_sick = true;
+  const auto flush = [](const ServedDisk& disk) {
+    expect_error(disk.overlay().flush(), {"sick.img"});
+  };
+  SECTION("closed by who met it") {
+    expect_success(disks.exports->visit("sick", kBeside, flush));
+    CHECK(disks.exports->facts().empty());
+  }
+  SECTION("or by the client that comes") {
+    (void)value_of(disks.exports->facts_of("sick", flush));  // as the flusher would
+    REQUIRE(disks.exports->facts().size() == 1);
+  }
+  disks.is_sick = false;
+  client = disks.open("sick");
+  CHECK_FALSE(client->disk.overlay().facts().has_failed);
+  expect_success(ManyDisks::write(client, 2));
+  CHECK(ManyDisks::shows(client, 2));
+  disks.exports->close(std::move(client));
+  disks.close_all();
 }
