@@ -49,6 +49,7 @@ Result<void> Exports::open_shared() {
   UNIONFS_ASSIGN(base_,
                  Chain::open(common.level_paths, FileLock::kShared, common.log, common.remote));
   UNIONFS_TRY(base_->check_cache(common.cache));
+  base_levels_ = facts_of_levels(*base_, base_->frozen_view() != nullptr);
   common.base = base_;
   const ScopeExit end([this] { base_->suspend_remote(); });
   if (!options_.may_create) {

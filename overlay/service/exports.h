@@ -99,9 +99,7 @@ class Exports {
   CheckpointCounts checkpoint_counts() const { return checkpoint_totals_.counts(); }
   // What all share, without the layers that an upper names by itself.
   const Chain& base() const { return *base_; }
-  std::vector<LevelFacts> base_levels() const {
-    return facts_of_levels(*base_, base_->frozen_view() != nullptr);
-  }
+  const std::vector<LevelFacts>& base_levels() const { return base_levels_; }
 
   // What a visitor does who is no client.
   enum class Visit {
@@ -170,8 +168,9 @@ class Exports {
   Clock& clock_;
   mutable CheckpointTotals checkpoint_totals_;  // outlives all disks
   std::shared_ptr<const Chain> base_;
-  std::unique_ptr<Overlay> empty_;    // what a name without a file shows; nullptr: nothing
-  std::unique_ptr<Flusher> flusher_;  // from start() on
+  std::vector<LevelFacts> base_levels_;  // as they were at the start; nobody writes to them
+  std::unique_ptr<Overlay> empty_;       // what a name without a file shows; nullptr: nothing
+  std::unique_ptr<Flusher> flusher_;     // from start() on
 
   mutable Mutex mutex_;  // who has an entry's may lock it, and not the other way round
   std::map<std::string, std::shared_ptr<Entry>> entries_ UNIONFS_GUARDED_BY(mutex_);

@@ -47,7 +47,9 @@ Result<void> Overlay::open_levels() {
   }
   UNIONFS_TRY(options_.base == nullptr ? chain_->check_cache(options_.cache) : Result<void>());
   block_size_bytes_ = chain_->top().layout().block_size_bytes;
-  note_levels();
+  SeenLevels levels = levels_under(nullptr);
+  const ChangeLock seen(seen_mutex_);
+  seen_levels_ = std::move(levels);
   return {};
 }
 
@@ -386,14 +388,13 @@ Result<bool> Overlay::make_ready(LoadedUpper& loaded, Access access) {
 }
 
 void Overlay::become(LoadedUpper loaded) {
-  {
-    const ChangeLock seen(seen_mutex_);
-    seen_disk_ = loaded.disk.get();
-    seen_file_ = loaded.upper.file.get();
-    requests_.serve(loaded.disk.get());
-    state_ = std::move(loaded);
-  }
-  note_levels();
+  SeenLevels levels = levels_under(loaded.disk.get());
+  const ChangeLock seen(seen_mutex_);
+  seen_disk_ = loaded.disk.get();
+  seen_file_ = loaded.upper.file.get();
+  seen_levels_ = std::move(levels);
+  requests_.serve(loaded.disk.get());
+  state_ = std::move(loaded);
 }
 
 std::unique_ptr<Disk> Overlay::take_disk() {
@@ -423,22 +424,6 @@ Result<void> Overlay::flush() {
   const MutexLock lock(mutex_);
   auto* loaded = std::get_if<LoadedUpper>(&state_);
   return loaded != nullptr ? loaded->disk->flush() : Result<void>();
-}
-
-OverlayFacts Overlay::facts() const {
-  OverlayFacts facts;
-  facts.size_bytes = size_bytes();
-  facts.block_size_bytes = block_size_bytes_;
-  const LookLock seen(seen_mutex_);
-  if (seen_disk_ != nullptr) {
-    facts.has_failed = seen_disk_->has_failed();
-    facts.session = seen_disk_->session_size();
-  }
-  if (seen_file_ != nullptr) {
-    const Result<HostSpace> space = seen_file_->space();
-    facts.upper = space ? std::optional(*space) : std::nullopt;
-  }
-  return facts;
 }
 
 std::chrono::milliseconds Overlay::longest_wait() const {

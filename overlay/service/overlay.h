@@ -231,6 +231,11 @@ class Overlay {
     PosixFile* level = nullptr;      // the chain's handle of this one
   };
   class RunningSnapshot;
+  // What is told of levels.
+  struct SeenLevels {
+    std::vector<LevelFacts> below;       // the upper
+    std::optional<uint64_t> own_blocks;  // of the upper's layer
+  };
 
   explicit Overlay(OverlayOptions options)
       : options_(std::move(options)), requests_([this] { return finish_freezing(); }) {}
@@ -279,8 +284,9 @@ class Overlay {
   std::unique_ptr<Disk> take_disk();
   // Any state but LoadedUpper -> LoadedUpper.
   void become(LoadedUpper loaded);
-  // Whoever asks is told of the levels as they are now.
-  void note_levels();
+  // Below `disk`, or below an upper that is not there yet.  Cost follows what the levels own.
+  SeenLevels levels_under(const Disk* disk) const;
+  OverlayFacts seen_facts() const UNIONFS_REQUIRES_SHARED(seen_mutex_);
   // ClosedUpper -> LoadedUpper, after a checkpoint of this session that ended so.
   CheckpointResult load_after_checkpoint(uint64_t session_number,
                                          Result<CheckpointFigures> figures);
@@ -301,9 +307,7 @@ class Overlay {
   Disk* seen_disk_ UNIONFS_GUARDED_BY(seen_mutex_) = nullptr;  // of a LoadedUpper
   // Of an upper, which stays but for snapshots.
   const PosixFile* seen_file_ UNIONFS_GUARDED_BY(seen_mutex_) = nullptr;
-  std::vector<LevelFacts> seen_levels_ UNIONFS_GUARDED_BY(seen_mutex_);  // below the upper
-  // Of the upper's layer.
-  std::optional<uint64_t> seen_own_blocks_ UNIONFS_GUARDED_BY(seen_mutex_);
+  SeenLevels seen_levels_ UNIONFS_GUARDED_BY(seen_mutex_);
   // Who has mutex_, or has passed the gate of flushes, may lock this one.
   Mutex freezing_mutex_;
   std::unique_ptr<FreezingUpper> freezing_ UNIONFS_GUARDED_BY(freezing_mutex_);

@@ -58,13 +58,15 @@ class Overlay::RunningSnapshot {
     loaded_.disk->flush_by_itself(false);
     is_quiet_ = true;
     const Clock::TimePoint begin = options_.clock->now();
-    {
-      // A read of a remote level may keep it open for minutes, and who only looks is not to wait.
-      const Gate::Closed closed(overlay_.requests_.request_gate());
-      const ChangeLock seen(overlay_.seen_mutex_);
-      UNIONFS_TRY(exchange());
-    }
+    const Disk& last = *loaded_.disk;
+    const PosixFile& last_file = *loaded_.upper.file;
+    // A read of a remote level may keep it open for minutes, and who only looks is not to wait.
+    std::optional<Gate::Closed> closed(std::in_place, overlay_.requests_.request_gate());
+    const ChangeLock seen(overlay_.seen_mutex_);
+    UNIONFS_TRY(exchange());
+    closed.reset();
     figures.pause_seconds = seconds_since(*options_.clock, begin);
+    note_levels(last, last_file);
     return {};
   }
 
@@ -101,6 +103,7 @@ class Overlay::RunningSnapshot {
     }
     UNIONFS_ASSIGN(next_.disk, overlay_.load_disk(next_.upper));
     UNIONFS_TRY(next_.disk->attach_over(*loaded_.disk));
+    levels_ = overlay_.levels_under(next_.disk.get());
     return file.publish_hidden(hidden_digits_of(id_));
   }
 
@@ -133,6 +136,19 @@ class Overlay::RunningSnapshot {
     overlay_.freezing_ = std::move(last);
     overlay_.is_freezing_.store(true, std::memory_order_release);
     return {};
+  }
+
+  // With the session as clients have left it.
+  void note_levels(const Disk& last, const PosixFile& last_file)
+      UNIONFS_REQUIRES(overlay_.seen_mutex_) {
+    LevelFacts& level = levels_.below.back();
+    if (const auto session = last.session_size()) {
+      level.written_blocks = session->blocks;
+    }
+    if (const Result<HostSpace> space = last_file.space()) {
+      level.disk_bytes = space->used_bytes;
+    }
+    overlay_.seen_levels_ = std::move(levels_);
   }
 
   // In the order in which a start would do it.
@@ -168,6 +184,7 @@ class Overlay::RunningSnapshot {
   const std::string frozen_path_;  // what it is called from then on
   upper_format::Digest id_ = {};
   NextUpper next_;
+  SeenLevels levels_;  // below it
   // What has to be taken back.
   bool has_level_ = false;
   bool is_begun_ = false;
@@ -223,7 +240,6 @@ Result<SnapshotFigures> Overlay::snapshot(const std::string& name) {
   const Clock::TimePoint begin = options_.clock->now();
   const Gate::Closed held(requests_.flush_gate());
   UNIONFS_TRY(running.commit(figures));
-  note_levels();
   if (options_.at_snapshot_step) {
     options_.at_snapshot_step(SnapshotStep::kServed);
   }
