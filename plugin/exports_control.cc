@@ -20,7 +20,8 @@ ControlResult which_export() {
 ControlResult refusal(const Error& error) {
   const ControlOutcome outcome = error.kind == ErrorKind::kInvalid ? ControlOutcome::kMistaken
                                  : error.error_number == ENOENT    ? ControlOutcome::kUnknown
-                                                                   : ControlOutcome::kRefused;
+                                 : error.error_number == EBUSY     ? ControlOutcome::kRefused
+                                                                   : ControlOutcome::kFailed;
   return {outcome, error.message};
 }
 
@@ -215,7 +216,7 @@ ControlResult ExportsControl::snapshot(const AskedExport& asked, const std::stri
   if (!asked) {
     return which_export();
   }
-  if (export_of_file(name)) {
+  if (has_export_suffix(name)) {
     return {ControlOutcome::kMistaken,
             fmt::format("{}: a level of that name would be an export of its own; give one that "
                         "does not end in .img",

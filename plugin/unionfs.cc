@@ -264,6 +264,10 @@ Result<std::unique_ptr<Handle>> open_export(Access access) {
     return unionfs::system_failure(errno, "cannot get the name of the export");
   }
   const std::string name = *asked != '\0' ? asked : parameters.default_export;
+  if (name.empty()) {
+    return unionfs::invalid(
+        "the client asks for no export by name, and there is no default-export=");
+  }
   UNIONFS_ASSIGN(auto client, exports->open(name, access, find_peer));
   ServedDisk* const disk = &client->disk;
   return std::make_unique<Handle>(Handle{disk, nullptr, std::move(client)});

@@ -31,7 +31,7 @@ bool is_plain_text(std::string_view name) {
 
 Result<void> check_export_name(std::string_view name) {
   if (name.empty()) {
-    return invalid("the client asks for no export by name, and there is no default-export=");
+    return invalid("no export has an empty name");
   }
   if (name.size() > kMaxExportName) {
     return refuse(name, "is longer than 220 bytes");
@@ -52,8 +52,12 @@ std::string export_file_of(std::string_view name) {
   return std::string(name).append(kSuffix);
 }
 
+bool has_export_suffix(std::string_view file) {
+  return file.ends_with(kSuffix);
+}
+
 std::optional<std::string> export_of_file(std::string_view file) {
-  if (file.size() <= kSuffix.size() || file.substr(file.size() - kSuffix.size()) != kSuffix) {
+  if (!has_export_suffix(file)) {
     return std::nullopt;
   }
   const std::string_view name = file.substr(0, file.size() - kSuffix.size());

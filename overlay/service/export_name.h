@@ -21,6 +21,8 @@ Result<void> check_export_name(std::string_view name);
 
 // "NAME.img"; the name was checked.
 std::string export_file_of(std::string_view name);
+// Whether a file of this name might be one, if its name is one of an export.
+bool has_export_suffix(std::string_view file);
 // The export whose file has this name; nothing if there can be none.
 std::optional<std::string> export_of_file(std::string_view file);
 

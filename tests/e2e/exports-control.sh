@@ -23,12 +23,12 @@ wait_for_socket() {
     done
 }
 
-mkdir uppers
+mkdir -p uppers/directory.img
 make_lower
 "$IMG" create -b lower.img uppers/closed.img >/dev/null
 
 step "every answer"
-serve disks lower.img dir=uppers checkpoint=never control=control.sock
+serve disks lower.img dir=uppers checkpoint=never control=control.sock default-export=closed
 wait_for_socket control.sock
 PATH=/usr/bin:$PATH python3 "$HERE/exports_control.py" control.sock "$WORK/disks.sock" \
     "$HERE/../../docs/control.openapi.yaml" "$HERE/../../docs/control.md" "$WORK/uppers"

@@ -3,7 +3,7 @@
 """exports_control.py SOCKET NBD OPENAPI PAGE UPPERS
 
 Asks the control socket of a server of many disks, with checkpoint=never, whose directory UPPERS has
-the upper of "closed" and nothing else.  NBD is its other socket.
+the upper of "closed", a directory "directory.img" and nothing else.  NBD is its other socket.
 """
 
 import json
@@ -80,7 +80,8 @@ def check_mistakes():
             ("none", 404, "there is no export"),
             ("closed", 409, "is not open"),
             ("a%2Fb", 400, "slash"),
-            ("", 400, ""),
+            ("", 400, "empty name"),
+            ("directory", 400, "is not a regular file"),
         ):
             status, answer = ask(method, f"/v1/{path}?export={name}", body)
             assert status == wanted and words in answer["error"], (path, name, status, answer)
@@ -148,6 +149,7 @@ def check_snapshots(anna):
     for name, level, wanted, words in (
         ("anna", "anna.monday", 409, "exists already"),
         ("anna", "tuesday.img", 400, "would be an export"),
+        ("anna", "tues\\day.img", 400, "would be an export"),
         ("anna", "a/b", 400, "a slash"),
         (ODD_TARGET, "nothing", 409, "nothing was written"),
     ):

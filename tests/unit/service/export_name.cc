@@ -22,7 +22,7 @@ TEST_CASE("Export names: what leaves the directory, or is no text, is refused", 
     std::string why;
   };
   const std::string zero("a\0b", 3);
-  for (const Refused& refused : {Refused{"", "default-export"},
+  for (const Refused& refused : {Refused{"", "empty name"},
                                  {std::string(221, 'x'), "220 bytes"},
                                  {std::string(4000, 'x'), "220 bytes"},
                                  {".", "dot"},
@@ -49,4 +49,6 @@ TEST_CASE("Export names: files that are no exports", "[export_name]") {
     INFO(file);
     CHECK(export_of_file(file) == std::nullopt);
   }
+  CHECK(has_export_suffix("a\\b\n.img"));  // though no client can ask for it
+  CHECK_FALSE(has_export_suffix("a.IMG"));
 }
