@@ -170,11 +170,10 @@ std::string ExportsControl::metrics() {
 }
 
 template <typename Action>
-ControlResult ExportsControl::visit(const AskedExport& asked, Exports::Visit visit,
-                                    Action&& action) {
+ControlResult ExportsControl::visit(const AskedExport& asked, Action&& action) {
   ControlResult result;
-  const Result<void> visited =
-      exports_.visit(*asked, visit, [&](ServedDisk& disk) { result = action(disk); });
+  const Result<void> visited = exports_.visit(*asked, Exports::Visit::kBeside,
+                                              [&](ServedDisk& disk) { result = action(disk); });
   return visited ? result : refusal(visited.error());
 }
 
@@ -182,7 +181,7 @@ ControlResult ExportsControl::flush(const AskedExport& asked) {
   if (!asked) {
     return flush_all();
   }
-  ControlResult flushed = visit(asked, Exports::Visit::kBeside, [this](ServedDisk& disk) {
+  ControlResult flushed = visit(asked, [this](ServedDisk& disk) {
     return disk.has_upper() ? flush_disk(disk.overlay(), counts_) : flushed_answer(0);
   });
   const Result<void> lost = exports_.take_loss(*asked);
@@ -204,7 +203,7 @@ ControlResult ExportsControl::checkpoint(const AskedExport& asked) {
   if (!asked) {
     return which_export();
   }
-  return visit(asked, Exports::Visit::kBeside, [this](ServedDisk& disk) {
+  return visit(asked, [this](ServedDisk& disk) {
     return disk.has_upper() ? checkpoint_disk(about_, *disk.checkpointer())
                             : ControlResult{ControlOutcome::kRefused,
                                             "nothing was written to it yet, so there is nothing "
@@ -222,12 +221,18 @@ ControlResult ExportsControl::snapshot(const AskedExport& asked, const std::stri
                         "does not end in .img",
                         name)};
   }
-  return visit(asked, Exports::Visit::kAsClient, [&](ServedDisk& disk) {
-    return disk.has_upper()
-               ? snapshot_disk(disk.overlay(), *disk.checkpointer(), counts_, name)
-               : ControlResult{ControlOutcome::kRefused,
-                               "nothing was written to it yet, so there is nothing to freeze"};
+  ControlResult result;
+  const Result<void> visited = exports_.visit(*asked, [&](ServedDisk& disk) {
+    if (!disk.has_upper()) {
+      result = {ControlOutcome::kRefused,
+                "nothing was written to it yet, so there is nothing to freeze"};
+      return Exports::Visit::kBeside;
+    }
+    result = snapshot_disk(disk.overlay(), *disk.checkpointer(), counts_, name);
+    return result.outcome == ControlOutcome::kRefused ? Exports::Visit::kStopsCheckpoint
+                                                      : Exports::Visit::kAsClient;
   });
+  return visited ? result : refusal(visited.error());
 }
 
 }  // namespace unionfs

@@ -28,9 +28,9 @@ class ExportsControl final : public ControlActions {
  private:
   ControlResult info_of_all();
   ControlResult flush_all();
-  // What action(disk) gives, with the export open.
+  // What action(disk) gives, with the export open; no client notices it.
   template <typename Action>
-  ControlResult visit(const AskedExport& asked, Exports::Visit visit, Action&& action);
+  ControlResult visit(const AskedExport& asked, Action&& action);
 
   const AboutServer about_;
   Exports& exports_;

@@ -103,14 +103,17 @@ class Exports {
 
   // What a visitor does who is no client.
   enum class Visit {
-    kBeside,    // what a client does not notice
-    kAsClient,  // it stops a checkpoint, so that is made up for
+    kBeside,           // what a client does not notice
+    kStopsCheckpoint,  // one that was being made is made up for
+    kAsClient,         // the session is another one, so a checkpoint is due later
   };
   // Calls action(disk) while the export is open, and keeps it open meanwhile.  Waits for who closes
   // it.  kInvalid: it is no name of an export.  ENOENT: there is no such export.  EBUSY: it is not
   // open now.
   Result<void> visit(const std::string& name, Visit visit,
                      const std::function<void(ServedDisk&)>& action);
+  // The same, where only the action knows what it was.
+  Result<void> visit(const std::string& name, const std::function<Visit(ServedDisk&)>& action);
   // What was answered to any client before the call survives a power loss after it.  An error tells
   // of exports that could not be flushed now, and of those that were closed with an error since
   // the last call: each loss is told once, here or by take_loss().

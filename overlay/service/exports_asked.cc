@@ -104,7 +104,8 @@ void Exports::end_visit(const std::shared_ptr<Entry>& entry, Visit visit) {
   const MutexLock lock(entry->mutex);
   --entry->visitors;
   // What was planned for the session may have met the visitor, and given up.
-  const bool has_disturbed = visit == Visit::kAsClient;
+  const bool has_disturbed =
+      visit == Visit::kAsClient || (visit == Visit::kStopsCheckpoint && entry->is_worked_on);
   entry->round += has_disturbed ? 1 : 0;
   if (entry->clients > 0 || entry->is_worked_on) {
     return;
@@ -116,6 +117,14 @@ void Exports::end_visit(const std::shared_ptr<Entry>& entry, Visit visit) {
 
 Result<void> Exports::visit(const std::string& name, Visit visit,
                             const std::function<void(ServedDisk&)>& action) {
+  return this->visit(name, [&](ServedDisk& disk) {
+    action(disk);
+    return visit;
+  });
+}
+
+Result<void> Exports::visit(const std::string& name,
+                            const std::function<Visit(ServedDisk&)>& action) {
   UNIONFS_TRY(check_export_name(name));
   const std::shared_ptr<Entry> entry = use_known(name);
   if (entry == nullptr) {
@@ -126,8 +135,9 @@ Result<void> Exports::visit(const std::string& name, Visit visit,
   if (disk == nullptr) {
     return Failure(not_open(name));
   }
+  Visit visit = Visit::kAsClient;  // if the action throws
   const ScopeExit end([&] { end_visit(entry, visit); });
-  action(*disk);
+  visit = action(*disk);
   return {};
 }
 

@@ -80,18 +80,36 @@ TEST_CASE("Exports: a visitor who acts as a client has the checkpoint made later
   ManyDisks disks;
   ClientPointer client = disks.open("anna");
   expect_success(ManyDisks::write(client, 1));
-  expect_success(disks.exports->visit("anna", kAsClient, [&](ServedDisk& disk) {
-    disk.checkpointer()->client_opens();
-    disks.exports->close(std::move(client));
-    disks.clock.advance(seconds(1));
-    disk.checkpointer()->client_closed();
-  }));
-  while (!disks.log.has("anna.img: checkpoint made")) {
+  disks.exports->close(std::move(client));
+  while (disks.exports->checkpoint_counts().made == 0) {
     disks.clock.advance(seconds(1));
     std::this_thread::yield();
   }
-  CHECK(disks.exports->facts().size() == 1);
+  const auto write = [](ServedDisk& disk) {
+    disk.checkpointer()->client_opens();
+    expect_success(disk.overlay().open(Access::kReadWrite));
+    expect_success(disk.disk().write(place(), pattern(2, kBlock)));
+    disk.checkpointer()->client_closed();
+  };
+  expect_success(disks.exports->visit("anna", kAsClient, write));
   disks.close_all();
+  CHECK(disks.exports->checkpoint_counts().made == 2);
+}
+
+TEST_CASE("Exports: a visitor who is refused keeps nothing open for long", "[exports]") {
+  ManyDisks disks([](ExportsOptions& options) { options.checkpoints_by_itself = false; });
+  ClientPointer client = disks.open("anna");
+  expect_success(ManyDisks::write(client, 1));
+  disks.exports->close(std::move(client));
+  const auto visit = [&](Exports::Visit visit) {
+    disks.clock.advance(Exports::kIdle - seconds(1));
+    REQUIRE(disks.exports->facts().size() == 1);
+    expect_success(disks.exports->visit("anna", [visit](ServedDisk&) { return visit; }));
+  };
+  visit(kAsClient);  // from now on a minute
+  visit(Exports::Visit::kStopsCheckpoint);
+  disks.clock.advance(seconds(1));
+  ManyDisks::await([&] { return disks.exports->facts().empty(); });
 }
 
 TEST_CASE("Exports: an export is frozen, and others go on", "[exports]") {
