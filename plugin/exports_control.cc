@@ -119,8 +119,8 @@ ControlResult ExportsControl::info(const AskedExport& asked) {
     return info_of_all();
   }
   ControlJson json;
-  const Result<ExportFacts> facts = exports_.facts_of(
-      *asked, [&](const ServedDisk& disk) { json = disk_info(about_, disk.overlay()); });
+  const Result<ExportFacts> facts =
+      exports_.facts_of(*asked, [&](const Overlay& overlay) { json = disk_info(about_, overlay); });
   if (!facts) {
     return refusal(facts.error());
   }

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "overlay/host/mutex.h"
-#include "overlay/service/disk_traffic.h"
 #include "overlay/service/served_disk.h"
 
 namespace unionfs {
@@ -20,8 +19,7 @@ struct ExportEntry {
   explicit ExportEntry(std::string its_name) : name(std::move(its_name)) {}
 
   const std::string name;
-  uint64_t users = 0;   // guarded by the table's mutex
-  DiskTraffic traffic;  // thread-safe
+  uint64_t users = 0;  // guarded by the table's mutex
 
   Mutex mutex;        // never held for long
   Condition changed;  // the state

@@ -295,7 +295,7 @@ Result<std::unique_ptr<Exports::Client>> Exports::open(const std::string& name, 
   });
   UNIONFS_ASSIGN(disk, open_entry(*entry));
   UNIONFS_ASSIGN(auto on_disk, disk->open(access, find_peer));
-  auto client = std::make_unique<Client>(Client{*disk, entry->traffic, std::move(on_disk), entry});
+  auto client = std::make_unique<Client>(Client{*disk, disk->traffic(), std::move(on_disk), entry});
   is_open = true;
   return client;
 }

@@ -93,9 +93,10 @@ class Exports {
 
   // Of those that are open, by name.  Does not wait for a checkpoint.
   std::vector<ExportFacts> facts() const;
-  // The same of one, with what `look` finds; it must not take long.  Errors are those of visit().
+  // The same of one, with what `look` finds in the same overlay; it must not take long.  Errors are
+  // those of visit().
   Result<ExportFacts> facts_of(const std::string& name,
-                               const std::function<void(const ServedDisk&)>& look) const;
+                               const std::function<void(const Overlay&)>& look) const;
   CheckpointCounts checkpoint_counts() const { return checkpoint_totals_.counts(); }
   // What all share, without the layers that an upper names by itself.
   const Chain& base() const { return *base_; }
@@ -143,7 +144,8 @@ class Exports {
   // nullptr if it is not there.
   std::shared_ptr<Entry> use_known(const std::string& name);
   std::vector<std::shared_ptr<Entry>> entries() const;
-  ExportFacts facts_of_open(const Entry& entry) const UNIONFS_REQUIRES(entry.mutex);
+  static ExportFacts facts_of_open(const Entry& entry, const ServedDisk::Shown& shown)
+      UNIONFS_REQUIRES(entry.mutex);
   // What to tell of one that is not open.
   Error not_open(const std::string& name) const;
   void unuse(const std::shared_ptr<Entry>& entry);

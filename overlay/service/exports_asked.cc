@@ -18,10 +18,10 @@ Error told_of_loss(const std::string& name, Error error) {
 
 }  // namespace
 
-ExportFacts Exports::facts_of_open(const Entry& entry) const {
-  ExportFacts facts{
-      entry.name, entry.clients,         entry.disk->has_upper(), entry.disk->overlay().facts(),
-      {},         entry.traffic.counts()};
+ExportFacts Exports::facts_of_open(const Entry& entry, const ServedDisk::Shown& shown) {
+  const DiskTraffic& traffic = std::as_const(*entry.disk).traffic();
+  ExportFacts facts{entry.name, entry.clients,   shown.has_upper, shown.overlay.facts(),
+                    {},         traffic.counts()};
   if (!facts.has_upper) {  // these would be of the one in memory
     facts.overlay.session.reset();
     facts.overlay.upper.reset();
@@ -36,7 +36,7 @@ std::vector<ExportFacts> Exports::facts() const {
   for (const auto& entry : entries()) {
     const MutexLock lock(entry->mutex);
     if (entry->state == Entry::State::kOpen) {
-      facts.push_back(facts_of_open(*entry));
+      facts.push_back(facts_of_open(*entry, entry->disk->shown()));
     }
   }
   return facts;
@@ -68,7 +68,7 @@ Error Exports::not_open(const std::string& name) const {
 }
 
 Result<ExportFacts> Exports::facts_of(const std::string& name,
-                                      const std::function<void(const ServedDisk&)>& look) const {
+                                      const std::function<void(const Overlay&)>& look) const {
   UNIONFS_TRY(check_export_name(name));
   std::shared_ptr<Entry> entry;
   {
@@ -79,8 +79,9 @@ Result<ExportFacts> Exports::facts_of(const std::string& name,
   if (entry != nullptr) {
     const MutexLock lock(entry->mutex);
     if (entry->state == Entry::State::kOpen) {
-      look(*entry->disk);
-      return facts_of_open(*entry);
+      const ServedDisk::Shown shown = entry->disk->shown();
+      look(shown.overlay);
+      return facts_of_open(*entry, shown);
     }
   }
   return Failure(not_open(name));

@@ -17,6 +17,7 @@
 
 #include "overlay/host/mutex.h"
 #include "overlay/service/auto_checkpoint.h"
+#include "overlay/service/disk_traffic.h"
 #include "overlay/service/overlay.h"
 #include "overlay/service/writers.h"
 
@@ -71,6 +72,18 @@ class ServedDisk {
   // Only while a client has it open, and not kept: the first change may give it another one.
   GatedDisk& disk() { return shown_.load(std::memory_order_acquire)->requests(); }
   Overlay& overlay() const { return *shown_.load(std::memory_order_acquire); }
+  // What is shown at one moment.
+  struct Shown {
+    Overlay& overlay;
+    bool has_upper = false;
+  };
+  Shown shown() const {
+    Overlay* const overlay = shown_.load(std::memory_order_acquire);
+    return {*overlay, overlay != empty_};
+  }
+  // Of its clients, counted by who serves them.
+  DiskTraffic& traffic() { return traffic_; }
+  const DiskTraffic& traffic() const { return traffic_; }
   // nullptr without checkpoints, before start(), and until has_upper().
   AutoCheckpoint* checkpointer() const {
     const MutexLock lock(mutex_);
@@ -96,7 +109,8 @@ class ServedDisk {
   Mutex making_mutex_;              // of who makes the upper; mutex_ may be locked inside
   // nullptr before make_for_change(); set by whoever has making_mutex_, before shown_.
   std::unique_ptr<Overlay> overlay_;
-  std::atomic<Overlay*> shown_;       // overlay_, or empty_
+  std::atomic<Overlay*> shown_;  // overlay_, or empty_
+  DiskTraffic traffic_;
   std::unique_ptr<Writers> writers_;  // nullptr where several may write
   mutable Mutex mutex_;
   uint64_t clients_ UNIONFS_GUARDED_BY(mutex_) = 0;
