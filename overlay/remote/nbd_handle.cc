@@ -17,6 +17,8 @@
 #include <system_error>
 #include <utility>
 
+#include "overlay/remote/nbd_uri.h"
+
 namespace unionfs {
 namespace {
 
@@ -72,7 +74,8 @@ void WakeEvent::clear() {
 
 // ---- connecting ----------------------------------------------------------------
 
-NbdHandle::NbdHandle(std::string uri) : uri_(std::move(uri)), handle_(nbd_create()) {}
+NbdHandle::NbdHandle(std::string uri)
+    : uri_(std::move(uri)), shown_(shown_nbd_uri(uri_)), handle_(nbd_create()) {}
 
 NbdHandle::~NbdHandle() {
   if (handle_ == nullptr) {
@@ -115,19 +118,19 @@ Result<void> NbdHandle::learn() {
   about_.size_bytes = static_cast<uint64_t>(size);
   about_.minimum_bytes = static_cast<uint32_t>(std::max<int64_t>(minimum, 1));
   if (!std::has_single_bit(about_.minimum_bytes) || about_.minimum_bytes > kMaxRemoteReadBytes) {
-    return unsupported("{}: the server wants reads of {} bytes at least", uri_, minimum);
+    return unsupported("{}: the server wants reads of {} bytes at least", shown_, minimum);
   }
   const int64_t most =
       maximum == 0 ? kMaxRemoteReadBytes : std::min<int64_t>(maximum, kMaxRemoteReadBytes);
   about_.maximum_bytes = static_cast<uint32_t>(most / about_.minimum_bytes * about_.minimum_bytes);
   if (about_.maximum_bytes == 0) {
-    return unsupported("{}: the server wants reads of {} bytes at least and {} at most", uri_,
+    return unsupported("{}: the server wants reads of {} bytes at least and {} at most", shown_,
                        minimum, maximum);
   }
   if (about_.size_bytes % about_.minimum_bytes != 0) {
     return unsupported(
         "{}: has {} bytes, but the server reads only multiples of {}, so the tail cannot be read",
-        uri_, about_.size_bytes, about_.minimum_bytes);
+        shown_, about_.size_bytes, about_.minimum_bytes);
   }
   about_.allows_many_connections = nbd_can_multi_conn(handle_) == 1;
   about_.has_block_status = nbd_can_meta_context(handle_, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
@@ -191,10 +194,10 @@ Result<void> NbdHandle::drive(Predicate&& is_done, RemoteTime deadline, const Wa
         {{descriptor(), wanted_events(), 0}, {stop.descriptor(), POLLIN, 0}}};
     const int ready = ::poll(entries.data(), entries.size(), milliseconds_until(deadline));
     if (entries[1].revents != 0) {
-      return system_failure(ECANCELED, uri_);
+      return system_failure(ECANCELED, shown_);
     }
     if (ready == 0) {
-      return system_failure(ETIMEDOUT, uri_);
+      return system_failure(ETIMEDOUT, shown_);
     }
     if (ready > 0) {
       proceed(entries[0].revents);
@@ -227,7 +230,7 @@ Result<void> NbdHandle::read(uint64_t offset, ByteSpan buffer, RemoteTime deadli
   }
   return answer.error == 0
              ? Result<void>()
-             : system_failure(answer.error, fmt::format("{}: {} bytes at {} cannot be read", uri_,
+             : system_failure(answer.error, fmt::format("{}: {} bytes at {} cannot be read", shown_,
                                                         buffer.size(), offset));
 }
 
@@ -239,7 +242,7 @@ std::string NbdHandle::last_message() const {
 Failure NbdHandle::failure() const {
   const int number = nbd_get_errno();
   return make_failure(ErrorKind::kSystem, number == 0 ? EIO : number,
-                      fmt::format("{}: {}", uri_, last_message()));
+                      fmt::format("{}: {}", shown_, last_message()));
 }
 
 Result<void> HandleImage::fill_window(uint64_t offset) const {

@@ -86,6 +86,7 @@ class NbdHandle {
   Failure failure() const;
 
   const std::string uri_;
+  const std::string shown_;  // the same, without what is secret in it
   nbd_handle* const handle_;
   RemoteExport about_;
 };

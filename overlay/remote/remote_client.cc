@@ -6,6 +6,8 @@
 #include <random>
 #include <utility>
 
+#include "overlay/remote/nbd_uri.h"
+
 namespace unionfs {
 namespace {
 
@@ -31,6 +33,7 @@ milliseconds with_jitter(milliseconds pause) {
 RemoteClient::RemoteClient(std::string uri, const RemoteExport& about, RemoteOptions options,
                            LogSink log, SameImageCheck check)
     : uri_(std::move(uri)),
+      shown_(shown_nbd_uri(uri_)),
       about_(about),
       options_(options),
       log_(std::move(log)),
@@ -76,7 +79,7 @@ RemoteConnection* RemoteClient::connection_in_use() {
 Result<void> RemoteClient::check_same() const {
   return !differs_.load(std::memory_order_acquire)
              ? Result<void>()
-             : system_failure(EIO, fmt::format("{}: is another image than before", uri_));
+             : system_failure(EIO, fmt::format("{}: is another image than before", shown_));
 }
 
 std::shared_ptr<const HoleMap> RemoteClient::holes() const {
@@ -93,7 +96,7 @@ void RemoteClient::connection_lost(const std::string& message) {
   }
   wakeup_.notify_all();
   if (!differs_.load()) {
-    tell_if_away(fmt::format("{}: the connection is lost ({})", uri_, message));
+    tell_if_away(fmt::format("{}: the connection is lost ({})", shown_, message));
   }
 }
 
@@ -173,11 +176,11 @@ Result<std::unique_ptr<NbdHandle>> RemoteClient::connect() {
 Result<void> RemoteClient::compare(NbdHandle& handle, RemoteTime deadline) {
   const RemoteExport& now = handle.about();
   if (now.size_bytes != about_.size_bytes) {
-    return invalid("{}: has {} bytes now, not {}", uri_, now.size_bytes, about_.size_bytes);
+    return invalid("{}: has {} bytes now, not {}", shown_, now.size_bytes, about_.size_bytes);
   }
   if (now.minimum_bytes > about_.minimum_bytes || now.maximum_bytes < about_.maximum_bytes) {
     return system_failure(ENOTSUP,
-                          fmt::format("{}: reads are limited otherwise than before", uri_));
+                          fmt::format("{}: reads are limited otherwise than before", shown_));
   }
   return check_ ? check_(HandleImage(uri_, handle, deadline, stop_)) : Result<void>();
 }
@@ -195,7 +198,7 @@ void RemoteClient::connect_one(RemoteConnection& connection) {
     holes_by_ = asks_for_holes ? &connection : holes_by_;
   }
   if (is_away_.exchange(false)) {
-    log_(fmt::format("{}: is there again, and the same", uri_));
+    log_(fmt::format("{}: is there again, and the same", shown_));
   }
   // A server that ends every connection at once is not asked a thousand times a second.
   pause_ = connection_in_use() != nullptr ? milliseconds(0) : kFirstPause;

@@ -88,6 +88,7 @@ class RemoteClient final : private RemoteConnectionOwner {
   void tell_if_away(const std::string& message);
 
   const std::string uri_;
+  const std::string shown_;  // the same, without what is secret in it
   const RemoteExport about_;
   const RemoteOptions options_;
   const LogSink log_;
