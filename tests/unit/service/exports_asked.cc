@@ -101,10 +101,10 @@ TEST_CASE("Exports: a visitor who is refused keeps nothing open for long", "[exp
   ClientPointer client = disks.open("anna");
   expect_success(ManyDisks::write(client, 1));
   disks.exports->close(std::move(client));
-  const auto visit = [&](Exports::Visit visit) {
+  const auto visit = [&](Exports::Visit what) {
     disks.clock.advance(Exports::kIdle - seconds(1));
     REQUIRE(disks.exports->facts().size() == 1);
-    expect_success(disks.exports->visit("anna", [visit](ServedDisk&) { return visit; }));
+    expect_success(disks.exports->visit("anna", [what](ServedDisk&) { return what; }));
   };
   visit(kAsClient);  // from now on a minute
   visit(Exports::Visit::kStopsCheckpoint);
