@@ -171,6 +171,7 @@ class RebaseComparison {
   // ---- link groups
   Result<void> settle_group(InodeNumber ours, std::vector<FileOutcome>& outcomes);
   Result<void> settle_equal(InodeNumber ours, std::vector<FileOutcome*>& outcomes);
+  Result<void> find_lost_names();
   Result<std::optional<InodeNumber>> existing_for(const std::vector<FileOutcome*>& outcomes);
   Result<PlannedFileId> planned_file(InodeNumber ours, const FileOutcome& outcome,
                                      std::optional<InodeNumber> existing);
@@ -204,7 +205,9 @@ class RebaseComparison {
   std::map<std::string, std::string> moved_;            // by path in the old lower: path in ours
   std::map<std::string, ResultDirectory> directories_;  // by path in ours
   std::map<InodeNumber, std::vector<FileOutcome>> groups_;  // by inode of ours
-  std::map<InodeNumber, PlannedFileId> besides_;            // copies for "both"
+  // By inode of theirs: names of it that are removed, or lead to something else.
+  std::map<InodeNumber, std::set<PlannedNameKey>> lost_names_;
+  std::map<InodeNumber, PlannedFileId> besides_;  // copies for "both"
   // Conflicts about files with several names: their indexes in the report, by class and the
   // inodes of base, ours and theirs (0: none).
   std::map<std::tuple<ConflictClass, uint32_t, uint32_t, uint32_t>, size_t> raised_;

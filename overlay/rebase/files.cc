@@ -238,18 +238,20 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
         ConflictClass::kEditDelete,
         row.change.path,
         "",
+  const bool has_other = stranger && stranger != target;
+  UNIONFS_ASSIGN(const bool is_equal, has_other
+                                          ? files_.is_ours_as_theirs(row.change.inode, *stranger)
+                                          : Result<bool>(false));
+  if (is_equal) {
+    return merge_file(row, parent, name, {std::nullopt, row.change.inode, stranger}, false);
+  }
         {before, row.change.inode, stranger},
         {},
         "it is a name more for " + row.change.link_of + ", which the new lower has no more"};
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
     return {};
   }
-  if (stranger && stranger != target) {
-    UNIONFS_ASSIGN(const bool is_equal, files_.is_ours_as_theirs(row.change.inode, *stranger));
-    if (is_equal) {
-      drop(row);
-      return {};
-    }
+  if (has_other) {
     const Raised raised{!before                                 ? ConflictClass::kAddAdd
                         : row.change.kind == ChangeKind::kAdded ? ConflictClass::kType
                                                                 : ConflictClass::kEditEdit,

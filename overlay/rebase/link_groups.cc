@@ -21,6 +21,7 @@ bool is_equal_result(const FileOutcome& a, const FileOutcome& b) {
 }  // namespace
 
 Result<void> RebaseComparison::settle_groups() {
+  UNIONFS_TRY(find_lost_names());
   for (auto& [ours, outcomes] : groups_) {
     UNIONFS_TRY(settle_group(ours, outcomes));
   }
@@ -49,14 +50,34 @@ Result<void> RebaseComparison::settle_group(InodeNumber ours, std::vector<FileOu
   return {};
 }
 
-// The inode of theirs that may be changed in place: all its names get this result, or it
-// does not change at all.
+Result<void> RebaseComparison::find_lost_names() {
+  const Plan& plan = builder_.plan();
+  for (const auto& [key, name] : plan.names) {
+    const std::optional<InodeNumber> directory = plan.files[key.directory].existing;
+    UNIONFS_ASSIGN(const auto theirs, directory ? theirs_.child(*directory, key.name)
+                                                : Result<std::optional<InodeNumber>>(std::nullopt));
+    if (theirs && (!name.file || plan.files[*name.file].existing != theirs)) {
+      lost_names_[*theirs].insert(key);
+    }
+  }
+  return {};
+}
+
+// The inode of theirs that may be changed in place: each of its names gets this result or goes,
+// or it does not change at all.  A name that only ours has for it is none of these.
 Result<std::optional<InodeNumber>> RebaseComparison::existing_for(
     const std::vector<FileOutcome*>& outcomes) {
-  std::map<InodeNumber, uint32_t> names;
+  std::map<InodeNumber, std::set<PlannedNameKey>> names;
   for (const FileOutcome* outcome : outcomes) {
-    if (outcome->theirs) {
-      ++names[*outcome->theirs];
+    if (!outcome->theirs) {
+      continue;
+    }
+    std::set<PlannedNameKey>& known = names[*outcome->theirs];
+    if (const auto lost = lost_names_.find(*outcome->theirs); lost != lost_names_.end()) {
+      known.insert(lost->second.begin(), lost->second.end());
+    }
+    if (outcome->theirs_at_place == outcome->theirs) {
+      known.insert({outcome->directory, outcome->name});
     }
   }
   for (const FileOutcome* outcome : outcomes) {
@@ -69,7 +90,7 @@ Result<std::optional<InodeNumber>> RebaseComparison::existing_for(
     // A file that another group has planned already is no longer as theirs has it.
     const bool is_free = !builder_.has(*outcome->theirs);
     if (has_same_type &&
-        (is_unchanged || (is_free && names[*outcome->theirs] >= state->links_count))) {
+        (is_unchanged || (is_free && names[*outcome->theirs].size() >= state->links_count))) {
       return outcome->theirs;
     }
   }

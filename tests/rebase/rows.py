@@ -245,6 +245,14 @@ def facts_of(directory):
         for name in directories + files:
             path = os.path.join(place, name)
             short = os.path.relpath(path, directory)
+row("link-added-by-both", "echo b >f", "ln f g; echo o >f", "ln f h",
+    result={"f": "o", "g": "o", "h": "b", "links f": 2}, notes=[("links-split", "f")])
+row("link-changed-added-and-gone", "echo b >f; chmod 644 f; ln f g", "rm f; echo o >g; ln g h",
+    "chmod 600 f", [("delete/edit", "f")],
+    with_ours={"g": "o", "h": "o", "links g": 2, "mode g": 0o600},
+    with_theirs={"f": "b", "mode f": 0o600, "g": "o", "h": "o", "links g": 2, "mode g": 0o600},
+    with_both={"f": "b", "g": "o", "h": "o", "links g": 2})
+row("link-added-and-such-a-file", "echo b >f", "ln f g", "rm f; echo b >g", result={"g": "b"})
             state = os.lstat(path)
             if stat.S_ISLNK(state.st_mode):
                 found[short] = "-> " + os.readlink(path)
