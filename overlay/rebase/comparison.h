@@ -33,6 +33,7 @@ namespace unionfs {
 struct RebaseRow {
   Change change;
   bool is_forced = false;  // ours, whatever theirs has: decided with something larger
+  bool is_taken = false;   // it goes with a tree that is taken as a whole
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
   bool is_open = false;     // so because nobody has decided

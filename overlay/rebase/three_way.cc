@@ -151,7 +151,7 @@ Result<void> RebaseComparison::settle_row(const std::string& path) {
     return {};
   }
   RebaseRow& row = found->second;
-  if (row.has_only_times()) {
+  if (row.has_only_times() && !row.is_taken) {
     UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
     if (!theirs) {
       row.is_done = true;  // times make no conflict

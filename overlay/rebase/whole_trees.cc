@@ -79,7 +79,8 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
   change.path = path;
   if (ours) {
     if (const auto known = rows_.find(path); known != rows_.end()) {
-      return {};  // it has its own row
+      known->second.is_taken = true;  // it has its own row
+      return {};
     }
     UNIONFS_ASSIGN(const FileState* state, ours_.state(*ours));
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), *ours));
