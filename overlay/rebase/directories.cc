@@ -95,26 +95,30 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
       directory.theirs = stranger;
       return merge_directory(directory, row, false);
     }
-    const Raised raised{base ? ConflictClass::kType : ConflictClass::kAddAdd,
-                        directory.path,
-                        "",
-                        {base, directory.ours, stranger}};
+  }
+  UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
+  std::string result_name = name;
+  if (stranger || (base && !holder && parent.theirs)) {
+    const ConflictClass conflict_class = !stranger ? ConflictClass::kEditDelete
+                                         : base    ? ConflictClass::kType
+                                                   : ConflictClass::kAddAdd;
+    const Raised raised{conflict_class, directory.path, "", {base, directory.ours, stranger}};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
-    if (resolution == Resolution::kBoth) {
-      UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
-      raised_conflict().resulting_path = parent.path + "/" + beside;
-      report_.applied.push_back(directory.path);
-      return make_directory(directory, parent, beside);
-    }
-    if (resolution != Resolution::kOurs) {
+    if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
       drop(row);
       return {};
     }
   }
   report_.applied.push_back(directory.path);
-  return make_directory(directory, parent, name);
+  return make_directory(directory, parent, result_name);
 }
+    if (resolution == Resolution::kBoth) {
+      if (stranger) {
+        UNIONFS_ASSIGN(result_name, beside_name(parent, name));
+      }
+      raised_conflict().resulting_path = parent.path + "/" + result_name;
+    }
 
 Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory,
                                                       ResultDirectory& parent,

@@ -79,6 +79,9 @@ row("type-by-theirs-and-changed", "echo b >f", "echo o >f", "rm f; ln -s t f", [
     with_ours={"f": "o"}, with_theirs={"f": "-> t"}, with_both={"f": "-> t", "f.ours": "o"})
 row("type-to-link", "mkdir d; echo b >d/x", "rm -r d; ln -s other d", "", result={"d": "-> other"})
 row("type-to-link-and-changed", "mkdir d; echo b >d/x", "rm -r d; ln -s other d",
+row("type-by-ours-and-gone", "echo b >f", "rm f; mkdir f; echo o >f/x", "rm f",
+    [("edit/delete", "f")], with_ours={"f": None, "f/x": "o"}, with_theirs={},
+    with_both={"f": None, "f/x": "o"})
     "echo t >d/y", [("type", "d")], with_ours={"d": "-> other"},
     with_theirs={"d": None, "d/x": "b", "d/y": "t"},
     with_both={"d": None, "d/x": "b", "d/y": "t", "d.ours": "-> other"})
