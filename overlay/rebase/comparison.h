@@ -54,6 +54,7 @@ struct ResultDirectory {
   std::optional<InodeNumber> theirs;  // the new lower's directory that it becomes
   std::optional<PlannedFileId> id;    // once something in it changes
   bool is_dropped = false;            // it is not made, nor anything below
+  bool is_open = false;               // so because nobody has decided
   bool is_decided = false;      // it is made, or made again, because a conflict was decided so
   bool is_behind_link = false;  // theirs has a symlink in its place, or above
   std::string link_text;        // where that leads; stays when it is made again
@@ -170,9 +171,9 @@ class RebaseComparison {
   Result<void> place_beside(RebaseRow& row, ResultDirectory& parent, const std::string& name);
 
   // ---- link groups
+  Result<void> find_lost_names();
   Result<void> settle_group(InodeNumber ours, std::vector<FileOutcome>& outcomes);
   Result<void> settle_equal(InodeNumber ours, std::vector<FileOutcome*>& outcomes);
-  Result<void> find_lost_names();
   Result<std::optional<InodeNumber>> existing_for(const std::vector<FileOutcome*>& outcomes);
   Result<PlannedFileId> planned_file(InodeNumber ours, const FileOutcome& outcome,
                                      std::optional<InodeNumber> existing);

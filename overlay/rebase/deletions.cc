@@ -44,7 +44,9 @@ Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRo
   bool is_kept_inside = false;
   for (auto moved = moved_.lower_bound(path + "/");
        moved != moved_.end() && moved->first.starts_with(path + "/"); ++moved) {
-    is_kept_inside = is_kept_inside || rows_.at(moved->second).is_dropped;
+    const RebaseRow& row_inside = rows_.at(moved->second);
+    const bool is_given_up = row_inside.is_dropped && !row_inside.is_open;
+    is_kept_inside = is_kept_inside || is_given_up;
   }
   UNIONFS_ASSIGN(const bool is_as_base,
                  row.is_forced ? Result<bool>(true)

@@ -49,7 +49,9 @@ Result<void> RebaseComparison::settle_directory(ResultDirectory& directory, Resu
   }
   if (parent.is_dropped) {
     directory.is_dropped = true;
+    directory.is_open = parent.is_open;
     if (row != nullptr && row->change.kind == ChangeKind::kRenamed) {
+      row->is_open = parent.is_open;
       return leave_directory(directory, *row);
     }
     if (row != nullptr) {
@@ -79,6 +81,7 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
+      directory.is_open = resolution == Resolution::kNone;
       drop(row);
       return {};
     }
@@ -106,19 +109,20 @@ Result<void> RebaseComparison::settle_new_directory(ResultDirectory& directory,
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
+      directory.is_open = resolution == Resolution::kNone;
       drop(row);
       return {};
     }
-  }
-  report_.applied.push_back(directory.path);
-  return make_directory(directory, parent, result_name);
-}
     if (resolution == Resolution::kBoth) {
       if (stranger) {
         UNIONFS_ASSIGN(result_name, beside_name(parent, name));
       }
       raised_conflict().resulting_path = parent.path + "/" + result_name;
     }
+  }
+  report_.applied.push_back(directory.path);
+  return make_directory(directory, parent, result_name);
+}
 
 Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory,
                                                       ResultDirectory& parent,
@@ -149,6 +153,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
       directory.is_dropped = true;
+      directory.is_open = resolution == Resolution::kNone;
       drop(row);
       return {};
     }
@@ -199,12 +204,16 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
 Result<void> RebaseComparison::leave_directory(ResultDirectory& directory, RebaseRow& row) {
   drop(row);
   directory.is_dropped = true;
+  directory.is_open = row.is_open;
   directory.base_path = row.change.below_path;
   directory.base = row.change.below;
   UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
   UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
+  if (!is_there) {
+    return {};  // nor need there be a directory that it could stay in
+  }
   UNIONFS_ASSIGN(const ResultDirectory* stays_in, directory_of_old(row.change.below_path));
-  if (!is_there || stays_in == nullptr || stays_in->is_dropped) {
+  if (stays_in == nullptr || stays_in->is_dropped) {
     return {};
   }
   directory.is_dropped = false;
@@ -256,6 +265,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
   UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row != nullptr && row->is_forced));
   if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
     directory.is_dropped = !directory.is_behind_link;
+    directory.is_open = resolution == Resolution::kNone;
     if (row != nullptr) {
       drop(*row);
     }

@@ -13,6 +13,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
   const auto [parent_path, name] = split_path(row.change.path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
   if (parent->is_dropped) {
+    row.is_open = parent->is_open;
     return leave_file(row);
   }
   if (parent->is_linked()) {
@@ -26,6 +27,7 @@ Result<void> RebaseComparison::settle_file(RebaseRow& row) {
                         parent->link_text};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution == Resolution::kNone || resolution == Resolution::kTheirs) {
+      row.is_open = resolution == Resolution::kNone;
       return leave_file(row);
     }
     UNIONFS_TRY(make_again(*parent, resolution));
@@ -48,8 +50,11 @@ Result<void> RebaseComparison::leave_file(RebaseRow& row) {
     return {};
   }
   UNIONFS_ASSIGN(const auto theirs, theirs_.find(change.below_path));
+  if (!theirs) {
+    return {};  // nor need there be a directory that it could stay in
+  }
   UNIONFS_ASSIGN(ResultDirectory * stays_in, directory_of_old(change.below_path));
-  if (!theirs || stays_in == nullptr || stays_in->is_dropped || !stays_in->theirs) {
+  if (stays_in == nullptr || stays_in->is_dropped || !stays_in->theirs) {
     return {};
   }
   UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
@@ -233,11 +238,6 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
     UNIONFS_ASSIGN(const FileState* state, theirs_.state(*target));
     target_type = state->type();
   }
-  if (target_type != ours->type()) {
-    const Raised raised{
-        ConflictClass::kEditDelete,
-        row.change.path,
-        "",
   const bool has_other = stranger && stranger != target;
   UNIONFS_ASSIGN(const bool is_equal, has_other
                                           ? files_.is_ours_as_theirs(row.change.inode, *stranger)
@@ -245,6 +245,11 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
   if (is_equal) {
     return merge_file(row, parent, name, {std::nullopt, row.change.inode, stranger}, false);
   }
+  if (target_type != ours->type()) {
+    const Raised raised{
+        ConflictClass::kEditDelete,
+        row.change.path,
+        "",
         {before, row.change.inode, stranger},
         {},
         "it is a name more for " + row.change.link_of + ", which the new lower has no more"};
