@@ -113,7 +113,7 @@ class Identity:
         for number, paths in sorted(self.merged.paths_of.items()):
             if self.merged.get(paths[0]).is_directory:
                 continue
-            names = self.old.paths_of.get(number, [])
+            names = sorted(self.old.paths_of.get(number, []), key=self.place_in_walk)
             kept = [path for path in paths if self.at(path) in names
                     and may_be_same(self.old.get(self.at(path)), self.merged.get(path))]
             new = [path for path in paths if path not in kept]
@@ -128,6 +128,14 @@ class Identity:
                 for path in new:
                     if path not in self.renamed:
                         self.anchors[path] = anchors[0]
+
+    def place_in_walk(self, old_path):
+        """In the merged tree from the top; a directory's names before what lies below."""
+        top = old_path
+        while self.location.get(parent_of(top)) is None:
+            top = parent_of(top)
+        place = self.location[parent_of(top)].split("/")
+        return place, name_of(top), old_path.count("/"), old_path.split("/")
 
     def looked_over(self, path):
         """A name of a changed inode that the layer does not name itself is left alone."""
@@ -144,6 +152,10 @@ class Identity:
             return True
         old = self.old_at(path)
         return old is None or not equal(old, self.ours(path))
+
+    def is_touched(self, path):
+        """Whether the layer names and changes this file itself, be it the times only."""
+        return self.is_changed(path) or self.old_at(path).mtime != self.ours(path).mtime
 
     def changes_below(self, path):
         """The topmost paths at and below one that the layer adds, moves or changes."""

@@ -49,10 +49,16 @@ class Conflict:
 
 @dataclasses.dataclass
 class Expected:
-    """A resulting path; paths of one key are one file. times: those that are right."""
+    """A resulting path; paths of one key are one file. times: those that are right.
+
+    file: the inode of the merged tree that the layer changed, whose names stay one file
+    where they come to the same. theirs: the inode of N that it was merged with.
+    """
     node: object
     times: frozenset
     key: tuple
+    file: int = None
+    theirs: int = None
 
 
 class Plan:
@@ -72,6 +78,7 @@ class Model:
         self.silent = 0
         self.following = 0  # within what is decided as a whole
         self.links = []  # (merged path, resulting path) of names that the layer linked
+        self.beside = set()  # files of the layer that lie beside N's
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
         self.root()
@@ -107,10 +114,11 @@ class Model:
         if self.plan.open is None:
             self.plan.open = reason
 
-    def put(self, out, node, times, key):
+    def put(self, out, node, times, key, file=None, theirs=None):
         if out in self.plan.tree:
             self.leave_open("a name that two want")
-        self.plan.tree[out] = Expected(node, frozenset(times), key)
+        file = key[1] if key[0] == "layer" else file
+        self.plan.tree[out] = Expected(node, frozenset(times), key, file, theirs)
 
     def put_theirs(self, path, out):
         """N's, with all below but what the layer moved elsewhere."""
@@ -155,6 +163,13 @@ class Model:
             name = f"{wanted}.{number}"
         return f"{directory}/{name}"
 
+    def put_beside(self, path, out):
+        """One copy for all names of a file."""
+        node = fields.beside(self.merged.get(path))
+        if node.inode not in self.beside:
+            self.beside.add(node.inode)
+            self.put(self.name_beside(out), node, [node.mtime], ("beside", node.inode))
+
     def decide(self, path, at, out, changes_only=False):
         """One whole name goes by the policy: N's, ours, or ours beside."""
         if self.is_ours:
@@ -164,7 +179,10 @@ class Model:
             self.put_theirs(at, out)
         if self.is_both:
             taken = self.new.get(at) is not None
-            self.put_ours(path, self.name_beside(out) if taken else out, changes_only)
+            if taken and not self.merged.is_directory(path):
+                self.put_beside(path, out)
+            else:
+                self.put_ours(path, self.name_beside(out) if taken else out, changes_only)
         else:
             self.silent += 1
             self.give_back_below(path)
@@ -185,7 +203,11 @@ class Model:
         if place is None or f"{place}/{name_of(source)}" in self.merged.nodes:
             self.leave_open("a rename that is given up, and its old name")
             self.plan.optional.append(
-                Conflict({ADD_ADD, TYPE}, {source, f"{place}/{name_of(source)}"}))
+                Conflict({ADD_ADD, TYPE, RENAME_ADD}, {source, f"{place}/{name_of(source)}"}))
+            self.silent += 1
+            if place is not None:
+                self.follow(path, f"{place}/{name_of(source)}")
+            self.silent -= 1
             return
         self.loose.add(place)
         self.follow(path, f"{place}/{name_of(source)}")
@@ -381,9 +403,7 @@ class Model:
         if merge.content_conflict or merge.metadata_conflict:
             self.conflict(path, EDIT_EDIT if merge.content_conflict else METADATA)
             if self.is_both:
-                copy = self.name_beside(out)
-                node = fields.beside(ours)
-                self.put(copy, node, [node.mtime], ("beside", ours.inode))
+                self.put_beside(path, out)
                 if len(self.merged.paths_of[ours.inode]) > 1:
                     self.leave_open("a group of links, both")
         self.put_merged_file(path, out, merge.node, theirs, merge.times)
@@ -397,7 +417,8 @@ class Model:
         untouched = equal(node, theirs) and theirs.mtime in times
         number = self.merged.get(path).inode
         self.result_of[path] = out
-        self.put(out, node, times, ("new", theirs.inode) if untouched else ("layer", number))
+        self.put(out, node, times, ("new", theirs.inode) if untouched else ("layer", number),
+                 number if self.identity.is_touched(path) else None, theirs.inode)
 
     # Renames and links
 
@@ -452,12 +473,12 @@ class Model:
             if theirs_anchor is None:
                 self.put_merged_file(path, out, theirs, theirs, [ours.mtime, theirs.mtime])
             elif result is not None and equal(result.node, theirs):
-                self.plan.tree[out] = result
+                self.join(out, result, ours)
             else:
                 self.leave_open("a link that N has as another file")
         elif theirs is not None and theirs_anchor is not None and result is not None \
                 and theirs.inode == theirs_anchor.inode:
-            self.plan.tree[out] = result  # both gave it this name, whatever else became of it
+            self.join(out, result, ours)  # whatever else became of it, both gave it this name
         elif theirs_anchor is None or theirs_anchor.type != ours.type:
             self.conflict(path, EDIT_DELETE, RENAME_DELETE, also=[anchor, source])
             if theirs is not None:
@@ -470,7 +491,13 @@ class Model:
         elif result is None:
             self.leave_open("a link to what is not taken")
         else:
-            self.plan.tree[out] = result
+            self.join(out, result, ours)
+
+    def join(self, out, result, ours):
+        """A further name of what the file became; so the layer has changed that, too."""
+        self.plan.tree[out] = result
+        if result.key[0] in ("layer", "new"):
+            result.file = ours.inode
 
     # Afterwards
 
@@ -478,9 +505,9 @@ class Model:
         """One file of the layer is one file where it has one result."""
         groups = {}
         for expected in {id(one): one for one in self.plan.tree.values()}.values():
-            if expected.key[0] != "layer" or expected.node.is_directory:
+            if expected.file is None or expected.node.is_directory:
                 continue
-            equals = groups.setdefault(expected.key, [])
+            equals = groups.setdefault(expected.file, [])
             for group in equals:
                 if equal(group[0].node, expected.node):
                     group.append(expected)
@@ -490,9 +517,20 @@ class Model:
         for equals in groups.values():
             for number, group in enumerate(equals):
                 times = frozenset().union(*(one.times for one in group))
+                key = self.key_of_group(group, number)
                 for expected in group:
                     expected.times = times
-                    expected.key = (*expected.key, number)
+                    expected.key = key
+
+    def key_of_group(self, group, number):
+        """Names that come to what N has are N's file, and the others join them."""
+        kept = {one.key for one in group if one.key[0] == "new"}
+        if len({one.theirs for one in group} - {None}) < 2:
+            return kept.pop() if kept else ("layer", group[0].file, number)
+        members = {id(one) for one in group}
+        if any(one.key in kept and id(one) not in members for one in self.plan.tree.values()):
+            self.leave_open("joined links, of which N has further names")
+        return ("joined", group[0].file, number)
 
     def accept_names_of_links(self):
         """One conflict may name a file by any of its names."""
