@@ -215,7 +215,9 @@ class RebaseComparison {
   std::map<std::tuple<ConflictClass, uint32_t, uint32_t, uint32_t>, size_t> raised_;
   size_t last_raised_ = 0;         // index in the report
   std::deque<std::string> queue_;  // rows that are to be settled
-  std::set<std::string> vacated_;  // paths in the old lower that somebody has been told to be free
+  // Paths in the old lower that somebody has been told to be free, each with the path in ours
+  // that needs it.
+  std::set<std::pair<std::string, std::string>> vacated_;
 };
 
 }  // namespace unionfs

@@ -394,7 +394,7 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   if (base->type() != theirs->type()) {
     return holder;  // that is another thing, and does not follow
   }
-  vacated_.insert(base_path);
+  vacated_.emplace(base_path, parent.ours_path + "/" + name);
   return std::optional<InodeNumber>();
 }
 

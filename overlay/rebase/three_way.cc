@@ -168,9 +168,11 @@ Result<void> RebaseComparison::settle_row(const std::string& path) {
 
 // Renames that wait for one another were all taken to happen.
 Result<void> RebaseComparison::check_dependent_moves() const {
-  for (const std::string& from : vacated_) {
+  for (const auto& [from, needed_by] : vacated_) {
     const RebaseRow& row = rows_.at(moved_.at(from));
-    if (row.is_dropped && !report_.has_undecided()) {
+    const auto other = rows_.find(needed_by);
+    const bool is_needed = other == rows_.end() || !other->second.is_dropped;
+    if (row.is_dropped && is_needed && !report_.has_undecided()) {
       return invalid(
           "{}: \"{}\" was decided for theirs, but another rename needs the name that it "
           "leaves; decide both alike",

@@ -212,6 +212,14 @@ row("both-made-a-directory-of-a-file", "echo b >f", "rm f; mkdir f; echo o >f/o"
     "rm f; mkdir f; echo t >f/t", result={"f": None, "f/o": "o", "f/t": "t"})
 row("directories-swapped", "mkdir d e; echo b >d/x; echo b >e/y", "mv d t; mv e d; mv t e",
     "echo t >d/x", result={"d": None, "d/y": "b", "e": None, "e/x": "t"})
+row("directories-swapped-and-neither-has-a-place",
+    "mkdir -p h/w u; echo b >h/w/x; echo b >u/y; echo b >h/z",
+    "mv h n; mv u t; mv n/w u; mv t n/w", "rm -r h/w; echo t >h/w",
+    [("rename/add", "n/w"), ("rename/delete", "u")],
+    with_ours={"n": None, "n/z": "b", "n/w": None, "n/w/y": "b", "u": None, "u/x": "b"},
+    with_theirs={"n": None, "n/z": "b", "n/w": "t", "u": None, "u/y": "b"},
+    with_both={"n": None, "n/z": "b", "n/w": "t", "n/w.ours": None, "n/w.ours/y": "b",
+               "u": None, "u/x": "b"})
 row("parent-into-child", "mkdir -p p/c; echo b >p/x; echo b >p/c/y", "mv p/c c; mv p c/p",
     "echo t >p/c/y", result={"c": None, "c/y": "t", "c/p": None, "c/p/x": "b"})
 row("file-moved", "echo b >f", "mv f g", "", result={"g": "b"})
