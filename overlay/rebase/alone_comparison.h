@@ -38,6 +38,7 @@ struct AloneDirectory {
   std::optional<PlannedFileId> id;    // once something in it changes
   bool is_dropped = false;            // neither it nor anything below is carried
   bool is_decided = false;            // made, or made again, because a conflict was decided so
+  bool is_beside = false;             // it or one above lies beside what theirs has there
 };
 
 // A name of ours that leads to no directory.
@@ -130,8 +131,10 @@ class AloneComparison {
     AloneFile file;
     std::optional<InodeNumber> holder;  // what theirs has under the name
     bool is_same = false;               // and equal
+    bool loses_privileges = false;      // a copy that lies beside
   };
   Result<void> settle_group(InodeNumber ours, const std::vector<Outcome>& outcomes);
+  Result<FileState> state_of(InodeNumber ours, const std::vector<Outcome>& outcomes);
   Result<std::optional<InodeNumber>> existing_for(InodeNumber ours,
                                                   const std::vector<Outcome>& outcomes);
 

@@ -123,6 +123,7 @@ Result<void> AloneComparison::make_directory(AloneDirectory& directory, AloneDir
   UNIONFS_ASSIGN(const PlannedFileId parent_id, id_of(parent));
   has_owners_ |= state->user_id != 0 || state->group_id != 0;
   directory.id = builder_.add(*state, std::nullopt);
+  directory.is_beside = parent.is_beside || name != split_path(directory.path).second;
   directory.result_path = parent.result_path + "/" + name;
   builder_.set_name(parent_id, name, *directory.id, directory.result_path);
   return {};

@@ -83,7 +83,9 @@ Result<void> AloneComparison::settle_against(const AloneFile& file, InodeNumber 
 Result<void> AloneComparison::place(const AloneFile& file, std::optional<InodeNumber> holder) {
   UNIONFS_ASSIGN(const FileState* state, ours_.state(file.inode));
   has_owners_ |= state->user_id != 0 || state->group_id != 0;
-  groups_[file.inode].push_back({file, holder, false});
+  FileState copy = *state;
+  const bool loses_privileges = file.parent->is_beside && take_privileges(copy);
+  groups_[file.inode].push_back({file, holder, false, loses_privileges});
   return {};
 }
 
@@ -110,7 +112,7 @@ Result<void> AloneComparison::place_beside(const AloneFile& file) {
   FileState state = *ours;
   const std::string path = file.parent->result_path + "/" + beside;
   if (take_privileges(state)) {
-    note("without-privileges", path, "setuid, setgid and capabilities are not carried to a copy");
+    note("without-privileges", path, kWithoutPrivileges);
   }
   UNIONFS_ASSIGN(const auto content, planned_content(file.inode));
   const PlannedFileId id = builder_.add(std::move(state), content);
@@ -140,9 +142,32 @@ Result<std::optional<PlannedContent>> AloneComparison::planned_content(InodeNumb
 
 Result<void> AloneComparison::settle_groups() {
   for (const auto& [ours, outcomes] : groups_) {
-    UNIONFS_TRY(settle_group(ours, outcomes));
+    // A copy that loses what the others keep is a file of its own.
+    std::vector<Outcome> kept;
+    std::vector<Outcome> copies;
+    for (const Outcome& outcome : outcomes) {
+      (outcome.loses_privileges ? copies : kept).push_back(outcome);
+    }
+    for (const std::vector<Outcome>* names : {&kept, &copies}) {
+      UNIONFS_TRY(names->empty() ? Result<void>() : settle_group(ours, *names));
+    }
   }
   return {};
+}
+
+// What the names of a group lead to; they lose privileges all or none.
+Result<FileState> AloneComparison::state_of(InodeNumber ours,
+                                            const std::vector<Outcome>& outcomes) {
+  UNIONFS_ASSIGN(const FileState* known, ours_.state(ours));
+  FileState state = *known;
+  for (const Outcome& outcome : outcomes) {
+    if (outcome.loses_privileges) {
+      take_privileges(state);
+      note("without-privileges", outcome.file.parent->result_path + "/" + outcome.file.name,
+           kWithoutPrivileges);
+    }
+  }
+  return state;
 }
 
 // The inode of theirs that is changed in place: all its names lead to this file, or it is equal.
@@ -183,17 +208,17 @@ Result<void> AloneComparison::settle_group(InodeNumber ours, const std::vector<O
   }
   const bool is_unchanged = std::any_of(outcomes.begin(), outcomes.end(), is_same);
   UNIONFS_ASSIGN(const auto existing, existing_for(ours, outcomes));
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
+  UNIONFS_ASSIGN(const FileState state, state_of(ours, outcomes));
   UNIONFS_ASSIGN(const auto content, planned_content(ours));
   PlannedFileId id = 0;
   if (existing) {
     UNIONFS_ASSIGN(id, builder_.existing(*existing));
     if (!is_unchanged) {
-      builder_.file(id).state = *state;
+      builder_.file(id).state = state;
       builder_.file(id).content = content;
     }
   } else {
-    id = builder_.add(*state, content);
+    id = builder_.add(state, content);
   }
   for (const Outcome& outcome : outcomes) {
     UNIONFS_ASSIGN(const PlannedFileId directory, id_of(*outcome.file.parent));

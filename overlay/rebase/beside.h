@@ -17,6 +17,10 @@ constexpr unsigned kNamesBeside = 10000;
 // several bytes is not cut apart.
 std::string name_beside(std::string name, unsigned number);
 
+// What a note says of a copy that loses them.
+constexpr const char* kWithoutPrivileges =
+    "setuid, setgid and capabilities are not carried to a copy";
+
 // Takes setuid and setgid of a regular file, and capabilities; says whether there were any.
 bool take_privileges(FileState& state);
 

@@ -58,6 +58,7 @@ struct ResultDirectory {
   bool is_decided = false;      // it is made, or made again, because a conflict was decided so
   bool is_behind_link = false;  // theirs has a symlink in its place, or above
   std::string link_text;        // where that leads; stays when it is made again
+  bool is_beside = false;       // it or one above lies beside what theirs has there
   bool are_times_decided = false;
   bool is_settling = false;  // its place is not known yet
 
@@ -169,6 +170,7 @@ class RebaseComparison {
   Result<bool> decide_whole(RebaseRow& row, ResultDirectory& parent, const std::string& name,
                             const Raised& raised);
   Result<void> place_beside(RebaseRow& row, ResultDirectory& parent, const std::string& name);
+  void take_privileges_of_copy(FileState& state, const std::string& path);
 
   // ---- link groups
   Result<void> find_lost_names();

@@ -282,6 +282,7 @@ Result<void> RebaseComparison::make_directory(ResultDirectory& directory, Result
   directory.id = builder_.add(*state, std::nullopt);
   directory.theirs.reset();
   directory.is_behind_link = false;
+  directory.is_beside = parent.is_beside || name != split_path(directory.ours_path).second;
   directory.path = parent.path + "/" + name;
   directory.are_times_decided = true;
   builder_.set_name(parent_id, name, *directory.id, directory.path);

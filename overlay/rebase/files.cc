@@ -74,6 +74,9 @@ Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& paren
   outcome.name = name;
   outcome.result_path = parent.path + "/" + name;
   outcome.merged.state = *state;
+  if (parent.is_beside) {
+    take_privileges_of_copy(outcome.merged.state, outcome.result_path);
+  }
   outcome.merged.is_content_ours = true;
   outcome.merged.is_content_as_ours = true;
   outcome.merged.is_as_theirs = false;
@@ -94,14 +97,18 @@ Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& par
   UNIONFS_ASSIGN(const PlannedFileId directory, id_of(parent));
   FileState state = *ours;
   const std::string path = parent.path + "/" + beside;
-  if (take_privileges(state)) {
-    note("without-privileges", path, "setuid, setgid and capabilities are not carried to a copy");
-  }
+  take_privileges_of_copy(state, path);
   const PlannedFileId id = builder_.add(state, content_of(row.change.inode, state));
   besides_.emplace(row.change.inode, id);
   builder_.set_name(directory, beside, id, path);
   raised_conflict().resulting_path = path;
   return {};
+}
+
+void RebaseComparison::take_privileges_of_copy(FileState& state, const std::string& path) {
+  if (take_privileges(state)) {
+    note("without-privileges", path, kWithoutPrivileges);
+  }
 }
 
 Result<bool> RebaseComparison::decide_whole(RebaseRow& row, ResultDirectory& parent,

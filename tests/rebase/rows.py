@@ -82,6 +82,12 @@ row("type-by-ours-and-changed", "echo b >f", "rm f; mkdir f; echo o >f/x", "echo
 row("type-by-ours-and-gone", "echo b >f", "rm f; mkdir f; echo o >f/x", "rm f",
     [("edit/delete", "f")], with_ours={"f": None, "f/x": "o"}, with_theirs={},
     with_both={"f": None, "f/x": "o"})
+row("type-by-ours-with-a-setuid-file-and-changed", "echo b >f",
+    "rm f; mkdir f; echo o >f/x; chmod 4755 f/x; ln f/x l", "echo t >f", [("type", "f")],
+    with_ours={"f": None, "f/x": "o", "l": "o", "links l": 2, "mode l": 0o4755},
+    with_theirs={"f": "t", "l": "o", "mode l": 0o4755},
+    with_both={"f": "t", "f.ours": None, "f.ours/x": "o", "mode f.ours/x": 0o755, "l": "o",
+               "mode l": 0o4755})
 row("type-by-theirs-and-changed", "echo b >f", "echo o >f", "rm f; ln -s t f", [("type", "f")],
     with_ours={"f": "o"}, with_theirs={"f": "-> t"}, with_both={"f": "-> t", "f.ours": "o"})
 row("type-to-link", "mkdir d; echo b >d/x", "rm -r d; ln -s other d", "", result={"d": "-> other"})

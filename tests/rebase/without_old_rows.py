@@ -127,6 +127,12 @@ row("attribute", "", "echo o >f; setfattr -n user.a -v 1 f", "",
 row("setuid-beside", "echo b >f", "echo o >f; chmod 4755 f", "echo t >f", ["f"], ["f"],
     ours={"f": "o", "mode f": 0o4755}, theirs={"f": "t"},
     both={"f": "t", "f.ours": "o", "mode f.ours": 0o755})
+row("setuid-in-a-directory-beside", "echo b >f",
+    "rm f; mkdir f; echo o >f/x; chmod 4755 f/x; ln f/x l", "echo t >f", ["f"], ["f"],
+    ours={"f": None, "f/x": "o", "l": "o", "links l": 2, "mode l": 0o4755},
+    theirs={"f": "t", "l": "o", "mode l": 0o4755},
+    both={"f": "t", "f.ours": None, "f.ours/x": "o", "mode f.ours/x": 0o755, "l": "o",
+          "mode l": 0o4755})
 row("never-a-database", "echo b >x.db; echo b >x.db-wal", "echo o >x.db-wal", "echo t >x.db",
     ["x.db"], ["x.db"], theirs={"x.db": "t", "x.db-wal": "b"})
 row("never-a-database-directory", "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1", "echo o >d/1",
