@@ -101,6 +101,11 @@ class RebaseComparison {
   void add_staying_names();
   Result<bool> has_other_names(InodeNumber base, InodeNumber theirs);
   Result<bool> has_ours_changed_names(const ResultDirectory& directory);
+  // Of a directory that is in all three, in which ours has changed a name, or else nothing but
+  // the times.
+  Result<FileTime> modified_time_of(const ResultDirectory& directory, bool has_ours_changed);
+  // The times of directories out of which ours has moved what theirs has there no more, either.
+  Result<void> visit_left_directories();
   Result<void> check_dependent_moves() const;
   Result<void> settle_superblock();
 

@@ -328,7 +328,14 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
   }
   const bool has_times = std::find(row.change.metadata.begin(), row.change.metadata.end(),
                                    "times") != row.change.metadata.end();
-  if (merged.is_as_theirs && !has_times) {
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  FileTime modified = theirs->modified;
+  if (has_times) {
+    UNIONFS_ASSIGN(modified, files.base ? modified_time_of(directory, false)
+                                        : Result<FileTime>(merged.state.modified));
+    directory.are_times_decided = true;
+  }
+  if (merged.is_as_theirs && modified == theirs->modified) {
     if (row.change.kind == ChangeKind::kRenamed && !row.is_dropped) {
       report_.applied.push_back(directory.path);
     } else {
@@ -337,12 +344,9 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
     return {};
   }
   UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
   FileState& state = builder_.file(id).state;
-  const FileTime modified = has_times ? merged.state.modified : theirs->modified;
   state = merged.state;
   state.modified = modified;
-  directory.are_times_decided = has_times;
   (merged.is_as_ours ? report_.applied : report_.merged)
       .push_back(directory.path.empty() ? "/" : directory.path);
   return {};

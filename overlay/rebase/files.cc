@@ -302,7 +302,7 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
                                                 : Result<bool>(false));
     if (is_same) {
       drop(row);  // theirs has done the same
-      return visit_directory_of(change.below_path);
+      return {};
     }
     if (parent.is_decided) {
       return place_ours(row, parent, name);

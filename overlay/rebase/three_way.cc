@@ -59,6 +59,7 @@ Result<PlannedRebase> RebaseComparison::run() {
     UNIONFS_TRY(settle_row(path));
   }
   UNIONFS_TRY(check_dependent_moves());
+  UNIONFS_TRY(visit_left_directories());
   UNIONFS_TRY(settle_deletions());
   UNIONFS_TRY(settle_groups());
   UNIONFS_TRY(settle_directory_times());
@@ -229,6 +230,36 @@ void RebaseComparison::add_staying_names() {
   }
 }
 
+Result<void> RebaseComparison::visit_left_directories() {
+  for (const auto& [from, to] : moved_) {
+    UNIONFS_ASSIGN(const auto theirs, theirs_.find(from));
+    bool is_left = !theirs;
+    if (theirs) {
+      UNIONFS_ASSIGN(const FileState* before, base_.state(rows_.at(to).change.below));
+      UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+      is_left = before->type() != after->type();
+    }
+    if (is_left) {
+      UNIONFS_TRY(visit_directory_of(from));
+    }
+  }
+  return {};
+}
+
+Result<FileTime> RebaseComparison::modified_time_of(const ResultDirectory& directory,
+                                                    bool has_ours_changed) {
+  UNIONFS_ASSIGN(const FileState* base, base_.state(*directory.base));
+  UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  UNIONFS_ASSIGN(const bool has_theirs_changed,
+                 has_other_names(*directory.base, *directory.theirs));
+  if (has_ours_changed != has_theirs_changed) {
+    return has_ours_changed ? ours->modified : theirs->modified;
+  }
+  const bool has_theirs_time = has_theirs_changed || theirs->modified != base->modified;
+  return has_theirs_time ? std::max(ours->modified, theirs->modified) : ours->modified;
+}
+
 Result<void> RebaseComparison::settle_directory_times() {
   for (auto& [path, directory] : directories_) {
     if (directory.is_dropped || !directory.theirs || !directory.base ||
@@ -243,10 +274,8 @@ Result<void> RebaseComparison::settle_directory_times() {
     if (!has_ours && ours->modified == base->modified) {
       continue;
     }
-    UNIONFS_ASSIGN(const bool has_theirs, has_other_names(*directory.base, *directory.theirs));
     UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
-    const FileTime modified =
-        has_theirs ? std::max(ours->modified, theirs->modified) : ours->modified;
+    UNIONFS_ASSIGN(const FileTime modified, modified_time_of(directory, true));
     if (modified != theirs->modified) {
       UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));
       builder_.file(id).state.modified = modified;

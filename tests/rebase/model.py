@@ -32,7 +32,7 @@ Where the rules leave something open, this is what a user would expect:
 import dataclasses
 
 import fields
-from identity import Identity
+from identity import Identity, may_be_same
 from trees import equal, name_of, parent_of
 
 EDIT_EDIT, EDIT_DELETE, DELETE_EDIT = "edit/edit", "edit/delete", "delete/edit"
@@ -345,27 +345,24 @@ class Model:
         self.visit_names(path, at, out)
 
     def directory_times(self, path, at, old, ours, theirs):
-        """Whether a name that leads to something else counts as changed is left open."""
-        def names(tree, place):
-            return tree.names_in(place)
-
+        """Whether a file in the place of another one counts as a changed name is left open."""
         def nodes(tree, place):
-            return [(name, tree.get(f"{place}/{name}").type) for name in names(tree, place)]
+            return [(name, tree.get(f"{place}/{name}").type) for name in tree.names_in(place)]
 
-        def numbers(tree, place):
-            return [(name, tree.get(f"{place}/{name}").inode) for name in names(tree, place)]
-
+        has_other_nodes = nodes(self.merged, path) != nodes(self.old, at)
+        # A file made anew may have got the number of the old one.
+        has_other_files = has_other_nodes or not all(
+            may_be_same(self.old.get(f"{at}/{name}"), self.merged.get(f"{path}/{name}"))
+            for name in self.merged.names_in(path))
+        theirs_changed = nodes(self.new, at) != nodes(self.old, at)
         times = set()
-        for of_ours in (names, nodes, numbers):
-            for of_theirs in (names, nodes):
-                ours_changed = of_ours(self.merged, path) != of_ours(self.old, at)
-                theirs_changed = of_theirs(self.new, at) != of_theirs(self.old, at)
-                if ours_changed and theirs_changed:
-                    times.add(max(ours.mtime, theirs.mtime))
-                elif ours_changed or theirs_changed:
-                    times.add(ours.mtime if ours_changed else theirs.mtime)
-                else:
-                    times.add(fields.merge_times(old.mtime, ours.mtime, theirs.mtime))
+        for ours_changed in (has_other_nodes, has_other_files):
+            if ours_changed and theirs_changed:
+                times.add(max(ours.mtime, theirs.mtime))
+            elif ours_changed or theirs_changed:
+                times.add(ours.mtime if ours_changed else theirs.mtime)
+            else:
+                times.add(fields.merge_times(old.mtime, ours.mtime, theirs.mtime))
         return times
 
     def visit_file(self, path, at, out, old, ours, theirs):

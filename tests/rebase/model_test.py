@@ -274,6 +274,20 @@ class RowsOfTheTable(unittest.TestCase):
         self.assertEqual(self.conflicts(*sides), [])
         self.assertEqual(self.contents(*sides), {"/a": "2", "/b": "2"})
 
+    def test_a_directory_has_the_time_of_the_side_that_changed_a_name(self):
+        def times(ours, theirs, ours_seconds, theirs_seconds):
+            sides = [tree(d=directory(50, mtime=(seconds, 0)), **files) for seconds, files in
+                     [(1, {"d_f": file("1", 11)}), (ours_seconds, ours), (theirs_seconds, theirs)]]
+            return self.plan(*sides).tree["/d"].times
+        kept, more = {"d_f": file("1", 11)}, {"d_f": file("1", 11), "d_g": file("1", 12)}
+        self.assertEqual(times(kept, more, 9, 5), {(5, 0)})
+        self.assertEqual(times(more, kept, 5, 9), {(5, 0)})
+        self.assertEqual(times(more, more, 9, 5), {(9, 0)})
+        self.assertEqual(times(kept, kept, 5, 1), {(5, 0)})
+        # Another file that got the number of the old one may count as a changed name.
+        anew = {"d_f": dataclasses.replace(file("1", 11), generation=12)}
+        self.assertEqual(times(anew, more, 9, 5), {(5, 0), (9, 0)})
+
     def test_times_go_with_the_content(self):
         def time(old, merged, new, texts="111"):
             sides = [tree(f=file(text, number, mtime=(seconds, 0))) for text, number, seconds in

@@ -39,6 +39,11 @@ def row(name, base="", ours="", theirs="", conflicts=(), result=None, notes=(), 
 row("written-anew-in-a-directory", "mkdir d; echo b >d/f",
     "rm d/f; echo o >d/f; touch -d @1700000000 d",
     "touch -d @1600000000 d", result={"d": None, "d/f": "o", "time d": 1700000000})
+row("directory-touched-and-added-to", "mkdir d; echo b >d/f", "touch -d @1700000000 d",
+    "echo t >d/g; touch -d @1600000000 d",
+    result={"d": None, "d/f": "b", "d/g": "t", "time d": 1600000000})
+row("directory-touched-by-both", "mkdir d; echo b >d/f", "touch -d @1700000000 d",
+    "echo t >d/f; touch -d @1600000000 d", result={"d": None, "d/f": "t", "time d": 1700000000})
 row("changed-by-ours", "echo b >f", "echo o >f", "", result={"f": "o"})
 row("changed-by-theirs", "echo b >f; echo b >g", "echo o >g", "echo t >f",
     result={"f": "t", "g": "o"})
@@ -241,6 +246,17 @@ row("file-moved-and-all-of-it-rewritten", "echo b >f", "mv f g; echo o >g", "ech
     with_both={"f": "t", "g": "o"})
 row("file-moved-and-gone", "echo b >f", "mv f g", "rm f", [("rename/delete", "g")],
     with_ours={"g": "b"}, with_theirs={}, with_both={"g": "b"})
+row("file-moved-out-and-gone", "mkdir d; echo b >d/f", "mv d/f g; touch -d @1700000000 d",
+    "rm d/f; touch -d @1600000000 d", [("rename/delete", "g")],
+    with_ours={"d": None, "time d": 1700000000, "g": "b"},
+    with_theirs={"d": None, "time d": 1700000000},
+    with_both={"d": None, "time d": 1700000000, "g": "b"})
+row("directory-moved-out-and-made-a-file", "mkdir -p d/e; echo b >d/e/f",
+    "mv d/e g; touch -d @1700000000 d", "rm -r d/e; echo t >d/e; touch -d @1600000000 d",
+    [("rename/delete", "g")],
+    with_ours={"d": None, "time d": 1700000000, "d/e": "t", "g": None, "g/f": "b"},
+    with_theirs={"d": None, "time d": 1700000000, "d/e": "t"},
+    with_both={"d": None, "time d": 1700000000, "d/e": "t", "g": None, "g/f": "b"})
 row("file-moved-to-a-new-name-of-theirs", "echo b >f", "mv f g", "echo t >g",
     [("rename/add", "g")], with_ours={"g": "b"}, with_theirs={"f": "b", "g": "t"},
     with_both={"g": "t", "g.ours": "b"})
