@@ -321,11 +321,12 @@ run ls -lhs monday.img upper.img
 
 say "One server has many disks: each export is an upper of a directory, made at its first write"
 mkdir uppers
-serve dir=uppers
+serve dir=uppers control=control.sock
 for name in anna bert; do
     run nbdsh -u "nbd+unix:///$name?socket=demo.sock" -c 'h.pwrite(h.pread(1024, 1024), 1024)'
 done
 run nbdinfo --list "$uri" | grep "^export="
+run "$unionfs_img" --control control.sock --export anna snapshot anna.monday
 stop_serving
 run ls -lhs uppers
 
