@@ -23,6 +23,7 @@ class Identity:
         self.named = named
         self.claims = {}  # old path of a directory -> merged path, where it is proven
         self.made_anew = set()  # old paths of moved directories that are others now
+        self.copies = {}  # merged path -> old path: such a directory, and those that went with it
         self.base = {}
         self.location = {}  # base -> merged path of a directory
         self.moved = {}  # merged path -> old path: directories
@@ -71,12 +72,25 @@ class Identity:
                 return
             self.made_anew.update(used)
             for old in used:
-                del self.claims[old]
+                self.find_copies(old)
 
     def is_made_anew(self, old_path):
         place = self.location.get(parent_of(old_path))
         path = None if place is None else f"{place}/{name_of(old_path)}"
         return self.merged.is_directory(path) and path not in self.moved
+
+    def find_copies(self, old_path):
+        """The old name is compared by path, so what went with the directory is new."""
+        top = self.claims[old_path]
+        for old, path in list(self.claims.items()):
+            if f"{old}/".startswith(f"{old_path}/") and path == top + old[len(old_path):]:
+                self.copies[path] = old
+                del self.claims[old]
+
+    def is_copy(self, path, names):
+        """Whether a file went with a directory of which the old name is another one."""
+        directory = self.copies.get(parent_of(path))
+        return directory is not None and f"{directory}/{name_of(path)}" in names
 
     def find_bases(self, directory):
         for name in self.merged.names_in(directory):
@@ -116,7 +130,8 @@ class Identity:
             names = sorted(self.old.paths_of.get(number, []), key=self.place_in_walk)
             kept = [path for path in paths if self.at(path) in names
                     and may_be_same(self.old.get(self.at(path)), self.merged.get(path))]
-            new = [path for path in paths if path not in kept]
+            new = [path for path in paths
+                   if path not in kept and not self.is_copy(path, names)]
             free = [path for path in new if self.old_at(path) is None]
             gone = [name for name in names if self.is_gone(name) and free
                     and self.is_proven(name, free[0])]

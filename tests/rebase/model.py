@@ -14,7 +14,7 @@ Where the rules leave something open, this is what a user would expect:
     there before. A file renamed over another one of O is an edit of that one, and
     the deletion of its own name. Directories that change places are renames.
   - Where a directory was moved and another made of its old name, the old name is
-    compared by path, and the moved one is new. What lies in it may follow, or be new.
+    compared by path, and the moved one is new, with all that went with it.
   - A rename that comes to nothing leaves the old name where it is, with the changes.
   - A conflict decides only what both sides changed; other fields are merged.
   - In `rename/delete`, ours is all that the merged tree has there.
@@ -82,8 +82,6 @@ class Model:
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
         self.root()
-        if self.identity.made_anew:
-            self.leave_open("what lies in a directory that was moved and made anew")
         for path, out in self.links:
             self.link(path, out)
         self.part_links()

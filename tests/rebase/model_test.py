@@ -206,6 +206,21 @@ class RowsOfTheTable(unittest.TestCase):
         self.assertEqual(self.conflicts(*sides), [])
         self.assertEqual(self.contents(*sides), {"/e/a": "2", "/d/b": "3"})
 
+    def test_directory_moved_and_made_anew(self):
+        parts = {"d": directory(20), "d_s": directory(21), "d_x": file("1", 11),
+                 "d_s_y": file("1", 12), "z": file("1", 12)}
+        moved = {"e": directory(20), "e_s": directory(21), "e_x": file("1", 11),
+                 "e_s_y": file("1", 12), "z": file("1", 12), "d": directory(40)}
+        bytes_of_l = {"/e/x": "1", "/e/s/y": "1", "/z": "1"}
+        new = {**parts, "d_x": file("2", 31)}
+        old, merged = tree(**parts), tree(**moved)
+        self.assertEqual(self.conflicts(old, merged, tree(**new)), [("delete/edit", "/d/x")])
+        self.assertEqual(self.contents(old, merged, tree(**new), "ours"), bytes_of_l)
+        self.assertEqual(self.contents(old, merged, tree(**new), "theirs"),
+                         {**bytes_of_l, "/d/x": "2"})
+        gone = tree(z=file("1", 12), e=directory(50), e_t=file("3", 51))
+        self.assertEqual(self.contents(old, merged, gone), {**bytes_of_l, "/e/t": "3"})
+
     def test_parent_moved_into_child(self):
         sides = (tree(d=directory(50), d_e=directory(51), d_e_a=file("1", 11)),
                  tree(e=directory(51), e_d=directory(50), e_a=file("1", 11)),
