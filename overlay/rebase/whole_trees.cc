@@ -102,22 +102,20 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
 
 // `mv d d.old; cp -a d.old d`: the old name is an edit, and the moved directory a copy.
 Result<void> RebaseComparison::separate_copies() {
-  std::vector<std::pair<std::string, std::string>> copies;
-  for (const auto& [from, to] : moved_) {
-    const auto [parent, name] = split_path(from);
+  // A directory comes before what lies below it, whose old name is another one where it is a copy.
+  const std::map<std::string, std::string> moves = moved_;
+  for (const auto& [from, to] : moves) {
+    const auto [parent, last] = split_path(from);
     const std::optional<std::string> above = ours_path_of(parent);
-    const auto row = above ? rows_.find(*above + "/" + name) : rows_.end();
-    if (row != rows_.end() && row->second.change.kind == ChangeKind::kAdded &&
-        row->second.change.file_type == ext2::kFileTypeDirectory &&
-        rows_.at(to).change.file_type == ext2::kFileTypeDirectory) {
-      copies.emplace_back(from, to);
+    const std::string old_name = above.value_or(std::string()) + "/" + last;
+    const auto again = above ? rows_.find(old_name) : rows_.end();
+    if (again == rows_.end() || again->second.change.kind != ChangeKind::kAdded ||
+        again->second.change.file_type != ext2::kFileTypeDirectory ||
+        rows_.at(to).change.file_type != ext2::kFileTypeDirectory) {
+      continue;
     }
-  }
-  for (const auto& [from, to] : copies) {
-    const std::string old_name =
-        *ours_path_of(split_path(from).first) + "/" + split_path(from).second;
     Change& moved = rows_.at(to).change;
-    Change& kept = rows_.at(old_name).change;
+    Change& kept = again->second.change;
     kept.kind = ChangeKind::kMetadata;
     kept.below_path = from;
     kept.below = moved.below;

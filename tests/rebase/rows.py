@@ -137,6 +137,20 @@ row("directory-moved-link-left", "mkdir d; echo b >d/x", "mv d old; ln -s old d"
 row("directory-moved-and-copied-back", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d d.old; mkdir d; cat d.old/x >d/x; echo o >d/y", "echo t >d/x",
     result={"d": None, "d/x": "t", "d/y": "o", "d.old": None, "d.old/x": "b", "d.old/y": "b"})
+row("directory-moved-and-made-anew-and-changed", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d e; mkdir d", "echo t >d/x", [("delete/edit", "d/x")],
+    with_ours={"d": None, "e": None, "e/x": "b", "e/y": "b"},
+    with_theirs={"d": None, "d/x": "t", "e": None, "e/x": "b", "e/y": "b"},
+    with_both={"d": None, "d/x": "t", "e": None, "e/x": "b", "e/y": "b"})
+row("directory-moved-and-made-anew-after-one-in-it", "mkdir -p d/s; echo b >d/x; echo b >d/s/y",
+    "mv d/s g; mkdir d/s; mv d e; mkdir d", "echo t >d/s/y",
+    result={"d": None, "e": None, "e/s": None, "e/x": "b", "g": None, "g/y": "t"})
+row("directory-moved-and-made-anew-and-gone", "mkdir d; echo b >d/x; echo b >d/y; ln d/y z",
+    "mv d e; mkdir d; echo o >d/o; echo o >e/x", "rm -r d; mkdir e; echo t >e/t",
+    [("edit/delete", "d")],
+    with_ours={"d": None, "d/o": "o", "e": None, "e/t": "t", "e/x": "o", "e/y": "b", "z": "b"},
+    with_theirs={"e": None, "e/t": "t", "e/x": "o", "e/y": "b", "z": "b"},
+    with_both={"d": None, "d/o": "o", "e": None, "e/t": "t", "e/x": "o", "e/y": "b", "z": "b"})
 row("directory-moved-and-gone", "mkdir d; echo b >d/x", "mv d e; echo o >e/new", "rm -r d",
     [("rename/delete", "e")], with_ours={"e": None, "e/x": "b", "e/new": "o"}, with_theirs={},
     with_both={"e": None, "e/x": "b", "e/new": "o"})
