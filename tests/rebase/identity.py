@@ -70,9 +70,9 @@ class Identity:
             used = [old for old in self.consumed if self.is_made_anew(old)]
             if not used:
                 return
-            self.made_anew.update(used)
-            for old in used:
-                self.find_copies(old)
+            top = min(used)  # then the old names below it are others
+            self.made_anew.add(top)
+            self.find_copies(top)
 
     def is_made_anew(self, old_path):
         place = self.location.get(parent_of(old_path))
@@ -91,6 +91,10 @@ class Identity:
         """Whether a file went with a directory of which the old name is another one."""
         directory = self.copies.get(parent_of(path))
         return directory is not None and f"{directory}/{name_of(path)}" in names
+
+    def is_any_moved_out(self):
+        """Whether something moved out of a directory whose old name is another one."""
+        return any(old.startswith(f"{top}/") for top in self.made_anew for old in self.consumed)
 
     def find_bases(self, directory):
         for name in self.merged.names_in(directory):
