@@ -91,6 +91,7 @@ class RebaseComparison {
   // ---- steps
   Result<void> read_changes();
   Result<void> separate_copies();
+  Result<void> separate_links(const std::string& from, const std::string& old_name);
   Result<void> settle_owners();
   Result<void> settle_units();
   Result<void> settle_row(const std::string& path);

@@ -100,6 +100,24 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
   return {};
 }
 
+// A further name of a file that went with the copy is a name of the copy, and not of what lies
+// under the old name now.
+Result<void> RebaseComparison::separate_links(const std::string& from,
+                                              const std::string& old_name) {
+  for (auto& [path, row] : rows_) {
+    std::string& link_of = row.change.link_of;
+    if (link_of.empty() || !is_at_or_below(link_of, from)) {
+      continue;
+    }
+    UNIONFS_ASSIGN(const auto now, ours_.find(old_name + link_of.substr(from.size())));
+    if (now != row.change.inode) {
+      link_of.clear();
+      row.change.is_link = false;
+    }
+  }
+  return {};
+}
+
 // `mv d d.old; cp -a d.old d`: the old name is an edit, and the moved directory a copy.
 Result<void> RebaseComparison::separate_copies() {
   // A directory comes before what lies below it, whose old name is another one where it is a copy.
@@ -131,6 +149,7 @@ Result<void> RebaseComparison::separate_copies() {
       }
     }
     UNIONFS_TRY(take_tree(to, false, false));
+    UNIONFS_TRY(separate_links(from, old_name));
     // What lies below the old name is compared by path.
     UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
     for (const auto& [name, inode] : *before) {

@@ -145,6 +145,10 @@ row("directory-moved-and-made-anew-and-changed", "mkdir d; echo b >d/x; echo b >
 row("directory-moved-and-made-anew-after-one-in-it", "mkdir -p d/s; echo b >d/x; echo b >d/s/y",
     "mv d/s g; mkdir d/s; mv d e; mkdir d", "echo t >d/s/y",
     result={"d": None, "e": None, "e/s": None, "e/x": "b", "g": None, "g/y": "t"})
+row("directory-moved-and-made-anew-after-a-link-of-a-file-in-it", "mkdir d; echo b >d/x; echo k >d/y",
+    "ln d/x l; ln d/y k; mv d e; mkdir d; echo other >d/x; ln e/y d/y", "",
+    result={"d": None, "d/x": "other", "d/y": "k", "e": None, "e/x": "b", "e/y": "k",
+            "l": "b", "links l": 2, "k": "k", "links k": 3})
 row("directory-moved-and-made-anew-and-gone", "mkdir d; echo b >d/x; echo b >d/y; ln d/y z",
     "mv d e; mkdir d; echo o >d/o; echo o >e/x", "rm -r d; mkdir e; echo t >e/t",
     [("edit/delete", "d")],
