@@ -2,6 +2,7 @@
 #include "fsparse/printable.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -127,6 +128,10 @@ std::string shell_word(std::string_view name) {
 
 std::string printable_line(std::string_view message) {
   return escaped(message, 0, 0);
+}
+
+std::string hex_text(std::span<const uint8_t> bytes) {
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
 }  // namespace unionfs

@@ -5,6 +5,8 @@
 #ifndef UNIONFS_FSPARSE_PRINTABLE_H
 #define UNIONFS_FSPARSE_PRINTABLE_H
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,6 +28,9 @@ std::string shell_word(std::string_view name);
 // printable before.  The last guard: whoever makes an Error or writes a line of a log sends
 // the text through it.
 std::string printable_line(std::string_view message);
+
+// Two digits for each byte, as digests and numbers that were drawn are shown.
+std::string hex_text(std::span<const uint8_t> bytes);
 
 }  // namespace unionfs
 

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "plugin/control_answers.h"
 
-#include <fmt/ranges.h>
-
 #include <chrono>
 
+#include "fsparse/printable.h"
 #include "overlay/host/scope_exit.h"
 #include "overlay/remote/nbd_uri.h"
 
 namespace unionfs {
 namespace {
-
-std::string hex_of(const upper_format::Digest& digest) {
-  return fmt::format("{:02x}", fmt::join(digest, ""));
-}
 
 const char* name_of(LevelKind kind) {
   switch (kind) {
@@ -37,7 +32,7 @@ ControlJson or_null(const std::optional<Value>& value) {
 }
 
 ControlJson hex_or_null(const std::optional<upper_format::Digest>& digest) {
-  return digest ? ControlJson(hex_of(*digest)) : ControlJson(nullptr);
+  return digest ? ControlJson(hex_text(*digest)) : ControlJson(nullptr);
 }
 
 }  // namespace

@@ -15,9 +15,9 @@ void AutoCheckpoint::start(LeftSession left_session, CheckpointsWhen when) {
   when_ = when;
   if (left_session == LeftSession::kLayer) {
     const MutexLock making(making_mutex_);
-    const MutexLock lock(mutex_);
     // What fails here is told to the first client.
     has_left_session_ = overlay_.has_left_session().value_or(false);
+    const MutexLock lock(mutex_);
     due_at_ = has_left_session_ ? clock_.now() + kGrace : Clock::kNever;
   }
   if (when != CheckpointsWhen::kByItself) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/sinks/digest.h"
 
+#include "fsparse/printable.h"
+
 #include <openssl/evp.h>
 
 #include <array>
@@ -28,11 +30,7 @@ Result<std::string> DigestOutput::hex() {
   if (!is_sound_ || ::EVP_DigestFinal_ex(context_.get(), digest.data(), &length) != 1) {
     return system_failure(ENOMEM, "libcrypto cannot compute a SHA-256");
   }
-  std::string text;
-  for (unsigned i = 0; i < length; ++i) {
-    text += fmt::format("{:02x}", digest[i]);
-  }
-  return text;
+  return hex_text(std::span(digest).first(length));
 }
 
 }  // namespace unionfs

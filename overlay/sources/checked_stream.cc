@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/sources/checked_stream.h"
 
+#include "fsparse/printable.h"
+
 #include <openssl/evp.h>
 
 #include <algorithm>
@@ -82,10 +84,7 @@ Result<void> CheckedStream::finish() {
   if (EVP_DigestFinal_ex(context_.get(), bytes.data(), &length) != 1) {
     return system_failure(ENOMEM, fmt::format("{}: cannot compute its digest", name()));
   }
-  std::string found;
-  for (unsigned int index = 0; index < length; ++index) {
-    found += fmt::format("{:02x}", bytes[index]);
-  }
+  const std::string found = hex_text(std::span(bytes).first(length));
   if (found != digest_.hexadecimal) {
     return corrupt("{}: has the digest {}:{}, and should have {}", name(), digest_.algorithm, found,
                    digest_.text());

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/stack/level_file.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
 
+#include "fsparse/printable.h"
 #include "overlay/cache/boot_trace.h"
 #include "overlay/remote/nbd_uri.h"
 #include "overlay/upper/hash.h"
@@ -96,7 +95,7 @@ std::vector<KeptRange> bitmaps_of(const Volume& volume) {
 // Of a directory of caches.
 std::string path_in(const std::string& directory, const cache_format::Key& key) {
   const std::string_view slash = directory.ends_with('/') ? "" : "/";
-  return fmt::format("{}{}{:02x}.cache", directory, slash, fmt::join(key, ""));
+  return fmt::format("{}{}{}.cache", directory, slash, hex_text(key));
 }
 
 }  // namespace

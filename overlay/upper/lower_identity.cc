@@ -207,13 +207,11 @@ Result<void> check_still_same(const KnownLower& before, const Volume& lower) {
 }
 
 std::string describe(const format::LowerIdentity& identity) {
-  std::string hash;
-  for (size_t i = 0; i < 8; ++i) {
-    hash += fmt::format("{:02x}", identity.hash[i]);
-  }
+  constexpr size_t kShownBytes = 8;
   return fmt::format("UUID {}, {} blocks of {} bytes, last written {}, hash {}",
                      uuid_text(identity.uuid), identity.s_blocks_count, identity.block_size_bytes,
-                     utc_text(identity.s_wtime), hash);
+                     utc_text(identity.s_wtime),
+                     hex_text(std::span(identity.hash).first(kShownBytes)));
 }
 
 std::string not_the_lower(const std::string& lower_name, const std::string& upper_name,

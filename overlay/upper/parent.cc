@@ -126,11 +126,7 @@ Result<void> check_parent(const StateArea& area, const LevelIdentity& level,
 }
 
 std::string digest_text(const format::Digest& digest) {
-  std::string text;
-  for (size_t i = 0; i < digest.size() / 2; ++i) {
-    text += fmt::format("{:02x}", digest[i]);
-  }
-  return text;
+  return hex_text(std::span(digest).first(digest.size() / 2));
 }
 
 }  // namespace unionfs

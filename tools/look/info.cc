@@ -3,6 +3,7 @@
 // unionfs-img info: what an upper is, what it holds, what could become of it.
 #include <fmt/ranges.h>
 
+#include "fsparse/printable.h"
 #include "overlay/upper/lower_identity.h"
 #include "overlay/upper/parent.h"
 #include "overlay/upper/upper_facts.h"
@@ -13,14 +14,6 @@
 
 namespace unionfs::img {
 namespace {
-
-std::string hex(const std::array<uint8_t, 16>& bytes) {
-  std::string text;
-  for (const uint8_t byte : bytes) {
-    text += fmt::format("{:02x}", byte);
-  }
-  return text;
-}
 
 // What can only be said over the lower.
 struct Outlook {
@@ -107,7 +100,7 @@ Json to_json(const CommonArguments& arguments, const Information& information) {
                 {"mounted", lower.s_mtime.value()},
                 {"written", lower.s_wtime.value()},
                 {"checked", lower.s_lastcheck.value()},
-                {"hash", hex(lower.hash)}}},
+                {"hash", hex_text(lower.hash)}}},
               {"session",
                {{"number", facts.area.session_number},
                 {"open", facts.written_blocks > 0},
