@@ -100,6 +100,8 @@ class RebaseComparison {
   Result<void> settle_directory_times();
   // Says where the files are that are changed in place, so that nobody has to search for it.
   void add_staying_names();
+  // Whether theirs has under the old lower's name something of the type that it had there.
+  Result<bool> has_of_type(const std::string& base_path, InodeNumber base);
   Result<bool> has_other_names(InodeNumber base, InodeNumber theirs);
   Result<bool> has_ours_changed_names(const ResultDirectory& directory);
   // Of a directory that is in all three, in which ours has changed a name, or else nothing but

@@ -13,7 +13,8 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
     return &known->second;
   }
   const auto row = rows_.find(path);
-  RebaseRow* const change = row == rows_.end() ? nullptr : &row->second;
+  // A row that was dropped before was of the times only.
+  RebaseRow* const change = row == rows_.end() || row->second.is_dropped ? nullptr : &row->second;
   if (path.empty()) {
     ResultDirectory& root = directories_[path];
     root.ours = kRootDirectory;

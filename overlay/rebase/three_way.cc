@@ -153,8 +153,8 @@ Result<void> RebaseComparison::settle_row(const std::string& path) {
   }
   RebaseRow& row = found->second;
   if (row.has_only_times() && !row.is_taken) {
-    UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
-    if (!theirs) {
+    UNIONFS_ASSIGN(const bool is_there, has_of_type(row.change.below_path, row.change.below));
+    if (!is_there) {
       row.is_done = true;  // times make no conflict
       drop(row);
       return {};
@@ -230,16 +230,20 @@ void RebaseComparison::add_staying_names() {
   }
 }
 
+Result<bool> RebaseComparison::has_of_type(const std::string& base_path, InodeNumber base) {
+  UNIONFS_ASSIGN(const auto theirs, theirs_.find(base_path));
+  if (!theirs) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const FileState* before, base_.state(base));
+  UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+  return before->type() == after->type();
+}
+
 Result<void> RebaseComparison::visit_left_directories() {
   for (const auto& [from, to] : moved_) {
-    UNIONFS_ASSIGN(const auto theirs, theirs_.find(from));
-    bool is_left = !theirs;
-    if (theirs) {
-      UNIONFS_ASSIGN(const FileState* before, base_.state(rows_.at(to).change.below));
-      UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
-      is_left = before->type() != after->type();
-    }
-    if (is_left) {
+    UNIONFS_ASSIGN(const bool is_there, has_of_type(from, rows_.at(to).change.below));
+    if (!is_there) {
       UNIONFS_TRY(visit_directory_of(from));
     }
   }

@@ -123,6 +123,14 @@ row("below-a-directory-that-is-a-link", "mkdir bin; echo b >bin/a; echo b >bin/b
                  "bin": "-> usr/bin"},
     with_both={"usr": None, "usr/bin": None, "usr/bin/a": "b", "usr/bin/b": "b",
                "bin": "-> usr/bin", "bin.ours": None, "bin.ours/a": "o", "bin.ours/c": "o"})
+row("touched-directory-that-is-a-file", "mkdir -p d/e; echo b >d/e/x",
+    "touch -d @1700000000 d/e", "rm -r d/e; echo t >d/e", result={"d": None, "d/e": "t"})
+row("below-a-touched-directory-that-is-a-link", "mkdir bin; echo b >bin/a",
+    "echo o >bin/a; touch -d @1700000000 bin", "mkdir usr; mv bin usr/bin; ln -s usr/bin bin",
+    [("edit/delete", "bin/a")],
+    with_theirs={"usr": None, "usr/bin": None, "usr/bin/a": "b", "bin": "-> usr/bin"},
+    with_ours={"usr": None, "usr/bin": None, "usr/bin/a": "b", "bin": None, "bin/a": "o",
+               "time bin": 1700000000})
 row("names-deleted-in-a-kept-directory", "mkdir d; echo b >d/x; echo b >d/y", "rm d/x",
     "echo t >d/z", result={"d": None, "d/y": "b", "d/z": "t"})
 row("directory-made-anew", "mkdir d; echo b >d/x; echo b >d/y",
