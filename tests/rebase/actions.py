@@ -260,6 +260,15 @@ class Actions:
             if self.chance.random() < 0.5:
                 self.fill(os.path.join(target, "new3"))
 
+    def remake_directory(self):
+        path, target = self.a_directory(), self.a_new_path()
+        if path and target and not target.startswith(path + "/"):
+            self.tell("mv and mkdir", path, target)
+            os.rename(path, target)
+            os.mkdir(path, 0o755)
+            if self.chance.random() < 0.5:
+                self.fill(os.path.join(path, "file0"))
+
     def rename_edited(self):
         path, target = self.a_file(), self.a_new_path()
         if path and target:
@@ -344,6 +353,7 @@ OF_LAYER = OF_BOTH + [("change_flags", 2), ("rename_directory", 3), ("rename_edi
                       ("keep_backup", 2), ("leave_link", 1), ("swap", 2),
                       ("swap_files", 1), ("parent_into_child", 2), ("link", 2),
                       ("edit_linked", 2)]
+OF_REMAKING_LAYER = [("remake_directory", 12)] + OF_LAYER
 OF_REBUILD = OF_BOTH + [("edit", 8), ("replace", 6), ("add_file", 4), ("delete", 4),
                         ("link", 2)]
 

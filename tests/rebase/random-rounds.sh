@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# random-rounds.sh [--seed S] [--rounds N]
+# random-rounds.sh [--remake] [--seed S] [--rounds N]
 # random-rounds.sh --kept             the seeds below, which have found something once
+#
+# --remake: the layers move many directories away and make others of their names.
 #
 # Random layers, laid over random rebuilds of their lower, against a model by paths.
 # Each round makes OLD, NEW and a layer: through the kernel's mount of the served
@@ -27,6 +29,11 @@ seed=1 rounds=${REBASE_ROUNDS:-12} seeds=()
 while [ $# -gt 0 ]; do
     if [ "$1" = --kept ]; then
         seeds=("${kept[@]}")
+        shift
+        continue
+    fi
+    if [ "$1" = --remake ]; then
+        export REBASE_REMAKE=1
         shift
         continue
     fi

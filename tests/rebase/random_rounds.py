@@ -7,6 +7,8 @@ random_rounds.py change SEED WORK TARGET    the layer: TARGET is a mount point o
 random_rounds.py judge SEED WORK TOOL       rebases by each policy, and compares with the model
 
 The changes are told in WORK/base.txt, new.txt and layer.txt.
+
+Environment: REBASE_REMAKE, if it is not empty, lets layers make many directories anew.
 """
 
 import base64
@@ -43,6 +45,8 @@ class Round:
         # Of a session the rebase must make a layer first.
         self.checkpoint = chance.choice(["auto", "auto", "auto", "never"])
         self.touches_all = chance.random() < 0.5
+        self.of_layer = (actions.OF_REMAKING_LAYER if os.environ.get("REBASE_REMAKE")
+                         else actions.OF_LAYER)
 
     def chance(self, part):
         return random.Random(f"{self.seed} {part}")
@@ -113,7 +117,7 @@ class Round:
             change = actions.Actions(target, chance, log)
             if chance.random() < 0.15:
                 change.merge_usr()
-            change.run(actions.OF_LAYER, self.layer_count)
+            change.run(self.of_layer, self.layer_count)
 
     # Judging
 
