@@ -61,10 +61,11 @@ class TreeChanges {
   // Of the layer's directories, those of the lower whose names they are compared with.
   std::map<InodeNumber, InodeNumber> counterparts_;
   std::vector<Change> changes_;
-  std::vector<Name> gone_;                   // lower names, in the order in which they were met
-  std::vector<Name> come_;                   // real names of the layer
-  std::set<InodeNumber> names_changed_;      // own directories whose names changed
-  std::map<InodeNumber, std::string> kept_;  // files of the lower that have a name still: which
+  std::vector<Name> gone_;               // lower names, in the order in which they were met
+  std::vector<Name> come_;               // real names of the layer
+  std::set<InodeNumber> names_changed_;  // own directories whose names changed
+  // Files of the lower that have names still: which.
+  std::map<InodeNumber, std::vector<std::string>> kept_;
 };
 
 Result<std::vector<Change>> TreeChanges::run() {
@@ -186,7 +187,7 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
   UNIONFS_ASSIGN(const bool is_as_before,
                  come.below == entry.inode ? same_.is_possible(entry.inode) : Result<bool>(false));
   if (is_as_before) {
-    kept_.emplace(entry.inode, come.below_path);
+    kept_[entry.inode].push_back(come.below_path);
   } else {
     names_changed_.insert(parent);
   }
@@ -236,7 +237,7 @@ Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_na
   }
   const std::string from = std::move(old_names.front().path);
   old_names.pop_front();
-  kept_.emplace(name.inode, from);
+  kept_[name.inode].push_back(from);
   return add_changed(name, name.inode, from, true);
 }
 
@@ -265,7 +266,7 @@ Result<void> TreeChanges::add_added(const Name& name) {
   change.new_size_bytes = now.size_bytes();
   if (const auto kept = kept_.find(name.inode); kept != kept_.end()) {
     change.is_link = true;
-    change.link_of = kept->second;
+    change.links_of = kept->second;
   }
   changes_.push_back(std::move(change));
   return {};
@@ -291,7 +292,7 @@ Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
   change.below_path = below_path;
   change.below = below;
   if (const auto kept = kept_.find(name.inode); below != name.inode && kept != kept_.end()) {
-    change.link_of = kept->second;
+    change.links_of = kept->second;
   }
   change.inode = name.inode;
   change.file_type = now.file_type();

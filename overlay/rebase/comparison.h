@@ -91,6 +91,8 @@ class RebaseComparison {
   // ---- steps
   Result<void> read_changes();
   Result<void> separate_copies();
+  Result<bool> separate_copy(const std::string& from, const std::string& to);
+  Result<void> find_gone_names(const Change& kept);
   Result<void> separate_links(const std::string& from, const std::string& old_name);
   Result<void> settle_owners();
   Result<void> settle_units();
@@ -155,6 +157,8 @@ class RebaseComparison {
   Result<std::optional<InodeNumber>> stranger_at(ResultDirectory& parent, const std::string& name,
                                                  std::optional<InodeNumber>& base);
   std::optional<std::string> ours_path_of(const std::string& base_path) const;
+  // The other way round: what the old lower has as the counterpart of a path in ours.
+  std::optional<std::string> base_path_of(const std::string& ours_path) const;
   // The directory of the result that has, or had, the old lower's name; nullptr where ours has
   // none.
   // The directory of a name that neither side has any more: its times are those of both.

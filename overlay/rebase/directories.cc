@@ -447,6 +447,19 @@ std::optional<std::string> RebaseComparison::ours_path_of(const std::string& bas
   return above ? std::optional(*above + "/" + name) : std::nullopt;
 }
 
+std::optional<std::string> RebaseComparison::base_path_of(const std::string& ours_path) const {
+  if (ours_path.empty()) {
+    return "";
+  }
+  if (const auto row = rows_.find(ours_path); row != rows_.end()) {
+    const Change& change = row->second.change;
+    return change.kind == ChangeKind::kAdded ? std::nullopt : std::optional(change.below_path);
+  }
+  const auto [parent, name] = split_path(ours_path);
+  const std::optional<std::string> above = base_path_of(parent);
+  return above ? std::optional(*above + "/" + name) : std::nullopt;
+}
+
 Result<ResultDirectory*> RebaseComparison::directory_of_old(const std::string& base_path) {
   const std::optional<std::string> above = ours_path_of(split_path(base_path).first);
   return above ? directory_at(*above) : Result<ResultDirectory*>(nullptr);

@@ -151,6 +151,12 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
   if (!existing && first->theirs) {
     note("links-split", first->path,
          "the new lower has further names for it, which keep the new lower's file");
+  } else if (!existing) {
+    UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
+    if (state->links_count > outcomes.size() && first->is_whole) {
+      note("links-split", first->path,
+           "it has further names in ours, which keep the new lower's file");
+    }
   }
   const bool meets_several =
       std::any_of(outcomes.begin(), outcomes.end(), [first](const FileOutcome* outcome) {

@@ -105,15 +105,18 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
 Result<void> RebaseComparison::separate_links(const std::string& from,
                                               const std::string& old_name) {
   for (auto& [path, row] : rows_) {
-    std::string& link_of = row.change.link_of;
-    if (link_of.empty() || !is_at_or_below(link_of, from)) {
-      continue;
+    std::vector<std::string>& links = row.change.links_of;
+    std::vector<std::string> left;
+    for (std::string& link : links) {
+      UNIONFS_ASSIGN(const auto now, is_at_or_below(link, from)
+                                         ? ours_.find(old_name + link.substr(from.size()))
+                                         : Result<std::optional<InodeNumber>>(row.change.inode));
+      if (now == row.change.inode) {
+        left.push_back(std::move(link));
+      }
     }
-    UNIONFS_ASSIGN(const auto now, ours_.find(old_name + link_of.substr(from.size())));
-    if (now != row.change.inode) {
-      link_of.clear();
-      row.change.is_link = false;
-    }
+    links = std::move(left);
+    row.change.is_link = row.change.is_link && !links.empty();
   }
   return {};
 }
@@ -122,52 +125,73 @@ Result<void> RebaseComparison::separate_links(const std::string& from,
 Result<void> RebaseComparison::separate_copies() {
   // A directory comes before what lies below it, whose old name is another one where it is a copy.
   const std::map<std::string, std::string> moves = moved_;
-  for (const auto& [from, to] : moves) {
-    const auto [parent, last] = split_path(from);
-    const std::optional<std::string> above = ours_path_of(parent);
-    const std::string old_name = above.value_or(std::string()) + "/" + last;
-    const auto again = above ? rows_.find(old_name) : rows_.end();
-    if (again == rows_.end() || again->second.change.kind != ChangeKind::kAdded ||
-        again->second.change.file_type != ext2::kFileTypeDirectory ||
-        rows_.at(to).change.file_type != ext2::kFileTypeDirectory) {
-      continue;
+  for (auto move = moves.begin(); move != moves.end();) {
+    UNIONFS_ASSIGN(const bool is_copy, separate_copy(move->first, move->second));
+    auto next = std::next(move);
+    if (is_copy) {
+      // The copy may have taken the place of a directory that moved, and that is one now, too.
+      const auto [parent, name] = split_path(move->second);
+      const std::optional<std::string> above = base_path_of(parent);
+      const auto before = above ? moves.find(*above + "/" + name) : moves.end();
+      next = before != moves.end() && before->first < move->first ? before : next;
     }
-    Change& moved = rows_.at(to).change;
-    Change& kept = again->second.change;
-    kept.kind = ChangeKind::kMetadata;
-    kept.below_path = from;
-    kept.below = moved.below;
-    moved.kind = ChangeKind::kAdded;
-    moved.below_path.clear();
-    moved_.erase(from);
-    for (auto& [path, row] : rows_) {
-      const bool is_change =
-          row.change.kind == ChangeKind::kModified || row.change.kind == ChangeKind::kMetadata;
-      if (is_change && is_at_or_below(path, to)) {
-        row.change.kind = ChangeKind::kAdded;
-        row.change.below_path.clear();
-      }
-    }
-    UNIONFS_TRY(take_tree(to, false, false));
-    UNIONFS_TRY(separate_links(from, old_name));
-    // What lies below the old name is compared by path.
-    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
-    for (const auto& [name, inode] : *before) {
-      UNIONFS_ASSIGN(const auto now, ours_.child(kept.inode, name));
-      const std::string below = from + "/" + name;
-      if (!now && !moved_.contains(below)) {
-        UNIONFS_ASSIGN(const InodeRecord record, read_inode(base_.volume(), inode));
-        Change gone;
-        gone.kind = ChangeKind::kDeleted;
-        gone.path = below;
-        gone.below_path = below;
-        gone.below = inode;
-        gone.file_type = record.file_type();
-        deletions_.emplace(below, RebaseRow{std::move(gone)});
-      }
-    }
+    move = next;
   }
   queue_.clear();  // all rows are going to be queued
+  return {};
+}
+
+// False: another directory has not been made of its old name.
+Result<bool> RebaseComparison::separate_copy(const std::string& from, const std::string& to) {
+  const auto [parent, last] = split_path(from);
+  const std::optional<std::string> above = ours_path_of(parent);
+  const std::string old_name = above.value_or(std::string()) + "/" + last;
+  const auto again = above ? rows_.find(old_name) : rows_.end();
+  if (!moved_.contains(from) || again == rows_.end() ||
+      again->second.change.kind != ChangeKind::kAdded ||
+      again->second.change.file_type != ext2::kFileTypeDirectory ||
+      rows_.at(to).change.file_type != ext2::kFileTypeDirectory) {
+    return false;
+  }
+  Change& moved = rows_.at(to).change;
+  Change& kept = again->second.change;
+  kept.kind = ChangeKind::kMetadata;
+  kept.below_path = from;
+  kept.below = moved.below;
+  moved.kind = ChangeKind::kAdded;
+  moved.below_path.clear();
+  moved_.erase(from);
+  for (auto& [path, row] : rows_) {
+    const bool is_change =
+        row.change.kind == ChangeKind::kModified || row.change.kind == ChangeKind::kMetadata;
+    if (is_change && is_at_or_below(path, to)) {
+      row.change.kind = ChangeKind::kAdded;
+      row.change.below_path.clear();
+    }
+  }
+  UNIONFS_TRY(take_tree(to, false, false));
+  UNIONFS_TRY(separate_links(from, old_name));
+  UNIONFS_TRY(find_gone_names(kept));
+  return true;
+}
+
+// What lies below the old name of a copy is compared by path.
+Result<void> RebaseComparison::find_gone_names(const Change& kept) {
+  UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
+  for (const auto& [name, inode] : *before) {
+    UNIONFS_ASSIGN(const auto now, ours_.child(kept.inode, name));
+    const std::string below = kept.below_path + "/" + name;
+    if (!now && !moved_.contains(below)) {
+      UNIONFS_ASSIGN(const InodeRecord record, read_inode(base_.volume(), inode));
+      Change gone;
+      gone.kind = ChangeKind::kDeleted;
+      gone.path = below;
+      gone.below_path = below;
+      gone.below = inode;
+      gone.file_type = record.file_type();
+      deletions_.emplace(below, RebaseRow{std::move(gone)});
+    }
+  }
   return {};
 }
 

@@ -22,7 +22,6 @@ class Identity:
         self.merged = merged
         self.named = named
         self.claims = {}  # old path of a directory -> merged path, where it is proven
-        self.made_anew = set()  # old paths of moved directories that are others now
         self.copies = {}  # merged path -> old path: such a directory, and those that went with it
         self.base = {}
         self.location = {}  # base -> merged path of a directory
@@ -70,9 +69,7 @@ class Identity:
             used = [old for old in self.consumed if self.is_made_anew(old)]
             if not used:
                 return
-            top = min(used)  # then the old names below it are others
-            self.made_anew.add(top)
-            self.find_copies(top)
+            self.find_copies(min(used))  # then the old names below it are others
 
     def is_made_anew(self, old_path):
         place = self.location.get(parent_of(old_path))
@@ -92,9 +89,12 @@ class Identity:
         directory = self.copies.get(parent_of(path))
         return directory is not None and f"{directory}/{name_of(path)}" in names
 
-    def is_any_moved_out(self):
-        """Whether something moved out of a directory whose old name is another one."""
-        return any(old.startswith(f"{top}/") for top in self.made_anew for old in self.consumed)
+    def path_of_copy(self, old_path):
+        """The name that went with a directory of which the old name is another one."""
+        for path, old in self.copies.items():
+            if old == parent_of(old_path):
+                return f"{path}/{name_of(old_path)}"
+        return None
 
     def find_bases(self, directory):
         for name in self.merged.names_in(directory):
@@ -137,8 +137,9 @@ class Identity:
             new = [path for path in paths
                    if path not in kept and not self.is_copy(path, names)]
             free = [path for path in new if self.old_at(path) is None]
+            # A name that went with such a directory is the copy's, as its further names are.
             gone = [name for name in names if self.is_gone(name) and free
-                    and self.is_proven(name, free[0])]
+                    and self.path_of_copy(name) not in paths and self.is_proven(name, free[0])]
             for path, name in zip(free, gone):
                 self.renamed[path] = name
                 self.consumed.add(name)

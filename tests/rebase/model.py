@@ -82,8 +82,6 @@ class Model:
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
         self.root()
-        if self.identity.is_any_moved_out():
-            self.leave_open("what was moved out of a directory whose name was made anew")
         for path, out in self.links:
             self.link(path, out)
         self.part_links()

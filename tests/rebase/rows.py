@@ -157,6 +157,18 @@ row("directory-moved-and-made-anew-after-a-link-of-a-file-in-it", "mkdir d; echo
     "ln d/x l; ln d/y k; mv d e; mkdir d; echo other >d/x; ln e/y d/y", "",
     result={"d": None, "d/x": "other", "d/y": "k", "e": None, "e/x": "b", "e/y": "k",
             "l": "b", "links l": 2, "k": "k", "links k": 3})
+row("directory-moved-and-made-anew-after-a-link-of-another-name", "mkdir d; echo b >d/x; ln d/x k",
+    "ln k l; mv d e; mkdir d", "",
+    result={"d": None, "e": None, "e/x": "b", "k": "b", "l": "b", "links k": 3})
+row("directory-moved-and-made-anew-with-a-link-elsewhere", "mkdir d; echo b >d/x; ln d/x k",
+    "mv d e; mkdir d", "", result={"d": None, "e": None, "e/x": "b", "k": "b"},
+    notes=[("links-split", "e/x")])
+row("directory-moved-to-the-name-of-one-that-moved-and-made-anew",
+    "mkdir a z; echo b >a/x; echo b >z/y", "mv a n; mv z a; mkdir z", "echo t >a/x; echo t >z/y",
+    [("delete/edit", "a/x"), ("delete/edit", "z/y")],
+    with_ours={"a": None, "a/y": "b", "n": None, "n/x": "b", "z": None},
+    with_theirs={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"},
+    with_both={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"})
 row("directory-moved-and-made-anew-and-gone", "mkdir d; echo b >d/x; echo b >d/y; ln d/y z",
     "mv d e; mkdir d; echo o >d/o; echo o >e/x", "rm -r d; mkdir e; echo t >e/t",
     [("edit/delete", "d")],
