@@ -4,6 +4,7 @@
 //
 //   three_way.cc      the order of the steps
 //   directories.cc    where a directory of ours is in the result
+//   places.cc         what is in a place, and where that is on the other sides
 //   files.cc          one name of ours that is no directory, or a directory's own fields
 //   link_groups.cc    names that share an inode
 //   deletions.cc      names that ours has no more
