@@ -25,48 +25,16 @@ Where the rules leave something open, this is what a user would expect:
     several names may be named by any of these.
   - A file that was replaced may count for its directory's time, as names do. Where a
     conflict decides a name in it, any side's time is right.
-
-`Plan.open` says why the rules do not decide the tree; then only conflicts count.
 """
-
-import dataclasses
 
 import fields
 from identity import Identity, may_be_same
+from plan import Conflict, Expected, Plan
 from trees import equal, name_of, parent_of
 
 EDIT_EDIT, EDIT_DELETE, DELETE_EDIT = "edit/edit", "edit/delete", "delete/edit"
 ADD_ADD, METADATA, TYPE = "add/add", "metadata", "type"
 RENAME_DELETE, RENAME_ADD = "rename/delete", "rename/add"
-
-
-@dataclasses.dataclass
-class Conflict:
-    """Any of the classes at any of the paths is right."""
-    classes: set
-    paths: set
-
-
-@dataclasses.dataclass
-class Expected:
-    """A resulting path; paths of one key are one file. times: those that are right.
-
-    file: the inode of the merged tree that the layer changed, whose names stay one file
-    where they come to the same. theirs: the inode of N that it was merged with.
-    """
-    node: object
-    times: frozenset
-    key: tuple
-    file: int = None
-    theirs: int = None
-
-
-class Plan:
-    def __init__(self):
-        self.conflicts = []
-        self.optional = []  # conflicts that may be told besides
-        self.tree = {}
-        self.open = None
 
 
 class Model:
@@ -84,11 +52,11 @@ class Model:
         self.root()
         for path, out in self.links:
             self.link(path, out)
-        self.part_links()
-        self.accept_names_of_links()
+        self.plan.part_links()
+        self.plan.accept_names_of_links(self.merged)
         self.loosen_times()
         if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
-            self.leave_open("a name without its directory")
+            self.plan.leave_open("a name without its directory")
 
     # What is told and written
 
@@ -108,13 +76,9 @@ class Model:
         elif self.following or classes[0] in (RENAME_DELETE, RENAME_ADD):
             self.plan.optional.append(conflict)
 
-    def leave_open(self, reason):
-        if self.plan.open is None:
-            self.plan.open = reason
-
     def put(self, out, node, times, key, file=None, theirs=None):
         if out in self.plan.tree:
-            self.leave_open("a name that two want")
+            self.plan.leave_open("a name that two want")
         file = key[1] if key[0] == "layer" else file
         self.plan.tree[out] = Expected(node, frozenset(times), key, file, theirs)
 
@@ -154,7 +118,7 @@ class Model:
         directory, wanted = parent_of(out), name_of(out) + ".ours"
         taken = set(self.merged.names_in(directory)) | set(self.new.names_in(directory))
         if len(wanted.encode(errors="surrogateescape")) > 255:
-            self.leave_open("a name that is cut")
+            self.plan.leave_open("a name that is cut")
         number, name = 0, wanted
         while name in taken:
             number += 1
@@ -199,7 +163,7 @@ class Model:
         source = self.source_of(path)
         place = self.identity.location.get(parent_of(source))
         if place is None or f"{place}/{name_of(source)}" in self.merged.nodes:
-            self.leave_open("a rename that is given up, and its old name")
+            self.plan.leave_open("a rename that is given up, and its old name")
             self.plan.optional.append(
                 Conflict({ADD_ADD, TYPE, RENAME_ADD}, {source, f"{place}/{name_of(source)}"}))
             self.silent += 1
@@ -285,7 +249,7 @@ class Model:
         elif theirs.is_directory:
             if (old is None or not old.is_directory) and not equal(ours, theirs):
                 self.conflict(path, ADD_ADD, METADATA, TYPE)
-                self.leave_open("both added a directory, with unequal metadata")
+                self.plan.leave_open("both added a directory, with unequal metadata")
             self.merge_directory(path, at, out, old, ours, theirs)
         elif old is None:
             self.conflict(path, ADD_ADD, TYPE)
@@ -320,7 +284,7 @@ class Model:
         else:
             self.conflict(path, EDIT_DELETE, TYPE)
         if self.is_both:
-            self.leave_open("ours below a name that N made no directory")
+            self.plan.leave_open("ours below a name that N made no directory")
         self.decide(path, at, out, changes_only=True)
 
     def put_ours_here(self, path, at, out, ours):
@@ -335,7 +299,7 @@ class Model:
         if merge.metadata_conflict:
             self.conflict(path, METADATA, also=[at])
             if self.is_both:
-                self.leave_open("metadata of a directory, both")
+                self.plan.leave_open("metadata of a directory, both")
         times = self.directory_times(path, at, base, ours, theirs)
         if base is theirs:
             times |= {ours.mtime, theirs.mtime}
@@ -400,7 +364,7 @@ class Model:
             if self.is_both:
                 self.put_beside(path, out)
                 if len(self.merged.paths_of[ours.inode]) > 1:
-                    self.leave_open("a group of links, both")
+                    self.plan.leave_open("a group of links, both")
         self.put_merged_file(path, out, merge.node, theirs, merge.times)
 
     def put_layer_file(self, path, out):
@@ -470,21 +434,21 @@ class Model:
             elif result is not None and equal(result.node, theirs):
                 self.join(out, result, ours)
             else:
-                self.leave_open("a link that N has as another file")
+                self.plan.leave_open("a link that N has as another file")
         elif theirs is not None and theirs_anchor is not None and result is not None \
                 and theirs.inode == theirs_anchor.inode:
             self.join(out, result, ours)  # whatever else became of it, both gave it this name
         elif theirs_anchor is None or theirs_anchor.type != ours.type:
             self.conflict(path, EDIT_DELETE, RENAME_DELETE, also=[anchor, source])
             if theirs is not None:
-                self.leave_open("a lost link over a name of N")
+                self.plan.leave_open("a lost link over a name of N")
             if self.policy in ("ours", "both"):
                 self.put_layer_file(path, out)
         elif theirs is not None and not (old is not None and self.is_like_old(at)):
             self.conflict(path, *([ADD_ADD] if old is None else [EDIT_EDIT, TYPE]))
-            self.leave_open("a link over a name of N")
+            self.plan.leave_open("a link over a name of N")
         elif result is None:
-            self.leave_open("a link to what is not taken")
+            self.plan.leave_open("a link to what is not taken")
         else:
             self.join(out, result, ours)
 
@@ -495,45 +459,6 @@ class Model:
             result.file = ours.inode
 
     # Afterwards
-
-    def part_links(self):
-        """One file of the layer is one file where it has one result."""
-        groups = {}
-        for expected in {id(one): one for one in self.plan.tree.values()}.values():
-            if expected.file is None or expected.node.is_directory:
-                continue
-            equals = groups.setdefault(expected.file, [])
-            for group in equals:
-                if equal(group[0].node, expected.node):
-                    group.append(expected)
-                    break
-            else:
-                equals.append([expected])
-        for equals in groups.values():
-            for number, group in enumerate(equals):
-                times = frozenset().union(*(one.times for one in group))
-                key = self.key_of_group(group, number)
-                for expected in group:
-                    expected.times = times
-                    expected.key = key
-
-    def key_of_group(self, group, number):
-        """Names that come to what N has are N's file, and the others join them."""
-        kept = {one.key for one in group if one.key[0] == "new"}
-        if len({one.theirs for one in group} - {None}) < 2:
-            return kept.pop() if kept else ("layer", group[0].file, number)
-        members = {id(one) for one in group}
-        if any(one.key in kept and id(one) not in members for one in self.plan.tree.values()):
-            self.leave_open("joined links, of which N has further names")
-        return ("joined", group[0].file, number)
-
-    def accept_names_of_links(self):
-        """One conflict may name a file by any of its names."""
-        for conflict in self.plan.conflicts + self.plan.optional:
-            for path in list(conflict.paths):
-                ours = self.merged.get(path)
-                if ours is not None and not ours.is_directory:
-                    conflict.paths.update(self.merged.paths_of[ours.inode])
 
     def loosen_times(self):
         for path in self.loose:
