@@ -5,7 +5,6 @@
 
 #include "fsparse/printable.h"
 #include "overlay/host/scope_exit.h"
-#include "overlay/remote/nbd_uri.h"
 
 namespace unionfs {
 namespace {
@@ -38,10 +37,6 @@ ControlJson hex_or_null(const std::optional<upper_format::Digest>& digest) {
 }  // namespace
 
 // ---- what there is -----------------------------------------------------------------
-
-std::string shown_level(const std::string& path) {
-  return is_nbd_uri(path) ? shown_nbd_uri(path) : path;
-}
 
 std::string text_of_json(const ControlJson& json) {
   return json.dump(-1, ' ', false, ControlJson::error_handler_t::replace);

@@ -25,9 +25,6 @@ struct AboutServer {
   bool checkpoints_by_itself = true;
 };
 
-// A path, or an address without what is secret in it.
-std::string shown_level(const std::string& path);
-
 // Paths may be no UTF-8.
 std::string text_of_json(const ControlJson& json);
 ControlJson path_or_null(const std::string& path);

@@ -36,7 +36,8 @@ int make_level_absolute(const char* value, std::string& path) {
   std::error_code error;
   const std::string here = std::filesystem::current_path(error).string();
   if (error) {
-    nbdkit_error("%s: the working directory is not known: %s", value, error.message().c_str());
+    nbdkit_error("%s: the working directory is not known: %s", shown_nbd_uri(value).c_str(),
+                 error.message().c_str());
     return -1;
   }
   path = absolute_nbd_uri(value, here);
@@ -45,7 +46,8 @@ int make_level_absolute(const char* value, std::string& path) {
 
 int check_once(const char* what, const std::string& path, const char* value) {
   if (!path.empty()) {
-    nbdkit_error("%s is given twice: %s and %s", what, path.c_str(), value);
+    nbdkit_error("%s is given twice: %s and %s", what, shown_level(path).c_str(),
+                 shown_level(value).c_str());
     return -1;
   }
   return 0;
@@ -64,7 +66,7 @@ int check_upper(const std::string& path) {
     return 0;
   }
   nbdkit_error("%s: an upper must be a file; only what is below it may be at another server",
-               path.c_str());
+               shown_nbd_uri(path).c_str());
   return -1;
 }
 
@@ -149,7 +151,8 @@ int place_bare_paths(PluginParameters& parameters) {
   }
   if (!parameters.layer_paths.empty()) {
     nbdkit_error("%s: is one image too many beside layer=%s: give all layers by their key, or none",
-                 bare.front().c_str(), parameters.layer_paths.front().c_str());
+                 shown_level(bare.front()).c_str(),
+                 shown_level(parameters.layer_paths.front()).c_str());
     return -1;
   }
   parameters.layer_paths = std::exchange(bare, {});

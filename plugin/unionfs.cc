@@ -12,6 +12,7 @@
 
 #include "overlay/control/control_server.h"
 #include "overlay/host/process.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/exports.h"
 #include "overlay/service/served_disk.h"
 #include "plugin/callback.h"

@@ -236,7 +236,7 @@ Result<void> NbdHandle::read(uint64_t offset, ByteSpan buffer, RemoteTime deadli
 
 std::string NbdHandle::last_message() const {
   const char* said = nbd_get_error();
-  return said == nullptr ? "no connection" : said;
+  return said == nullptr ? "no connection" : with_shown_uri(said, uri_);
 }
 
 Failure NbdHandle::failure() const {
@@ -256,7 +256,7 @@ Result<void> HandleImage::fill_window(uint64_t offset) const {
 
 Result<void> HandleImage::read(uint64_t offset, ByteSpan buffer) const {
   if (offset > size_bytes() || buffer.size() > size_bytes() - offset) {
-    return corrupt("{}: ends at offset {}, before {} bytes at {}", uri_, size_bytes(),
+    return corrupt("{}: ends at offset {}, before {} bytes at {}", name(), size_bytes(),
                    buffer.size(), offset);
   }
   while (!buffer.empty()) {

@@ -58,6 +58,8 @@ class NbdHandle {
   NbdHandle& operator=(const NbdHandle&) = delete;
 
   nbd_handle* get() const { return handle_; }
+  // The address, without what is secret in it.
+  const std::string& name() const { return shown_; }
   const RemoteExport& about() const { return about_; }
 
   // A range that the server takes.  Waits.  After an error the handle is of no use.
@@ -98,17 +100,16 @@ constexpr uint32_t kMaxRemoteReadBytes = uint32_t{32} << 20;
 // kept until another is needed.  One thread.
 class HandleImage final : public Image {
  public:
-  HandleImage(const std::string& uri, NbdHandle& handle, RemoteTime deadline, const WakeEvent& stop)
-      : uri_(uri), handle_(handle), deadline_(deadline), stop_(stop) {}
+  HandleImage(NbdHandle& handle, RemoteTime deadline, const WakeEvent& stop)
+      : handle_(handle), deadline_(deadline), stop_(stop) {}
 
-  const std::string& name() const override { return uri_; }
+  const std::string& name() const override { return handle_.name(); }
   uint64_t size_bytes() const override { return handle_.about().size_bytes; }
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
 
  private:
   Result<void> fill_window(uint64_t offset) const;
 
-  const std::string& uri_;
   NbdHandle& handle_;
   const RemoteTime deadline_;
   const WakeEvent& stop_;

@@ -88,4 +88,17 @@ std::string shown_nbd_uri(const std::string& uri) {
   return shown;
 }
 
+std::string shown_level(const std::string& path_or_uri) {
+  return is_nbd_uri(path_or_uri) ? shown_nbd_uri(path_or_uri) : path_or_uri;
+}
+
+std::string with_shown_uri(std::string message, const std::string& uri) {
+  const std::string shown = shown_nbd_uri(uri);
+  for (size_t at = 0; !uri.empty() && (at = message.find(uri, at)) != std::string::npos;
+       at += shown.size()) {
+    message.replace(at, uri.size(), shown);
+  }
+  return message;
+}
+
 }  // namespace unionfs

@@ -19,6 +19,12 @@ std::string absolute_nbd_uri(const std::string& uri, const std::string& director
 // export without anything but the names of files.
 std::string shown_nbd_uri(const std::string& uri);
 
+// The same of a level, which may also be a file: its path as it is.
+std::string shown_level(const std::string& path_or_uri);
+
+// A message of libnbd's, which may have the address in it, with the address as others may see it.
+std::string with_shown_uri(std::string message, const std::string& uri);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_REMOTE_NBD_URI_H

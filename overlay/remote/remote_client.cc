@@ -182,7 +182,7 @@ Result<void> RemoteClient::compare(NbdHandle& handle, RemoteTime deadline) {
     return system_failure(ENOTSUP,
                           fmt::format("{}: reads are limited otherwise than before", shown_));
   }
-  return check_ ? check_(HandleImage(uri_, handle, deadline, stop_)) : Result<void>();
+  return check_ ? check_(HandleImage(handle, deadline, stop_)) : Result<void>();
 }
 
 void RemoteClient::connect_one(RemoteConnection& connection) {

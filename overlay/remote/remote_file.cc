@@ -30,7 +30,7 @@ Result<std::unique_ptr<RemoteFile>> RemoteFile::open(const std::string& uri,
   if (!file->about_.is_read_only) {
     log(fmt::format(
         "{}: its server would let others write to it; that it stays as it is, they must see to",
-        uri));
+        file->name()));
   }
   return file;
 }
@@ -69,7 +69,7 @@ void RemoteFile::give_up() {
 
 Result<void> RemoteFile::check_inside(uint64_t offset, size_t length) const {
   if (offset > size_bytes() || length > size_bytes() - offset) {
-    return corrupt("{}: ends at offset {}, before {} bytes at {}", uri_, size_bytes(), length,
+    return corrupt("{}: ends at offset {}, before {} bytes at {}", name(), size_bytes(), length,
                    offset);
   }
   return {};
@@ -124,7 +124,7 @@ Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {
   if (client_ == nullptr) {
     return read_directly(offset, buffer);
   }
-  RemoteReads reads({uri_, about_, *client_, cache_});
+  RemoteReads reads({shown_, about_, *client_, cache_});
   reads.add({this, offset, buffer}, buffer.size() <= kLongestKept);
   reads.send();
   return reads.finish();
@@ -164,7 +164,7 @@ std::unique_ptr<PendingReads> RemoteFile::begin_reads(std::span<const ReadRange>
   if (is_refused) {
     return nullptr;  // read() says why
   }
-  auto reads = std::make_unique<RemoteReads>(RemoteReads::Source{uri_, about_, *client_, cache_});
+  auto reads = std::make_unique<RemoteReads>(RemoteReads::Source{shown_, about_, *client_, cache_});
   for (const ReadRange& range : ranges) {
     reads->add(range, is_kept(range.offset, range.offset + range.buffer.size()));
   }
@@ -175,7 +175,7 @@ std::unique_ptr<PendingReads> RemoteFile::begin_reads(std::span<const ReadRange>
 Result<void> RemoteFile::read_uncached(std::span<const ReadRange> ranges,
                                        std::chrono::milliseconds time) const {
   UNIONFS_TRY(check_not_replaced());
-  RemoteReads reads(RemoteReads::Source{uri_, about_, *client_, cache_});
+  RemoteReads reads(RemoteReads::Source{shown_, about_, *client_, cache_});
   for (const ReadRange& range : ranges) {
     UNIONFS_TRY(check_inside(range.offset, range.buffer.size()));
     reads.add(range, false);
@@ -252,7 +252,7 @@ Result<void> RemoteFile::check_same() const {
     return {};
   }
   UNIONFS_TRY(client_->check_same());
-  const RemoteReads::Source source{uri_, about_, *client_, cache_};
+  const RemoteReads::Source source{shown_, about_, *client_, cache_};
   Result<void> same = check_ ? check_(UncachedImage(*this, source)) : Result<void>();
   if (!same && same.error().kind != ErrorKind::kSystem) {
     client_->note_difference(same.error());

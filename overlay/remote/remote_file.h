@@ -15,6 +15,7 @@
 #include "overlay/host/file.h"
 #include "overlay/host/log.h"
 #include "overlay/remote/chunk_cache.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/remote/remote_client.h"
 
 namespace unionfs {
@@ -50,7 +51,10 @@ class RemoteFile final : public ReadableFile {
   // Before it ends: whoever still waits gets ECANCELED.  Thread-safe, after start().
   void give_up();
 
-  const std::string& name() const override { return uri_; }
+  // The address, without what is secret in it.
+  const std::string& name() const override { return shown_; }
+  // All of it.
+  const std::string& uri() const { return uri_; }
   uint64_t size_bytes() const override { return about_.size_bytes; }
   // Not thread-safe before start(); so is all that follows.
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
@@ -67,7 +71,10 @@ class RemoteFile final : public ReadableFile {
 
  private:
   RemoteFile(std::string uri, const RemoteOptions& options, LogSink log)
-      : uri_(std::move(uri)), options_(options), log_(std::move(log)) {}
+      : uri_(std::move(uri)),
+        shown_(shown_nbd_uri(uri_)),
+        options_(options),
+        log_(std::move(log)) {}
 
   Result<void> connect() const;
   Result<void> check_inside(uint64_t offset, size_t length) const;
@@ -77,6 +84,7 @@ class RemoteFile final : public ReadableFile {
   friend class RemoteReads;
 
   const std::string uri_;
+  const std::string shown_;
   const RemoteOptions options_;
   const LogSink log_;
   RemoteExport about_;

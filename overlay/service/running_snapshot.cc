@@ -2,7 +2,6 @@
 //
 // The part of Overlay that freezes an upper while clients use it.  docs/stacks.md has the order of
 // the steps, and what a start finds behind each of them.
-#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/overlay.h"
 #include "overlay/stack/freeze.h"
 #include "overlay/stack/snapshot.h"
@@ -231,7 +230,7 @@ Result<SnapshotFigures> Overlay::snapshot(const std::string& name) {
   if (loaded.disk->is_void() && !loaded.disk->has_session()) {
     if (chain_->top_file() == nullptr) {
       return invalid("{}: is what the disk shows, and at another server, so it gets no name here",
-                     shown_nbd_uri(chain_->top_name()));
+                     chain_->top_name());
     }
     UNIONFS_TRY(add_name(*chain_->top_file(), frozen_path));  // which shows the same
     return figures;

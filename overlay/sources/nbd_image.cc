@@ -43,7 +43,9 @@ class NbdImage final : public Image {
 
   Result<void> connect_to(const std::string& uri) {
     if (handle_ == nullptr || nbd_connect_uri(handle_, uri.c_str()) == -1) {
-      return failure();
+      Failure refused = failure();
+      refused.value().message = with_shown_uri(refused.value().message, uri);
+      return refused;
     }
     return learn_size();
   }
@@ -86,7 +88,7 @@ class NbdImage final : public Image {
 }  // namespace
 
 Result<std::shared_ptr<const Image>> open_nbd_image(const std::string& uri) {
-  auto image = std::make_shared<NbdImage>(uri);
+  auto image = std::make_shared<NbdImage>(shown_nbd_uri(uri));
   UNIONFS_TRY(image->connect_to(uri));
   return std::shared_ptr<const Image>(std::move(image));
 }

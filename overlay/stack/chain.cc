@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fsparse/printable.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/stack/seal.h"
 #include "overlay/upper/upper_state.h"
 
@@ -33,7 +34,7 @@ bool is_file_here(const std::string& path) {
 std::string level_options(const LevelPaths& paths) {
   std::string options;
   for (const std::string& path : paths) {
-    options += fmt::format("{}-b {}", options.empty() ? "" : " ", shell_word(path));
+    options += fmt::format("{}-b {}", options.empty() ? "" : " ", shell_word(shown_level(path)));
   }
   return options;
 }
@@ -98,14 +99,14 @@ Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
 Result<void> Chain::add_layer(const std::string& path, const Opening& opening) {
   if (is_full()) {
     return unsupported("{}: there are {} layers below it, and no more can be stacked; squash some",
-                       path, layers_.size());
+                       shown_level(path), layers_.size());
   }
   const bool is_locked = opening.lock != FileLock::kNone;
   UNIONFS_ASSIGN(auto file,
                  LevelFile::open(path, is_locked ? FileLock::kSharedUpper : FileLock::kNone,
                                  opening.remote, opening.log));
   if (has_level(*file)) {
-    return invalid("{}: is given as two levels", path);
+    return invalid("{}: is given as two levels", file->name());
   }
   UNIONFS_ASSIGN(auto layer, LayerOverLower::load(top(), file->bytes(), opening.log));
   const StateArea area = layer->area();
@@ -265,7 +266,7 @@ uint32_t Chain::mode_for_data_in(const PosixFile& upper) const {
 LevelPaths Chain::paths() const {
   LevelPaths paths;
   for (const auto& file : files_) {
-    paths.push_back(file->name());
+    paths.push_back(file->location());
   }
   return paths;
 }

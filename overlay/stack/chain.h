@@ -53,7 +53,8 @@ class Chain {
   // The same with these sessions, which may be no clean ext2: what a void upper stands on.
   // nullptr where the topmost level is not frozen.
   const MergedView* frozen_view() const;
-  // Of the topmost level: its path or address, and its file, which is nullptr where it is remote.
+  // Of the topmost level: its path or address for messages, and its file, which is nullptr where it
+  // is remote.
   const std::string& top_name() const { return files_.back()->name(); }
   const PosixFile* top_file() const { return files_.back()->host(); }
   // Whether one of the levels is this file.
@@ -169,7 +170,7 @@ class Chain {
   std::string upper_path_;        // of open_below()
 };
 
-// The same of a command line that is to be typed again.
+// The same of a command line that is to be typed again, but for what is secret in an address.
 std::string level_options(const LevelPaths& paths);
 
 }  // namespace unionfs

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/stack/level_facts.h"
 
-#include "overlay/remote/nbd_uri.h"
 #include "overlay/stack/chain.h"
 
 namespace unionfs {
@@ -15,7 +14,7 @@ std::optional<uint64_t> disk_bytes_of(const LevelFile& file) {
 // Of any level, as what stands on it knows it.
 LevelFacts facts_of(const LevelFile& file, const Below& below) {
   LevelFacts facts;
-  facts.name = file.is_remote() ? shown_nbd_uri(file.name()) : file.name();
+  facts.name = file.name();
   facts.merged_size_bytes = below.layout().size_bytes();
   facts.disk_bytes = disk_bytes_of(file);
   facts.chain = below.chain_digest();

@@ -129,7 +129,7 @@ const ReadableFile& LevelFile::bytes() const {
 
 bool LevelFile::is_same_file(const LevelFile& other) const {
   if (is_remote() || other.is_remote()) {
-    return is_remote() && other.is_remote() && name() == other.name();
+    return is_remote() && other.is_remote() && location() == other.location();
   }
   return host_->is_same_file(*other.host_);
 }
@@ -244,7 +244,7 @@ Result<cache_format::Key> LevelFile::cache_key(const LevelCache& cache) const {
   UNIONFS_TRY(remote_->read_uncached(ranges, kTimeToCompare));
   LongHash hash;
   // Who may choose an address of a host must not choose what others read from another one.
-  const std::string source = cache.is_directory && cache.id.empty() ? name() : "";
+  const std::string source = cache.is_directory && cache.id.empty() ? location() : "";
   for (const std::string& word : {remote_->about().name, cache.id, source}) {
     hash.add(bytes_of(Le64(word.size())));
     hash.add(std::string_view(word));

@@ -42,8 +42,10 @@ class LevelFile {
   ~LevelFile();
 
   const ReadableFile& bytes() const;
-  // As it was given.
+  // For messages: the path, or the address without what is secret in it.
   const std::string& name() const { return bytes().name(); }
+  // As it was given.
+  const std::string& location() const { return is_remote() ? remote_->uri() : host_->name(); }
   // nullptr where it is remote.
   PosixFile* host() const { return host_.get(); }
   bool is_remote() const { return remote_ != nullptr; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/stack/squash.h"
 #include "tools/command_line/spool.h"
 #include "tools/command_line/text.h"
@@ -64,7 +65,7 @@ Result<void> check_shows_a_layer(const Chain& chain, size_t number) {
     return invalid(
         "{}: shows a session of its own, against which no difference can be told; levels up to "
         "number {} can be given, and layers that unionfs-img seal -o makes",
-        chain.paths()[number], top - 1);
+        shown_level(chain.paths()[number]), top - 1);
   }
   return {};
 }

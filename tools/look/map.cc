@@ -3,6 +3,7 @@
 // unionfs-img map: which ranges of the merged image come from where.
 #include <unistd.h>
 
+#include "overlay/remote/nbd_uri.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
 #include "tools/command_line/open_disk.h"
@@ -59,7 +60,7 @@ Result<int> show_map(const MapArguments& arguments) {
                  look_at_disk<OwnerMap>(arguments, [](OpenDisk& open) -> Result<OwnerMap> {
                    return make_owner_map(open.disk().view(), open.disk().state_area());
                  }));
-  map.lower_name = arguments.levels.back();
+  map.lower_name = shown_level(arguments.levels.back());
   map.upper_name = arguments.upper;
   if (!arguments.svg.empty()) {
     UNIONFS_TRY(write_svg(arguments.svg, map));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "overlay/changes/foreign_tree.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/service/overlay.h"
 #include "tools/command_line/arguments.h"
 #include "tools/command_line/commands.h"
@@ -62,7 +63,7 @@ Result<int> checkpoint(const CheckpointArguments& arguments) {
     print_json(json);
   } else if (is_import) {
     fmt::print("{}: was made elsewhere, and is an upper of {} now\n", printable(arguments.upper),
-               printable(arguments.levels.back()));
+               printable(shown_level(arguments.levels.back())));
   } else if (!*figures) {
     fmt::print("{}: no session: nothing to do\n", printable(arguments.upper));
   } else {

@@ -7,6 +7,7 @@
 #include "overlay/host/posix_file.h"
 #include "overlay/host/process.h"
 #include "overlay/merged/lower_image.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/upper/lower_identity.h"
 #include "overlay/upper/upper_state.h"
 #include "tools/command_line/arguments.h"
@@ -247,10 +248,10 @@ Result<void> RebaseRun::put_in_place(PosixFile& target) {
 
 Result<int> RebaseRun::report(const RebaseOutcome& outcome) const {
   RebaseSummary summary{
-      .old_lower = disk_ ? std::optional(RebasedLower{arguments_.levels.back(), &old_->volume(),
-                                                      outcome.old_merged_bytes})
+      .old_lower = disk_ ? std::optional(RebasedLower{shown_level(arguments_.levels.back()),
+                                                      &old_->volume(), outcome.old_merged_bytes})
                          : std::nullopt,
-      .new_lower = {arguments_.onto.back(), &new_->volume(), outcome.new_merged_bytes},
+      .new_lower = {shown_level(arguments_.onto.back()), &new_->volume(), outcome.new_merged_bytes},
       .upper = arguments_.upper,
       .output = replaces() ? std::optional<std::string>() : arguments_.output,
       .kept_as = kept_as_,

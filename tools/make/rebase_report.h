@@ -16,7 +16,7 @@ namespace unionfs::img {
 
 // One of the two lowers.
 struct RebasedLower {
-  std::string path;  // as it was given
+  std::string path;  // as it was given, without what is secret in an address
   const Volume* volume = nullptr;
   uint64_t merged_bytes = 0;
 };

@@ -4,6 +4,7 @@
 #include "overlay/stack/squash.h"
 
 #include "overlay/merged/merged_image.h"
+#include "overlay/remote/nbd_uri.h"
 #include "overlay/stack/chain.h"
 #include "overlay/stack/new_parent.h"
 #include "overlay/stack/seal.h"
@@ -81,7 +82,7 @@ void report(const SquashArguments& arguments, const NewLayer& layer) {
   const std::string options =
       level_options(layer.below) + " -b " + std::string(shell_word(arguments.output));
   if (!layer.digest) {
-    fmt::print("an upper of {}\n", printable(layer.below.back()));
+    fmt::print("an upper of {}\n", printable(shown_level(layer.below.back())));
   } else if (arguments.upper.empty()) {
     fmt::print("sealed, chain digest {}; to stand on it, give it before an upper: {}\n",
                digest_text(*layer.digest), printable(options));

@@ -25,6 +25,19 @@ TEST_CASE("An NBD address is shown without its secrets", "[nbd_uri]") {
         "nbds://h/?tls-psk-file=/keys&socket=s");
 }
 
+TEST_CASE("A level is shown without the secrets of an address", "[nbd_uri]") {
+  CHECK(shown_level("nbds://alice:secret@host/base") == "nbds://alice@host/base");
+  CHECK(shown_level("a:b@c?key=d") == "a:b@c?key=d");
+}
+
+TEST_CASE("A message is shown without the secrets of an address", "[nbd_uri]") {
+  const std::string uri = "nbd://host/?key=secret";
+  CHECK(with_shown_uri("cannot parse " + uri + " or " + uri + "!", uri) ==
+        "cannot parse nbd://host/ or nbd://host/!");
+  CHECK(with_shown_uri("nbd://host/ is away", "nbd://host/") == "nbd://host/ is away");
+  CHECK(with_shown_uri("no address", "") == "no address");
+}
+
 TEST_CASE("Files that an NBD address names become absolute", "[nbd_uri]") {
   CHECK(absolute_nbd_uri("nbd://host/base", "/d") == "nbd://host/base");
   CHECK(absolute_nbd_uri("nbd+unix:///?socket=s", "/d") == "nbd+unix:///?socket=/d/s");

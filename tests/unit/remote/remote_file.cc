@@ -403,3 +403,28 @@ TEST_CASE("Remote file: what is cancelled is not waited for", "[remote_file]") {
   expect_success(read_as_client(*remote.file, 0, bytes));
   CHECK(is_pattern(0, bytes));
 }
+
+TEST_CASE("Remote file: no message has the secrets of its address", "[remote_file]") {
+  Lines lines;
+  const auto says_no_secret = [](const Result<void>& failed) {
+    REQUIRE_FALSE(failed);
+    INFO(failed.error().message);
+    CHECK(failed.error().message.starts_with("nbd"));
+    CHECK_FALSE(failed.error().message.find("secret") != std::string::npos);
+  };
+  NbdkitServer server({"pattern", "size=4M", "--filter=error", "error-pread-rate=100%"});
+  const auto file = value_of(RemoteFile::open(server.uri() + "&key=secret", {}, lines.sink()));
+  CHECK(file->name() == server.uri());
+  CHECK(file->uri() == server.uri() + "&key=secret");
+  std::vector<std::byte> bytes(512);
+  says_no_secret(file->read(kImageBytes, bytes));
+  says_no_secret(file->read(0, bytes));
+  file->start();
+  says_no_secret(file->read(kImageBytes, bytes));
+  says_no_secret(file->read(0, bytes));
+  CHECK(lines.count("secret") == 0);
+
+  const auto refused = RemoteFile::open("nbd://host:secret/?key=secret", {}, lines.sink());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("key=") == std::string::npos);
+}
