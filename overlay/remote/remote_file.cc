@@ -25,8 +25,11 @@ Result<std::unique_ptr<RemoteFile>> RemoteFile::open(const std::string& uri,
                                                      const RemoteOptions& options,
                                                      const LogSink& log) {
   std::unique_ptr<RemoteFile> file(new RemoteFile(uri, options, log));
-  UNIONFS_TRY(file->connect());
-  file->about_ = file->handle_->about();
+  {
+    const MutexLock lock(file->direct_mutex_);
+    UNIONFS_TRY(file->connect());
+    file->about_ = file->handle_->about();
+  }
   if (!file->about_.is_read_only) {
     log(fmt::format(
         "{}: its server would let others write to it; that it stays as it is, they must see to",
@@ -45,11 +48,12 @@ Result<void> RemoteFile::connect() const {
 }
 
 void RemoteFile::suspend() {
+  const MutexLock lock(direct_mutex_);
   handle_.reset();
 }
 
 void RemoteFile::start() {
-  handle_.reset();
+  suspend();
   client_ = std::make_unique<RemoteClient>(uri_, about_, options_, log_, check_);
 }
 
@@ -82,24 +86,37 @@ bool RemoteFile::is_kept(uint64_t begin, uint64_t end) const {
   return next != kept_.end() && begin >= next->begin && end <= next->end;
 }
 
+Result<std::vector<std::byte>> RemoteFile::fetch_chunk(uint64_t begin, size_t length) const {
+  UNIONFS_TRY(connect());
+  std::vector<std::byte> chunk(length);
+  for (size_t done = 0; done < length;) {
+    const size_t count = std::min<size_t>(length - done, about_.maximum_bytes);
+    const ByteSpan piece = ByteSpan(chunk).subspan(done, count);
+    if (Result<void> got = handle_->read(begin + done, piece, time_in(options_.timeout), never_);
+        !got) {
+      handle_.reset();
+      return Failure(got.error());
+    }
+    done += count;
+  }
+  return chunk;
+}
+
 // One chunk after another, through the connection of the opening.
 Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
-  std::vector<std::byte> chunk;
-  while (!buffer.empty()) {
-    UNIONFS_TRY(connect());
-    const uint64_t unit = std::max<uint64_t>(ChunkCache::kChunkBytes, about_.minimum_bytes);
-    const uint64_t begin = offset / unit * unit;
-    chunk.resize(std::min(unit, size_bytes() - begin));
-    for (size_t done = 0; done < chunk.size();) {
-      const size_t count = std::min<size_t>(chunk.size() - done, about_.maximum_bytes);
-      const ByteSpan piece = ByteSpan(chunk).subspan(done, count);
-      if (Result<void> got = handle_->read(begin + done, piece, time_in(options_.timeout), never_);
-          !got) {
-        handle_.reset();
-        return got;
-      }
-      done += count;
+  const uint64_t unit = std::max<uint64_t>(ChunkCache::kChunkBytes, about_.minimum_bytes);
+  const MutexLock lock(direct_mutex_);
+  while (true) {
+    // Perhaps another thread has fetched it meanwhile.
+    const size_t known = cache_.copy(offset, buffer);
+    offset += known;
+    buffer = buffer.subspan(known);
+    if (buffer.empty()) {
+      return {};
     }
+    const uint64_t begin = offset / unit * unit;
+    UNIONFS_ASSIGN(const std::vector<std::byte> chunk,
+                   fetch_chunk(begin, std::min(unit, size_bytes() - begin)));
     const size_t skip = offset - begin;
     const size_t count = std::min(buffer.size(), chunk.size() - skip);
     std::memcpy(buffer.data(), chunk.data() + skip, count);
@@ -109,7 +126,6 @@ Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
     offset += count;
     buffer = buffer.subspan(count);
   }
-  return {};
 }
 
 Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {

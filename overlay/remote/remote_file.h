@@ -14,6 +14,7 @@
 
 #include "overlay/host/file.h"
 #include "overlay/host/log.h"
+#include "overlay/host/mutex.h"
 #include "overlay/remote/chunk_cache.h"
 #include "overlay/remote/nbd_uri.h"
 #include "overlay/remote/remote_client.h"
@@ -38,13 +39,13 @@ class RemoteFile final : public ReadableFile {
                                                   const RemoteOptions& options, const LogSink& log);
   ~RemoteFile() override;
 
-  // Before start(), and before threads share the file: how to tell that the image is the same, and
+  // Before start(), and before others read: how to tell that the image is the same, and
   // which ranges are metadata: ascending, apart from each other.
   void compare_by(SameImageCheck check) { check_ = std::move(check); }
   void keep_in_memory(std::vector<KeptRange> ranges) { kept_ = std::move(ranges); }
   // Closes the connection, so that the process can fork.  Until start() a read connects anew.
-  void suspend();
-  // Starts threads; once.
+  void suspend() UNIONFS_EXCLUDES(direct_mutex_);
+  // Starts threads; once.  Nobody reads meanwhile.
   void start();
   // The process is to end: see RemoteClient.  Thread-safe, after start().
   void end_soon() const;
@@ -56,7 +57,7 @@ class RemoteFile final : public ReadableFile {
   // All of it.
   const std::string& uri() const { return uri_; }
   uint64_t size_bytes() const override { return about_.size_bytes; }
-  // Not thread-safe before start(); so is all that follows.
+  // Thread-safe, and so is all that follows.  Before start() one read waits for the other.
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
@@ -76,9 +77,12 @@ class RemoteFile final : public ReadableFile {
         options_(options),
         log_(std::move(log)) {}
 
-  Result<void> connect() const;
+  Result<void> connect() const UNIONFS_REQUIRES(direct_mutex_);
   Result<void> check_inside(uint64_t offset, size_t length) const;
-  Result<void> read_directly(uint64_t offset, ByteSpan buffer) const;
+  Result<void> read_directly(uint64_t offset, ByteSpan buffer) const
+      UNIONFS_EXCLUDES(direct_mutex_);
+  Result<std::vector<std::byte>> fetch_chunk(uint64_t begin, size_t length) const
+      UNIONFS_REQUIRES(direct_mutex_);
   bool is_kept(uint64_t begin, uint64_t end) const;
 
   friend class RemoteReads;
@@ -92,9 +96,10 @@ class RemoteFile final : public ReadableFile {
   std::vector<KeptRange> kept_;
   mutable ChunkCache cache_;
 
-  WakeEvent never_;                            // nobody signals it
-  mutable std::unique_ptr<NbdHandle> handle_;  // until start()
-  std::unique_ptr<RemoteClient> client_;       // from then on
+  WakeEvent never_;  // nobody signals it
+  mutable Mutex direct_mutex_;
+  mutable std::unique_ptr<NbdHandle> handle_ UNIONFS_GUARDED_BY(direct_mutex_);  // until start()
+  std::unique_ptr<RemoteClient> client_;                                         // from then on
 };
 
 }  // namespace unionfs

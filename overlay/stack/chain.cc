@@ -7,6 +7,7 @@
 
 #include "fsparse/printable.h"
 #include "overlay/remote/nbd_uri.h"
+#include "overlay/stack/read_ahead.h"
 #include "overlay/stack/seal.h"
 #include "overlay/upper/upper_state.h"
 
@@ -66,9 +67,35 @@ Result<std::unique_ptr<Chain>> Chain::open_above(const Chain& base, const std::s
   return chain;
 }
 
+Chain::MaybeFile Chain::open_file(const std::string& path, bool is_lower, const Opening& opening) {
+  const bool is_locked = opening.lock != FileLock::kNone;
+  const FileLock of_layer = is_locked ? FileLock::kSharedUpper : FileLock::kNone;
+  return LevelFile::open(path, is_lower ? opening.lock : of_layer, opening.remote, opening.log);
+}
+
+// And what the rest of the opening reads of those at other servers.
+std::vector<Chain::MaybeFile> Chain::open_side_by_side(const LevelPaths& paths,
+                                                       const Opening& opening) {
+  std::vector<MaybeFile> files(paths.size());
+  side_by_side(paths.size(), [&](size_t i) { files[i] = open_file(paths[i], i == 0, opening); });
+  std::vector<const LevelFile*> opened;
+  for (size_t i = 0; i < files.size() && files[i]; ++i) {
+    opened.push_back(files[i]->get());
+  }
+  read_ahead(opened);
+  return files;
+}
+
+// The first level that has an error tells it.
 Result<void> Chain::add_all(const LevelPaths& paths, const Opening& opening) {
+  std::vector<MaybeFile> files;
+  if (std::ranges::any_of(paths, is_nbd_uri) && paths.size() <= FlatRuns::kMaxLayers + 1) {
+    files = open_side_by_side(paths, opening);
+  }
   for (size_t i = 0; i < paths.size(); ++i) {
-    UNIONFS_TRY(i == 0 ? add_lower(paths[i], opening) : add_layer(paths[i], opening));
+    MaybeFile file = i < files.size() ? std::move(files[i]) : open_file(paths[i], i == 0, opening);
+    UNIONFS_TRY(i == 0 ? add_lower(std::move(file), opening)
+                       : add_layer(paths[i], std::move(file), opening));
     if (files_.back()->is_remote()) {
       remote_.push_back(files_.back());
     }
@@ -79,13 +106,13 @@ Result<void> Chain::add_all(const LevelPaths& paths, const Opening& opening) {
 Result<void> Chain::add_missing(const std::string& upper_path, const Opening& opening) {
   UNIONFS_ASSIGN(const LevelPaths missing, missing_layers(upper_path));
   for (const std::string& path : missing) {
-    UNIONFS_TRY(add_layer(path, opening));
+    UNIONFS_TRY(add_layer(path, open_file(path, false, opening), opening));
   }
   return {};
 }
 
-Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
-  UNIONFS_ASSIGN(auto file, LevelFile::open(path, opening.lock, opening.remote, opening.log));
+Result<void> Chain::add_lower(MaybeFile opened, const Opening& opening) {
+  UNIONFS_ASSIGN(auto file, std::move(opened));
   UNIONFS_ASSIGN(auto image, LowerImage::open(file->bytes()));
   UNIONFS_TRY(file->know_as_lower(image->volume()));
   if (opening.remote.starts_at_once) {
@@ -96,15 +123,12 @@ Result<void> Chain::add_lower(const std::string& path, const Opening& opening) {
   return {};
 }
 
-Result<void> Chain::add_layer(const std::string& path, const Opening& opening) {
+Result<void> Chain::add_layer(const std::string& path, MaybeFile opened, const Opening& opening) {
   if (is_full()) {
     return unsupported("{}: there are {} layers below it, and no more can be stacked; squash some",
                        shown_level(path), layers_.size());
   }
-  const bool is_locked = opening.lock != FileLock::kNone;
-  UNIONFS_ASSIGN(auto file,
-                 LevelFile::open(path, is_locked ? FileLock::kSharedUpper : FileLock::kNone,
-                                 opening.remote, opening.log));
+  UNIONFS_ASSIGN(auto file, std::move(opened));
   if (has_level(*file)) {
     return invalid("{}: is given as two levels", file->name());
   }
@@ -195,13 +219,13 @@ void Chain::start_remote(const LevelCache& cache, const LogSink& log) const {
   for (const auto& file : remote_) {
     file->start();
   }
-  for (const auto& file : remote_) {
-    if (file == files_.front()) {
-      file->use_cache(cache, log);
+  side_by_side(remote_.size(), [&](size_t i) {
+    if (remote_[i] == files_.front()) {
+      remote_[i]->use_cache(cache, log);
     } else if (cache.is_directory) {
-      file->use_cache(cache.of_layer(), log);
+      remote_[i]->use_cache(cache.of_layer(), log);
     }
-  }
+  });
 }
 
 void Chain::end_soon() const {

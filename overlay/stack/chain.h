@@ -129,11 +129,14 @@ class Chain {
     const LogSink& log;
     const RemoteOptions& remote;
   };
+  using MaybeFile = Result<std::unique_ptr<LevelFile>>;
 
   Result<void> add_all(const LevelPaths& paths, const Opening& opening);
   Result<void> add_missing(const std::string& upper_path, const Opening& opening);
-  Result<void> add_lower(const std::string& path, const Opening& opening);
-  Result<void> add_layer(const std::string& path, const Opening& opening);
+  static MaybeFile open_file(const std::string& path, bool is_lower, const Opening& opening);
+  static std::vector<MaybeFile> open_side_by_side(const LevelPaths& paths, const Opening& opening);
+  Result<void> add_lower(MaybeFile opened, const Opening& opening);
+  Result<void> add_layer(const std::string& path, MaybeFile opened, const Opening& opening);
   bool has_level(const LevelFile& file) const;
   Result<void> add_sealed(std::unique_ptr<LevelFile> file, std::unique_ptr<LayerOverLower> layer);
   // A level that shows its session, too.

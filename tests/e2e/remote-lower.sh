@@ -11,7 +11,7 @@ set -euo pipefail
 # shellcheck source=tests/lib/remote_lowers.sh
 . "$(dirname "$0")/../lib/remote_lowers.sh"
 
-require nbdkit nbdcopy nbdsh mke2fs debugfs
+require nbdkit nbdcopy nbdsh nbdinfo mke2fs debugfs
 UNIONFS_IMG=${UNIONFS_IMG:-$BUILD_DIR/tools/unionfs-img}
 make_work
 cd "$WORK"
@@ -315,6 +315,73 @@ h.pread(1 << 20, 3 << 20)
     lower_down layer
 }
 
+# layers_up COUNT - the export base.img, and l1.img and so on, each a layer over those before it.
+layers_up() {
+    local i below=(-b images/base.img)
+    mkdir images files
+    cp lower.img images/base.img
+    for i in $(seq "$1"); do
+        head -c 5000 /dev/urandom >"files/new$i"
+        touch -d "@$i" "files/new$i"
+        tar -C files -cf layer.tar "./new$i"
+        "$UNIONFS_IMG" import "${below[@]}" layer.tar "images/l$i.img" >/dev/null
+        "$UNIONFS_IMG" seal "${below[@]}" "images/l$i.img" >/dev/null
+        below+=(-b "images/l$i.img")
+    done
+    nbdkit_up images --filter=delay file dir="$WORK/images" rdelay=20ms
+}
+
+image_uri() { printf 'nbd+unix:///%s?socket=%s/images.lower' "$1" "$WORK"; }
+
+# start_over NAME COUNT ARGS... - TOOK is how many milliseconds a disk over so many layers takes
+# until it answers.
+start_over() {
+    local name=$1 i levels begin
+    levels=(lower="$(image_uri base.img)")
+    for i in $(seq "$2"); do levels+=(layer="$(image_uri "l$i.img")"); done
+    begin=$(date +%s%N)
+    serve "$name" "${levels[@]}" "$name.img" "${@:3}"
+    nbdinfo --size "$(socket_uri "$name")" >/dev/null
+    TOOK=$((($(date +%s%N) - begin) / 1000000))
+}
+
+# Ten levels of a server that is far away take about the time of one, with a cache and without.
+case_many_levels() {
+    local one kept i levels=(lower=images/base.img) caches
+    layers_up 10
+    for kept in "" cache="$WORK/kept"; do
+        mkdir kept
+        start_over one 1 ${kept:+"$kept"}
+        one=$TOOK
+        stop_server one
+        rm -rf kept
+        mkdir kept
+        start_over ten 10 ${kept:+"$kept"}
+        save_image ten ten.raw
+        stop_server ten
+        caches=$(find kept -name '*.cache' | wc -l)
+        [ "$caches" = "${kept:+11}" ] || [ "$caches$kept" = 0 ] || fail "there are $caches caches"
+        rm -rf kept one.img ten.img
+        step "one layer answers after $one ms, ten after $TOOK ms${kept:+, with caches}"
+        [ "$TOOK" -le $((one * 5 / 2)) ] || fail "ten levels start one after another"
+    done
+    for i in $(seq 10); do levels+=(layer="images/l$i.img"); done
+    serve near "${levels[@]}" near.img
+    save_image near near.raw
+    cmp near.raw ten.raw || fail "the disk over ten exports is another"
+    stop_server near
+    # Of several errors the lowest level's is told.
+    for i in 1 2 3 4 5; do
+        if "$UNIONFS_IMG" create -b "$(image_uri base.img)" -b "$(image_uri l1.img)" \
+            -b "$(image_uri none2.img)" -b "$(image_uri l2.img)" -b "$(uri nobody)" \
+            none.img >/dev/null 2>said; then
+            fail "a level that is not there is taken"
+        fi
+        grep -q 'none2' said || fail "not the first error: $(cat said)"
+    done
+    lower_down images
+}
+
 # With a key that both sides have; its file is named from where the server is started.
 case_tls() {
     [ "$(nbdkit --dump-config | sed -n 's/^tls=//p')" = yes ] || {
@@ -365,7 +432,7 @@ case_refused() {
 }
 
 make_lower >/dev/null
-[ $# -gt 0 ] || set -- nbdkit killed timeout ending forms layers tls refused
+[ $# -gt 0 ] || set -- nbdkit killed timeout ending forms layers many_levels tls refused
 for name in "$@"; do
     step "$name"
     rm -f ./*.log ./*.raw far*.img near*.img none.img

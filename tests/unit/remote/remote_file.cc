@@ -428,3 +428,29 @@ TEST_CASE("Remote file: no message has the secrets of its address", "[remote_fil
   REQUIRE_FALSE(refused);
   CHECK(refused.error().message.find("key=") == std::string::npos);
 }
+
+TEST_CASE("Remote file: threads read before it starts", "[remote_file]") {
+  NbdkitServer server({"pattern", "size=4M", "--filter=delay", "rdelay=1ms"});
+  Lines lines;
+  const auto file = value_of(RemoteFile::open(server.uri(), {}, lines.sink()));
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (unsigned seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([&file, &wrong, seed] {
+      std::mt19937 random(seed);
+      for (int i = 0; i < 50; ++i) {
+        std::vector<std::byte> bytes(1 + random() % 100'000);
+        const uint64_t offset = random() % (kImageBytes - bytes.size());
+        const bool is_right = file->read(offset, bytes) && is_pattern(offset, bytes);
+        wrong += is_right ? 0 : 1;
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(wrong == 0);
+  file->suspend();
+  file->start();
+  check_reads(*file);
+}
