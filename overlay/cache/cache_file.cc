@@ -13,8 +13,6 @@ namespace {
 
 using cache_format::Region;
 
-constexpr auto kPauseWithoutSpace = std::chrono::minutes(1);
-
 }  // namespace
 
 // ---- bits ----------------------------------------------------------------------
@@ -96,13 +94,20 @@ bool CacheFile::is_full() const {
   return !space || space->used_bytes + cluster_bytes() > options_.most_bytes;
 }
 
+std::optional<std::chrono::steady_clock::time_point> CacheFile::paused_until() const {
+  using std::chrono::steady_clock;
+  const steady_clock::duration until(no_fill_before_.load(std::memory_order_relaxed));
+  return steady_clock::now().time_since_epoch() < until
+             ? std::optional(steady_clock::time_point(until))
+             : std::nullopt;
+}
+
 bool CacheFile::takes_more() const {
-  return !is_poisoned() && std::chrono::steady_clock::now().time_since_epoch().count() >=
-                               no_fill_before_.load(std::memory_order_relaxed);
+  return !is_poisoned() && !paused_until();
 }
 
 void CacheFile::pause_filling(const Error& error) {
-  const auto until = std::chrono::steady_clock::now() + kPauseWithoutSpace;
+  const auto until = std::chrono::steady_clock::now() + options_.pause_without_space;
   no_fill_before_ = until.time_since_epoch().count();
   if (options_.log && !has_complained_.exchange(true)) {
     options_.log(fmt::format("{}; nothing more is cached until there is space", error.message));

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,6 +32,7 @@ struct CacheOptions {
   uint32_t cluster_bytes = 64 << 10;  // a power of two, at least 4096
   uint64_t most_bytes = 0;            // that the file takes of its host; 0: what there is
   std::chrono::milliseconds flush_period{5'000};
+  std::chrono::milliseconds pause_without_space{60'000};  // until something is filled again
   LogSink log = {};
 };
 
@@ -103,6 +105,10 @@ class CacheFile {
   // Whether it is of any use to fill more: not while the host has no space, and never again once
   // it is poisoned.
   bool takes_more() const;
+  // Until when nothing is filled because the host had no space; nothing where that is not so.
+  std::optional<std::chrono::steady_clock::time_point> paused_until() const;
+  // For good: nothing is there, and nothing is filled.
+  bool is_poisoned() const;
   // Clusters that are there.
   uint64_t count() const;
 
@@ -123,7 +129,6 @@ class CacheFile {
   const std::atomic<uint64_t>& generation_of(uint64_t region) const;
   const std::atomic<uint64_t>& live_of(uint64_t region) const;
   uint8_t clock_of(uint64_t region) const;
-  bool is_poisoned() const;
   Result<void> write_word(uint64_t offset, uint64_t value);
   Result<void> fill_locked(uint64_t region, uint64_t bit, uint64_t cluster, ConstByteSpan bytes);
   Result<void> flush_locked() UNIONFS_REQUIRES(keeper_mutex_);

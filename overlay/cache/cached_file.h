@@ -49,7 +49,8 @@ class CachedFile final : public ReadableFile {
   void use_cache(std::unique_ptr<CacheFile> cache);
   bool has_cache() const { return cache_ != nullptr; }
   // Afterwards: fetches these clusters in this order, behind what clients ask for, with a thread of
-  // its own.  Stops at the first error, and when the cache is full.  Once.
+  // its own.  Stops at the first error, and when the cache is full; waits while the host has no
+  // space.  Once.
   void fetch_ahead(std::vector<uint64_t> clusters);
   // The first of the clients has come: from now on the order of first reads is written down, see
   // TraceRecorder.  The last one has gone.

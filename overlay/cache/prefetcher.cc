@@ -21,8 +21,17 @@ Prefetcher::Prefetcher(const CachedFile& file, std::vector<uint64_t> clusters)
     : file_(file), clusters_(std::move(clusters)), thread_([this] { run(); }) {}
 
 Prefetcher::~Prefetcher() {
-  has_to_stop_ = true;
+  {
+    const MutexLock lock(mutex_);
+    has_to_stop_ = true;
+  }
+  wakeup_.notify_all();
   thread_.join();
+}
+
+bool Prefetcher::has_to_stop() {
+  const MutexLock lock(mutex_);
+  return has_to_stop_;
 }
 
 size_t Prefetcher::batch_size() const {
@@ -55,25 +64,50 @@ std::unique_ptr<Prefetcher::Batch> Prefetcher::begin_batch() {
   return batch;
 }
 
+// From the beginning: what was fetched when a pause began is not kept.  Returns whether a pause has
+// cut it off; anything else, an error too, is its end.
+bool Prefetcher::fetch_missing() {
+  next_ = 0;
+  std::unique_ptr<Batch> before;
+  while (!has_to_stop() && !file_.cache_->is_full()) {
+    if (!file_.cache_->takes_more()) {
+      return !file_.cache_->is_poisoned();
+    }
+    if (before != nullptr && file_.waiting_.load() != 0) {
+      if (!before->reads->finish()) {
+        return false;
+      }
+      before = nullptr;
+    }
+    std::unique_ptr<Batch> batch = begin_batch();
+    if (before != nullptr && !before->reads->finish()) {
+      return false;
+    }
+    before = std::move(batch);
+    if (before == nullptr) {
+      return file_.cache_->paused_until().has_value();
+    }
+  }
+  return false;
+}
+
+// False when it is time to end.
+bool Prefetcher::wait_while_paused() {
+  const MutexLock lock(mutex_);
+  while (!has_to_stop_) {
+    const auto until = file_.cache_->paused_until();
+    if (!until) {
+      return true;
+    }
+    (void)wakeup_.wait_until(mutex_, *until);
+  }
+  return false;
+}
+
 // What is fetched ahead is of use to nobody who must have it: no memory for it, say, ends it.
 void Prefetcher::run() {
   try {
-    std::unique_ptr<Batch> before;
-    while (!has_to_stop_ && file_.cache_->takes_more() && !file_.cache_->is_full()) {
-      if (before != nullptr && file_.waiting_.load() != 0) {
-        if (!before->reads->finish()) {
-          return;
-        }
-        before = nullptr;
-      }
-      std::unique_ptr<Batch> batch = begin_batch();
-      if (before != nullptr && !before->reads->finish()) {
-        return;
-      }
-      before = std::move(batch);
-      if (before == nullptr) {
-        return;
-      }
+    while (wait_while_paused() && fetch_missing()) {
     }
   } catch (const std::exception&) {
   }

@@ -491,6 +491,47 @@ TEST_CASE("Trace: what is fetched ahead is there when it is asked for", "[cache]
   }
 }
 
+TEST_CASE("Trace: fetching ahead goes on when the host has space again", "[cache]") {
+  const Place place;
+  CacheOptions options = options_for_test();
+  options.pause_without_space = milliseconds(300);
+  Server server(place.path(), options);
+  // More than the two batches that are under way when the first cluster cannot be kept.
+  Clusters clusters;
+  for (uint64_t cluster = 0; cluster < 1500; ++cluster) {
+    clusters.push_back(CacheFile::kClustersPerRegion + cluster);
+  }
+  const auto kept = [&] { return server.cache->count(); };
+  {
+    const FileSizeLimit limit(server.cache->place_of(kRegionBytes));
+    server.file.fetch_ahead(clusters);
+    while (server.origin.reads == 0) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    std::this_thread::sleep_for(milliseconds(100));
+    CHECK(server.origin.bytes_read < clusters.size() * kClusterBytes);
+    CHECK(kept() == 0);
+  }
+  for (int tries = 0; tries < 1000 && kept() < clusters.size(); ++tries) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  CHECK(kept() == clusters.size());
+}
+
+TEST_CASE("Trace: who ends does not wait until the host has space", "[cache]") {
+  const Place place;
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    Server server(place.path());
+    const FileSizeLimit limit(server.cache->place_of(kRegionBytes));
+    server.file.fetch_ahead({CacheFile::kClustersPerRegion});
+    while (server.cache->takes_more()) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
+}
+
 TEST_CASE("Trace: as text", "[cache]") {
   const std::string text = trace_text({2, 3, 1, 2560}, kClusterBytes, kImageBytes);
   CHECK(text == "8192 8192\n4096 4096\n10485760 1000\n");
