@@ -55,8 +55,11 @@ class CacheFile {
   // That the path is that of a cache, or that one may be made there: kInvalid or kSystem if not.
   // Changes nothing.
   static Result<void> check(const std::string& path);
+  // Removes what processes that were killed have left in a directory of caches: files that were to
+  // become one of those whose names end in ".cache", and that nobody makes any more.
+  static void remove_leftovers_in(const std::string& directory);
   // Opens the file or makes it, and starts a thread: to be called after a fork.  Waits up to five
-  // seconds for others that open it.
+  // seconds for others that open it.  Removes what others that were killed have left of the same.
   static Result<std::unique_ptr<CacheFile>> open(const std::string& path,
                                                  const CacheOptions& options);
   // Makes durable what was filled.

@@ -24,6 +24,7 @@ using cache_format::places_of;
 using cache_format::Region;
 using cache_format::Use;
 
+constexpr const char* kPurpose = "cache";  // of hidden names
 constexpr auto kTimeToOpen = std::chrono::seconds(5);
 constexpr uint64_t kLeastRegions = 16;
 constexpr long kZfsMagic = 0x2fc12fc1;
@@ -189,10 +190,15 @@ Result<void> CacheFile::check(const std::string& path) {
   return {};
 }
 
+void CacheFile::remove_leftovers_in(const std::string& directory) {
+  (void)unionfs::remove_leftovers_in(
+      directory, kPurpose, [](std::string_view name) { return name.ends_with(".cache"); });
+}
+
 Result<std::unique_ptr<PosixFile>> CacheFile::create(const std::string& path,
                                                      const CacheOptions& options) {
   const Places places = places_of(options.image_bytes, options.cluster_bytes);
-  UNIONFS_ASSIGN(std::unique_ptr<PosixFile> file, PosixFile::create_for(path, "cache"));
+  UNIONFS_ASSIGN(std::unique_ptr<PosixFile> file, PosixFile::create_for(path, kPurpose));
   UNIONFS_TRY(file->set_mode(S_IRUSR | S_IWUSR));
   UNIONFS_TRY(file->resize(places.file_bytes));
   // A write is what takes space on every host.
@@ -251,6 +257,7 @@ Result<std::unique_ptr<CacheFile>> CacheFile::open(const std::string& path,
                                                    const CacheOptions& options) {
   UNIONFS_ASSIGN(const std::string place, place_for(path));
   UNIONFS_TRY(check_directory(place));
+  (void)remove_leftovers(place, kPurpose);
   const auto deadline = std::chrono::steady_clock::now() + kTimeToOpen;
   while (true) {
     Result<std::unique_ptr<PosixFile>> file = open_once(place, options);

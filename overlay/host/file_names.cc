@@ -241,13 +241,24 @@ Result<std::optional<std::string>> find_hidden(const std::string& path, std::str
 
 Result<void> remove_leftovers(const std::string& path, std::string_view purpose) {
   const std::string prefix = hidden_prefix(path, purpose);
-  const std::string directory = directory_of(path);
+  const size_t end = hidden_prefix("", purpose).size() - 1;
+  const std::string base = prefix.substr(1, prefix.size() - 1 - end);  // a long name is cut
+  return remove_leftovers_in(directory_of(path), purpose,
+                             [&base](std::string_view name) { return name == base; });
+}
+
+Result<void> remove_leftovers_in(const std::string& directory, std::string_view purpose,
+                                 const std::function<bool(std::string_view)>& is_meant) {
+  const std::string end = hidden_prefix("", purpose).substr(1);
   return for_each_name_in(directory, [&](const dirent& entry) {
     const std::string_view name = entry.d_name;
-    const bool is_meant =
-        name.size() == prefix.size() + kHiddenDigits && name.starts_with(prefix) &&
-        name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
-    if (is_meant) {
+    if (name.size() <= 1 + end.size() + kHiddenDigits || !name.starts_with('.') ||
+        name.find_first_not_of("0123456789abcdef", name.size() - kHiddenDigits) !=
+            std::string_view::npos) {
+      return;
+    }
+    const std::string_view prefix = name.substr(1, name.size() - 1 - kHiddenDigits);
+    if (prefix.ends_with(end) && is_meant(prefix.substr(0, prefix.size() - end.size()))) {
       remove_unless_locked(fmt::format("{}/{}", directory, name));
     }
   });

@@ -33,6 +33,10 @@ Result<std::optional<std::string>> find_hidden(const std::string& path, std::str
 // Removes what a program that was killed has left under such names of this purpose, which must
 // not be empty: files that nobody has locked.  The caller has locked the file itself.
 Result<void> remove_leftovers(const std::string& path, std::string_view purpose);
+// The same of all files of a directory whose names `is_meant` holds for.  Who made a file a moment
+// ago and has not locked it yet loses its hidden name.
+Result<void> remove_leftovers_in(const std::string& directory, std::string_view purpose,
+                                 const std::function<bool(std::string_view)>& is_meant);
 // As link(2), of a file that is open and may have no name.  Returns -1 and sets errno.
 int link_open_file(int descriptor, const std::string& path);
 // As rename(2), but fails with EEXIST when `to` is there.

@@ -219,6 +219,9 @@ void Chain::start_remote(const LevelCache& cache, const LogSink& log) const {
   for (const auto& file : remote_) {
     file->start();
   }
+  if (cache.is_directory) {
+    CacheFile::remove_leftovers_in(cache.path);
+  }
   side_by_side(remote_.size(), [&](size_t i) {
     if (remote_[i] == files_.front()) {
       remote_[i]->use_cache(cache, log);

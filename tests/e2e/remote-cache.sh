@@ -217,7 +217,7 @@ asked_of() { mv "asked.$1" asked && asked_bytes && mv asked "asked.$1"; }
 
 # A directory has a cache for each level at another server; one of them is found by another name.
 case_directory() {
-    local name
+    local name held
     mkdir tools
     head -c 3M /dev/urandom >tools/tool
     tar -cf tools.tar tools
@@ -239,12 +239,23 @@ case_directory() {
     [ "$(find caches -name '*.cache' -size +20M | wc -l)" = 2 ] || fail "not two caches: $(ls caches)"
     : >asked.base
     : >asked.tools
+    # What a server that was killed has left of a cache goes, unless somebody still makes it.
+    name=$(basename "$(find caches -name '*.cache' | head -n 1)")
+    : >"caches/.0$name.cache-0123456789abcdef"
+    : >"caches/.0$name.cache-0123456789abcde"
+    : >"caches/.$name.cache-0123456789abcdef"
+    exec {held}<"caches/.$name.cache-0123456789abcdef"
+    flock -x "$held"
     # Of one cache-id= the address may be another one, and the lower a file of this host.
     mv base.lower elsewhere.lower
     serve second "nbd+unix:///?socket=$WORK/elsewhere.lower" "$(uri tools)" second.img \
         cache=caches/ cache-id=ours connections=1
     save_image second second.raw
     stop_server second
+    [ ! -e "caches/.0$name.cache-0123456789abcdef" ] || fail "a file that was left over stays"
+    rm "caches/.0$name.cache-0123456789abcde" # which is none
+    rm "caches/.$name.cache-0123456789abcdef" # which is in use
+    exec {held}<&-
     serve third one.img "$(uri tools)" third.img cache=caches cache-id=ours connections=1
     save_image third third.raw
     stop_server third

@@ -322,6 +322,44 @@ TEST_CASE("Cache: while nothing can be kept, only what is asked for is fetched",
   CHECK(server.reads_right(kClusterBytes, 2 * kClusterBytes));
 }
 
+TEST_CASE("Cache: what killed processes have left of it is removed", "[cache]") {
+  const Place place;
+  const auto leave = [&place](const char* name) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const auto file = PosixFile::create_for(place.path(name), "cache");
+      if (file && (*file)->publish_hidden(7)) {
+        ::kill(::getpid(), SIGKILL);
+      }
+      ::_exit(1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSIGNALED(status));
+    REQUIRE(std::filesystem::exists(hidden_path_of(place.path(name), "cache", 7)));
+  };
+  const auto is_left = [&place](const char* name) {
+    return std::filesystem::exists(hidden_path_of(place.path(name), "cache", 7));
+  };
+  leave("cache");
+  leave("ab.cache");
+  leave("other");
+  const auto used = value_of(PosixFile::create_for(place.path("cd.cache"), "cache"));
+  expect_success(used->publish_hidden(7));
+  SECTION("of one cache") {
+    const Server server(place.path());
+    CHECK_FALSE(is_left("cache"));
+    CHECK(is_left("ab.cache"));
+  }
+  SECTION("of a directory of caches") {
+    CacheFile::remove_leftovers_in(std::filesystem::path(place.path()).parent_path());
+    CHECK_FALSE(is_left("ab.cache"));
+    CHECK(is_left("cache"));
+  }
+  CHECK(is_left("other"));
+  CHECK(is_left("cd.cache"));
+}
+
 TEST_CASE("Cache: what could be somebody else's is refused", "[cache]") {
   const Place place;
   const auto refused = [&place](std::string_view word) {
