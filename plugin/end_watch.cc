@@ -17,9 +17,15 @@ struct WatchedSignal {
   bool is_watched = false;
 };
 
-// What a handler of signals may reach.
+// What a handler of signals may reach.  A thread that has begun one may come to its end after the
+// watch did, so none of it ever ends, and the plugin is linked to stay in memory.
 std::array<WatchedSignal, 4> watched_signals = {{{SIGINT}, {SIGQUIT}, {SIGTERM}, {SIGHUP}}};
 std::atomic<WakeEvent*> watched_event{nullptr};
+
+WakeEvent& event_of_process() {
+  static WakeEvent* const event = new WakeEvent();
+  return *event;
+}
 
 void note_signal(int number) {
   const int error = errno;
@@ -50,7 +56,9 @@ void watch_signal(WatchedSignal& watched) {
 }  // namespace
 
 EndWatch::EndWatch(std::function<void()> at_end)
-    : at_end_(std::move(at_end)), thread_([this] { run(); }) {
+    : at_end_(std::move(at_end)), event_(event_of_process()) {
+  event_.clear();
+  thread_ = std::thread([this] { run(); });
   watched_event.store(&event_);
   for (WatchedSignal& watched : watched_signals) {
     watch_signal(watched);
@@ -63,7 +71,6 @@ EndWatch::~EndWatch() {
       (void)::sigaction(watched.number, &watched.before, nullptr);
     }
   }
-  watched_event.store(nullptr);
   is_stopped_.store(true);
   event_.signal();
   thread_.join();

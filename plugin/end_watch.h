@@ -27,7 +27,7 @@ class EndWatch {
   void run();
 
   const std::function<void()> at_end_;
-  WakeEvent event_;
+  WakeEvent& event_;  // of the process, see end_watch.cc
   std::atomic<bool> is_stopped_{false};
   std::thread thread_;
 };
