@@ -143,6 +143,7 @@ fuzz() {
 say "packages"
 scripts/install-packages.sh build
 scripts/install-packages.sh test || echo "going on: tests that lack something are skipped"
+if [[ " ${suites[*]} " = *" long "* ]]; then scripts/install-packages.sh long || true; fi
 if [ -n "$is_fuzzing$sanitize" ]; then scripts/install-packages.sh fuzz || true; fi
 
 if [ "${#suites[@]}" = 0 ] || [ "${#chosen[@]}" != 0 ]; then

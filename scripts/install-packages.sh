@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# install-packages.sh build|demo|test|fuzz|lint...
+# install-packages.sh build|demo|test|long|fuzz|lint...
 #
-# Installs the Debian packages that building, the demonstration, the tests, the fuzz targets
-# or scripts/lint.sh need: only what is missing, with apt-get, through sudo if not root.
+# Installs the Debian packages that building, the demonstration, the tests, those of the suite
+# "long", the fuzz targets or scripts/lint.sh need: only what is missing, with apt-get, through sudo
+# if not root.
 # Without the right to do so it says what is missing and goes on; whether that
 # matters shows where the thing is needed.
 set -euo pipefail
@@ -20,6 +21,7 @@ TEST_PACKAGES=(catch2 libcli11-dev python3 python3-jsonschema python3-yaml curl
     qemu-system-x86 nbd-client busybox-static cpio
     fio qemu-utils fuse-overlayfs git util-linux-extra python3-matplotlib
     libarchive-tools umoci skopeo zstd xz-utils mtd-utils xfsprogs btrfs-progs)
+LONG_PACKAGES=(debootstrap systemd-container) # beside those of test
 FUZZ_PACKAGES=(clang libclang-rt-14-dev e2fsprogs xz-utils)
 LINT_PACKAGES=(clang clang-format clang-tidy shellcheck python3)
 
@@ -29,10 +31,11 @@ for set_name in "$@"; do
     build) wanted+=("${BUILD_PACKAGES[@]}") ;;
     demo) wanted+=("${DEMO_PACKAGES[@]}") ;;
     test) wanted+=("${TEST_PACKAGES[@]}") ;;
+    long) wanted+=("${LONG_PACKAGES[@]}") ;;
     fuzz) wanted+=("${FUZZ_PACKAGES[@]}") ;;
     lint) wanted+=("${LINT_PACKAGES[@]}") ;;
     *)
-        echo "usage: ${0##*/} build|demo|test|fuzz|lint..." >&2
+        echo "usage: ${0##*/} build|demo|test|long|fuzz|lint..." >&2
         exit 2
         ;;
     esac
