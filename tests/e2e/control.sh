@@ -12,15 +12,6 @@ HERE=$(realpath "$(dirname "$0")")
 make_work
 cd "$WORK"
 
-# The socket comes a moment after the server.
-wait_for_socket() {
-    local deadline=$((SECONDS + 60))
-    until [ -S "$1" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "$1 does not appear"
-        sleep 0.02
-    done
-}
-
 # refused MESSAGE ARGS... - nbdkit does not start, and says so.
 refused() {
     local message=$1

@@ -15,14 +15,6 @@ HERE=$(realpath "$(dirname "$0")")
 make_work
 cd "$WORK"
 
-wait_for_socket() {
-    local deadline=$((SECONDS + 60))
-    until [ -S "$1" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "$1 does not appear"
-        sleep 0.02
-    done
-}
-
 mkdir -p uppers/directory.img
 make_lower
 "$IMG" create -b lower.img uppers/closed.img >/dev/null

@@ -61,6 +61,7 @@ took() { step "$1: $(($(now_ms) - $2)) ms"; }
 step "a lower with a busybox root"
 make_busybox_root "$WORK/root"
 install -D -m 755 "$GUEST_HERE/inside/fork-init.sh" "$WORK/root/sbin/init"
+install -D -m 644 "$GUEST_HERE/inside/as-init.sh" "$WORK/root/usr/local/lib/guest/as-init.sh"
 make_lower "$WORK/lower.img" 64M "$WORK/root"
 truncate -s 1M "$WORK/signal.img"
 

@@ -121,6 +121,7 @@ END
 add_guest_init() {
     local root=$1 tools=$1/usr/local/lib/guest
     install -D -m 755 "$GUEST_HERE/inside/root-init.sh" "$root/sbin/init"
+    install -D -m 644 "$GUEST_HERE/inside/as-init.sh" "$tools/as-init.sh"
     install -D -m 644 "$GUEST_HERE/inside/manifest.sh" "$tools/manifest.sh"
     install -D -m 644 "$GUEST_HERE/inside/packages.sh" "$tools/packages.sh"
     busybox sh "$tools/packages.sh" "$root" "$SEED" base

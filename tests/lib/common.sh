@@ -224,6 +224,15 @@ kill_server() {
     [ "$status" = 137 ] || fail "kill_server: the server of $name had ended with status $status"
 }
 
+# wait_for_socket PATH - a control socket comes a moment after its server.
+wait_for_socket() {
+    local deadline=$((SECONDS + SERVER_TIMEOUT))
+    until [ -S "$1" ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "$1 does not appear"
+        sleep 0.02
+    done
+}
+
 socket_uri() { printf 'nbd+unix:///?socket=%s/%s.sock' "$WORK" "$1"; }
 
 # attach NAME - a block device of the export; its path is in DEVICE[NAME].

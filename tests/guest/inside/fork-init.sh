@@ -6,12 +6,8 @@
 #
 # Kernel arguments: guest.phase= is "running" or "forked".
 
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
-
-argument() {
-    tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p"
-}
+# shellcheck source=tests/guest/inside/as-init.sh
+. /usr/local/lib/guest/as-init.sh
 
 # The host writes a word to the second disk when the fork has come up.
 wait_for_host() {
@@ -38,13 +34,4 @@ session() {
     mount -o remount,ro /
 }
 
-# In a shell of its own: set -e has no effect inside a condition.
-if [ "${1:-}" = session ]; then
-    session
-    exit
-fi
-/bin/busybox sh "$0" session 3>/dev/ttyS1
-status=$?
-echo "guest-status $(argument guest.nonce) $status" >/dev/ttyS1
-# Should this fail, the end of process 1 is a panic, and that ends QEMU too.
-/bin/busybox poweroff -f
+as_init "$@"

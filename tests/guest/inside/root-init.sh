@@ -7,13 +7,9 @@
 #
 # Kernel arguments: guest.phase= and guest.seed= are packages.sh's.
 
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
 tools=/usr/local/lib/guest
-
-argument() {
-    tr ' ' '\n' </proc/cmdline | sed -n "s/^$1=//p"
-}
+# shellcheck source=tests/guest/inside/as-init.sh
+. /usr/local/lib/guest/as-init.sh
 
 session() {
     set -eux
@@ -35,13 +31,4 @@ session() {
     busybox sh $tools/manifest.sh /run/root >&3
 }
 
-# In a shell of its own: set -e has no effect inside a condition.
-if [ "${1:-}" = session ]; then
-    session
-    exit
-fi
-/bin/busybox sh "$0" session 3>/dev/ttyS1
-status=$?
-echo "guest-status $(argument guest.nonce) $status" >/dev/ttyS1
-# Should this fail, the end of process 1 is a panic, and that ends QEMU too.
-/bin/busybox poweroff -f
+as_init "$@"
