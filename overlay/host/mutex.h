@@ -27,6 +27,8 @@
 
 // On a member: whoever reads or changes it holds the mutex.
 #define UNIONFS_GUARDED_BY(mutex) UNIONFS_THREAD_ATTRIBUTE(guarded_by(mutex))
+// On a function: the caller holds the mutex afterwards.
+#define UNIONFS_ACQUIRES(mutex) UNIONFS_THREAD_ATTRIBUTE(acquire_capability(mutex))
 // On a function: the caller holds the mutex, or does not hold it.
 #define UNIONFS_REQUIRES(mutex) UNIONFS_THREAD_ATTRIBUTE(requires_capability(mutex))
 #define UNIONFS_REQUIRES_SHARED(mutex) UNIONFS_THREAD_ATTRIBUTE(requires_shared_capability(mutex))
@@ -88,6 +90,15 @@ class UNIONFS_THREAD_ATTRIBUTE(capability("mutex")) SharedMutex {
   SharedMutex(const SharedMutex&) = delete;
   SharedMutex& operator=(const SharedMutex&) = delete;
 
+  // For a ChangeLock that takes over: as its constructor, and the same without waiting, which may
+  // fail.
+  void begin_change() UNIONFS_ACQUIRES(this) UNIONFS_THREAD_ATTRIBUTE(no_thread_safety_analysis) {
+    mutex_.lock();
+  }
+  bool try_begin_change() UNIONFS_THREAD_ATTRIBUTE(try_acquire_capability(true)) {
+    return mutex_.try_lock();
+  }
+
  private:
   friend class LookLock;
   friend class ChangeLock;
@@ -116,6 +127,11 @@ class UNIONFS_THREAD_ATTRIBUTE(scoped_lockable) ChangeLock {
       : mutex_(mutex) {
     mutex_.mutex_.lock();
   }
+  enum class Begun { kYes };
+  // After SharedMutex::begin_change().
+  ChangeLock(SharedMutex& mutex, Begun /*begun*/)
+      UNIONFS_THREAD_ATTRIBUTE(requires_capability(mutex))
+      : mutex_(mutex) {}
   ~ChangeLock() UNIONFS_THREAD_ATTRIBUTE(release_capability()) { mutex_.mutex_.unlock(); }
   ChangeLock(const ChangeLock&) = delete;
   ChangeLock& operator=(const ChangeLock&) = delete;

@@ -57,12 +57,11 @@ class Overlay::RunningSnapshot {
   Result<void> commit(SnapshotFigures& figures) {
     loaded_.disk->flush_by_itself(false);
     is_quiet_ = true;
-    const Clock::TimePoint begin = options_.clock->now();
     const Disk& last = *loaded_.disk;
     const PosixFile& last_file = *loaded_.upper.file;
-    // A read of a remote level may keep it open for minutes, and who only looks is not to wait.
-    std::optional<Gate::Closed> closed(std::in_place, overlay_.requests_.request_gate());
-    const ChangeLock seen(overlay_.seen_mutex_);
+    std::optional<Gate::Closed> closed;
+    const Clock::TimePoint begin = close_gate(closed);
+    const ChangeLock seen(overlay_.seen_mutex_, ChangeLock::Begun::kYes);
     UNIONFS_TRY(exchange());
     closed.reset();
     figures.pause_seconds = seconds_since(*options_.clock, begin);
@@ -75,6 +74,27 @@ class Overlay::RunningSnapshot {
     if (options_.at_snapshot_step) {
       options_.at_snapshot_step(step);
     }
+  }
+
+  // Returns when the closing began that counts.  A read of a remote level may keep the gate open
+  // for minutes, and who only looks is not to wait; nor are requests to wait for who counts what
+  // was written, so that the gate opens again for that.  Who looks all the time is waited for once.
+  Clock::TimePoint close_gate(std::optional<Gate::Closed>& closed)
+      UNIONFS_ACQUIRES(overlay_.seen_mutex_) {
+    constexpr int kMostTries = 8;
+    for (int tries = 1; tries < kMostTries; ++tries) {
+      const Clock::TimePoint begin = options_.clock->now();
+      closed.emplace(overlay_.requests_.request_gate());
+      if (overlay_.seen_mutex_.try_begin_change()) {
+        return begin;
+      }
+      closed.reset();
+      const ChangeLock nobody_looks(overlay_.seen_mutex_);
+    }
+    const Clock::TimePoint begin = options_.clock->now();
+    closed.emplace(overlay_.requests_.request_gate());
+    overlay_.seen_mutex_.begin_change();
+    return begin;
   }
 
   // The upper becomes a level of the chain, while its session is still written.

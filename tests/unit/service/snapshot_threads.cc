@@ -326,3 +326,31 @@ TEST_CASE("Snapshot: who looks does not wait with it for a request", "[snapshot]
   CHECK(levels.get().size() == 2);
   CHECK(overlay->level_facts().size() == 3);
 }
+
+TEST_CASE("Snapshot: it is taken though others look all the time", "[snapshot][threads]") {
+  SnapshotBench bench;
+  const auto overlay = SnapshotBench::serve(bench.options());
+  expect_success(overlay->requests().write(0, pattern(1, 600)));
+  std::atomic<bool> is_over = false;
+  std::vector<std::thread> looking;
+  for (int i = 0; i < 3; ++i) {
+    looking.emplace_back([&] {
+      while (!is_over) {
+        const size_t levels = overlay->level_facts().size();
+        if (levels < 2 || !overlay->facts().session) {
+          is_over = true;
+        }
+      }
+    });
+  }
+  size_t levels = 2;
+  for (const char* name : {"one", "two", "three"}) {
+    (void)value_of(overlay->snapshot(name));
+    expect_success(overlay->requests().write(0, pattern(2, 600)));
+    CHECK(overlay->level_facts().size() == ++levels);
+  }
+  CHECK_FALSE(is_over.exchange(true));
+  for (std::thread& thread : looking) {
+    thread.join();
+  }
+}
