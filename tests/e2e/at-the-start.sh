@@ -13,6 +13,16 @@ make_work
 cd "$WORK"
 chmod 755 .
 
+# Other users may not get to where the build is, as below /root.
+mkdir build
+read -ra libraries <<<"${SANITIZE_PRELOAD:-}"
+cp -- "$UNIONFS_PLUGIN" "${libraries[@]}" build/
+UNIONFS_PLUGIN=$WORK/build/${UNIONFS_PLUGIN##*/}
+if [ "${#libraries[@]}" -gt 0 ]; then
+    libraries=("${libraries[@]##*/}")
+    SANITIZE_PRELOAD="${libraries[*]/#/$WORK/build/}"
+fi
+
 AS=()
 
 # start ARGS... - one start with one client; leaves STATUS and the file said.
