@@ -126,7 +126,8 @@ class DockerArchive {
     UNIONFS_ASSIGN(const auto packed, open(path));
     UNIONFS_ASSIGN(const auto unpacked, unpack_stream(*packed, context_));
     CheckedStream tar(*unpacked, digest, {});
-    UNIONFS_ASSIGN(FileTree tree, read_unpacked_tar(tar, TarRules::kLayer, context_));
+    UNIONFS_ASSIGN(FileTree tree,
+                   read_unpacked_tar(tar, TarRules::kLayer, TarEnd::kOptional, context_));
     UNIONFS_TRY(tar.finish());
     return tree;
   }

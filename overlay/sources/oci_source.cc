@@ -23,7 +23,8 @@ Result<FileTree> read_layer(OciLayout& layout, const ImageLayer& layer, SourceCo
   CheckedStream packed(*stream, layer.blob.digest, layer.blob.size_bytes);
   UNIONFS_ASSIGN(const auto unpacked, unpack_stream(packed, context));
   CheckedStream tar(*unpacked, layer.unpacked, {});
-  UNIONFS_ASSIGN(FileTree tree, read_unpacked_tar(tar, TarRules::kLayer, context));
+  UNIONFS_ASSIGN(FileTree tree,
+                 read_unpacked_tar(tar, TarRules::kLayer, TarEnd::kOptional, context));
   UNIONFS_TRY(packed.finish());
   UNIONFS_TRY(tar.finish());
   return tree;

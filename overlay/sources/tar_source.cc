@@ -69,9 +69,10 @@ struct TarRemarks {
 
 class TarReader {
  public:
-  TarReader(MeasuredStream& unpacked, TarRules rules, SourceContext& context)
+  TarReader(MeasuredStream& unpacked, TarRules rules, TarEnd end, SourceContext& context)
       : stream_(unpacked),
         rules_(rules),
+        end_(end),
         context_(context),
         builder_(unpacked.name(), context),
         collector_(context) {}
@@ -112,6 +113,7 @@ class TarReader {
 
   MeasuredStream& stream_;
   const TarRules rules_;
+  const TarEnd end_;
   SourceContext& context_;
   TreeBuilder builder_;
   AttributeCollector collector_;
@@ -331,7 +333,7 @@ Result<void> TarReader::read_content(TreeFileId id, uint64_t size) {
 Result<void> TarReader::check_end() {
   const auto end = static_cast<uint64_t>(archive_read_header_position(reader_->handle()));
   UNIONFS_TRY(drain_stream(stream_));
-  if (stream_.length() < end + kTarBlockBytes) {
+  if (end_ == TarEnd::kRequired && stream_.length() < end + kTarBlockBytes) {
     return corrupt("{}: is cut: the zeros at its end are missing", stream_.name());
   }
   if (stream_.data_length() > end && context_.warn) {
@@ -363,14 +365,15 @@ void TarReader::tell_remarks() {
 
 }  // namespace
 
-Result<FileTree> read_unpacked_tar(ByteStream& stream, TarRules rules, SourceContext& context) {
+Result<FileTree> read_unpacked_tar(ByteStream& stream, TarRules rules, TarEnd end,
+                                   SourceContext& context) {
   MeasuredStream measured(stream);
-  return TarReader(measured, rules, context).read();
+  return TarReader(measured, rules, end, context).read();
 }
 
 Result<FileTree> read_tar_stream(ByteStream& stream, TarRules rules, SourceContext& context) {
   UNIONFS_ASSIGN(const auto unpacked, unpack_stream(stream, context));
-  return read_unpacked_tar(*unpacked, rules, context);
+  return read_unpacked_tar(*unpacked, rules, TarEnd::kRequired, context);
 }
 
 Result<FileTree> read_tar(const std::string& path, TarRules rules, SourceContext& context) {

@@ -34,6 +34,13 @@ enum class TarRules {
   kLayer,
 };
 
+// Whether the zeros are asked for that end an archive.
+enum class TarEnd {
+  kRequired,
+  // The caller compares a digest of all bytes, so nothing is cut.  umoci-insert writes no zeros.
+  kOptional,
+};
+
 class ByteStream;
 
 // `path` may be "-", the standard input.  Errors name the archive and the entry: kCorrupt for what
@@ -43,7 +50,8 @@ Result<FileTree> read_tar(const std::string& path, TarRules rules, SourceContext
 // The same of a stream, which is read to its end.
 Result<FileTree> read_tar_stream(ByteStream& stream, TarRules rules, SourceContext& context);
 // The same of one that is not compressed.
-Result<FileTree> read_unpacked_tar(ByteStream& stream, TarRules rules, SourceContext& context);
+Result<FileTree> read_unpacked_tar(ByteStream& stream, TarRules rules, TarEnd end,
+                                   SourceContext& context);
 
 }  // namespace unionfs
 

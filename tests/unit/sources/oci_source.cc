@@ -141,6 +141,16 @@ TEST_CASE("the layers of an image lie over one another", "[oci]") {
   CHECK(test.warnings.empty());
 }
 
+TEST_CASE("a layer with the digest that it must have needs no zeros at its end", "[oci]") {
+  const std::string bare = kFirst.substr(0, kFirst.size() - kTarEndBytes);
+  const TestLayout layout;
+  layout.put_index({descriptor(kManifestType, layout.put_image({bare}))});
+  CHECK(tree_text(value_of(layout.read())) ==
+        tree_text(value_of(TarTest().read(kFirst, TarRules::kLayer))));
+  layout.put(layout.place_of(bare), bare.substr(0, bare.size() - 512));
+  expect_error(layout.read(), {layout.place_of(bare).substr(13)});
+}
+
 TEST_CASE("a bare layer after another is laid over it", "[oci]") {
   const ScratchDirectory scratch;
   write_file(scratch.path() / "1.tar", kFirst);
