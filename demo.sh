@@ -153,7 +153,8 @@ umount_fuse() {
 # serve ARGS... - starts nbdkit with these arguments behind the lower; returns when it can be
 # connected to.
 serve() {
-    rm -f -- demo.pid demo.sock
+    rm -f -- demo.pid
+    [ ! -e demo.sock ] || run rm demo.sock # nbdkit leaves it, and does not replace it
     printf '$ nbdkit -U demo.sock %s &\n' "$(quoted "$plugin" "$lower" "$@")"
     nbdkit --exit-with-parent --foreground --pidfile demo.pid -U demo.sock \
         "$plugin" "$lower" "$@" &
@@ -266,7 +267,7 @@ if [ -z "$lower" ]; then
 fi
 run sha256sum "$lower" | tee lower.sha256
 
-say "It is served with a new upper over it, and changed"
+say "It is served with a new upper over it, and changed (nbdkit calls whatever a plugin tells an error)"
 serve upper.img
 "change_$way"
 stop_serving
