@@ -172,7 +172,7 @@ carried_over() {
     cmp upper.kept disks/upper.img.before-rebase || fail "the old upper is not what is kept"
     [ "$(find disks -type f | wc -l)" = 2 ] || fail "there is more than two files: $(ls -A disks)"
     check_disk new.img disks/upper.img wanted
-    unchanged 1 'before-rebase: exists already' -b new.img --onto clash.img --conflicts=ours \
+    unchanged 1 'before-rebase: exists already.*--no-backup' -b new.img --onto clash.img --conflicts=ours \
         disks/upper.img
     unchanged 0 'nothing to do' -b new.img --onto new.img --no-backup disks/upper.img
     unchanged 0 '"nothing-to-do"' -b new.img --onto new.img --no-backup --output=json disks/upper.img

@@ -208,7 +208,13 @@ Result<void> RebaseRun::check_can_replace_upper() const {
   if (arguments_.without_backup || is_linked) {
     return {};
   }
-  return check_absent(kept);
+  if (!check_absent(kept)) {
+    return invalid(
+        "{}: exists already, of an earlier rebase perhaps; remove or rename it, or give "
+        "--no-backup or -o",
+        kept);
+  }
+  return {};
 }
 
 Result<std::unique_ptr<PosixFile>> RebaseRun::create_target() const {
