@@ -32,7 +32,8 @@ Result<std::unique_ptr<RemoteFile>> RemoteFile::open(const std::string& uri,
   }
   if (!file->about_.is_read_only) {
     log(fmt::format(
-        "{}: its server would let others write to it; that it stays as it is, they must see to",
+        "{}: its server lets clients write to it; see to it that nobody does, or have it served "
+        "read-only",
         file->name()));
   }
   return file;
