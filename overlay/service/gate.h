@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "overlay/host/mutex.h"
 
@@ -36,16 +37,28 @@ class Gate {
     Slot& slot_;
   };
 
-  // Closed while it exists.  Waits until those inside have left; who comes meanwhile waits.
+  // Closes a gate until open(), or while it exists.  close() waits until those inside have left;
+  // who comes meanwhile waits.  It may be closed again after it was opened.
   class Closed {
    public:
-    explicit Closed(Gate& gate) : gate_(gate) { gate_.close(); }
-    ~Closed() { gate_.open(); }
+    Closed() = default;
+    explicit Closed(Gate& gate) { close(gate); }
+    ~Closed() { open(); }
     Closed(const Closed&) = delete;
     Closed& operator=(const Closed&) = delete;
 
+    void close(Gate& gate) {
+      gate.close();
+      gate_ = &gate;
+    }
+    void open() {
+      if (gate_ != nullptr) {
+        std::exchange(gate_, nullptr)->open();
+      }
+    }
+
    private:
-    Gate& gate_;
+    Gate* gate_ = nullptr;
   };
 
   Gate() = default;

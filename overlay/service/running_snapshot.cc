@@ -59,11 +59,11 @@ class Overlay::RunningSnapshot {
     is_quiet_ = true;
     const Disk& last = *loaded_.disk;
     const PosixFile& last_file = *loaded_.upper.file;
-    std::optional<Gate::Closed> closed;
+    Gate::Closed closed;
     const Clock::TimePoint begin = close_gate(closed);
     const ChangeLock seen(overlay_.seen_mutex_, ChangeLock::Begun::kYes);
     UNIONFS_TRY(exchange());
-    closed.reset();
+    closed.open();
     figures.pause_seconds = seconds_since(*options_.clock, begin);
     note_levels(last, last_file);
     return {};
@@ -79,20 +79,19 @@ class Overlay::RunningSnapshot {
   // Returns when the closing began that counts.  A read of a remote level may keep the gate open
   // for minutes, and who only looks is not to wait; nor are requests to wait for who counts what
   // was written, so that the gate opens again for that.  Who looks all the time is waited for once.
-  Clock::TimePoint close_gate(std::optional<Gate::Closed>& closed)
-      UNIONFS_ACQUIRES(overlay_.seen_mutex_) {
+  Clock::TimePoint close_gate(Gate::Closed& closed) UNIONFS_ACQUIRES(overlay_.seen_mutex_) {
     constexpr int kMostTries = 8;
     for (int tries = 1; tries < kMostTries; ++tries) {
       const Clock::TimePoint begin = options_.clock->now();
-      closed.emplace(overlay_.requests_.request_gate());
+      closed.close(overlay_.requests_.request_gate());
       if (overlay_.seen_mutex_.try_begin_change()) {
         return begin;
       }
-      closed.reset();
+      closed.open();
       const ChangeLock nobody_looks(overlay_.seen_mutex_);
     }
     const Clock::TimePoint begin = options_.clock->now();
-    closed.emplace(overlay_.requests_.request_gate());
+    closed.close(overlay_.requests_.request_gate());
     overlay_.seen_mutex_.begin_change();
     return begin;
   }
