@@ -91,13 +91,17 @@ Result<void> check_features(const Image& image, const ext2::Superblock& raw, Sup
     return {};
   }
   const char* kind = "not a plain ext2 image";
+  const char* remedy =
+      use == SuperblockUse::kLower ? "; unionfs-img mkbase makes a lower of it" : "";
   if ((incompat & ~0x4U) != 0 || ro_compat != 0) {
     kind = "an ext4 image or newer";
   } else if (compat == ext2::kCompatHasJournal) {
     kind = "an ext3 image";
+  } else {
+    remedy = "";
   }
-  return unsupported("{}: is {}: unsupported features: {}", image.name(), kind,
-                     feature_names(compat, incompat, ro_compat));
+  return unsupported("{}: is {}: unsupported features: {}{}", image.name(), kind,
+                     feature_names(compat, incompat, ro_compat), remedy);
 }
 
 Result<void> check_numbers(const Image& image, const ext2::Superblock& raw) {
