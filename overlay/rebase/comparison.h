@@ -38,10 +38,12 @@ struct RebaseRow {
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
   bool is_open = false;     // so because nobody has decided
+  // Of a directory that was made anew: its fields are those of the one whose name it has.
+  bool is_made_alike = false;
 
   bool has_only_times() const {
-    return change.kind == ChangeKind::kMetadata && change.metadata.size() == 1 &&
-           change.metadata.front() == "times" && !change.is_content_changed;
+    return is_made_alike || (change.kind == ChangeKind::kMetadata && change.metadata.size() == 1 &&
+                             change.metadata.front() == "times" && !change.is_content_changed);
   }
 };
 

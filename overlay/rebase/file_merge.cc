@@ -190,6 +190,10 @@ Result<bool> FileMerge::is_theirs_as_base(InodeNumber base, InodeNumber theirs) 
   return is_same(Pair::kBaseTheirs, base, theirs);
 }
 
+Result<bool> FileMerge::is_ours_as_base(InodeNumber base, InodeNumber ours) {
+  return is_same(Pair::kBaseOurs, base, ours);
+}
+
 Result<bool> FileMerge::is_ours_as_theirs(InodeNumber ours, InodeNumber theirs) {
   return is_same(Pair::kOursTheirs, ours, theirs);
 }

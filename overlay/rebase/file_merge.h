@@ -48,6 +48,7 @@ class FileMerge {
 
   // Equal in all but times; directories without what is in them.
   Result<bool> is_theirs_as_base(InodeNumber base, InodeNumber theirs);
+  Result<bool> is_ours_as_base(InodeNumber base, InodeNumber ours);
   Result<bool> is_ours_as_theirs(InodeNumber ours, InodeNumber theirs);
   // As is_theirs_as_base(), with all that lies below directories, but for the paths of the old
   // lower that are keys of `moved`.  `path`: that of `base`.

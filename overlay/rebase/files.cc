@@ -289,6 +289,7 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
                                                  const std::string& name) {
   const Change& change = row.change;
   UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
+  const bool is_gone = !theirs;
   if (theirs) {
     UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
     UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
@@ -304,6 +305,12 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
     if (is_same) {
       drop(row);  // theirs has done the same
       return {};
+    }
+    UNIONFS_ASSIGN(const bool is_same_move, stranger&& is_gone
+                                                ? files_.is_theirs_as_base(change.below, *stranger)
+                                                : Result<bool>(false));
+    if (is_same_move) {
+      return merge_file(row, parent, name, {change.below, change.inode, stranger}, false);
     }
     if (parent.is_decided) {
       return place_ours(row, parent, name);

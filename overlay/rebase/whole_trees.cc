@@ -158,6 +158,7 @@ Result<bool> RebaseComparison::separate_copy(const std::string& from, const std:
   kept.kind = ChangeKind::kMetadata;
   kept.below_path = from;
   kept.below = moved.below;
+  UNIONFS_ASSIGN(again->second.is_made_alike, files_.is_ours_as_base(kept.below, kept.inode));
   moved.kind = ChangeKind::kAdded;
   moved.below_path.clear();
   moved_.erase(from);

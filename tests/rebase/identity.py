@@ -157,6 +157,10 @@ class Identity:
         place = self.location[parent_of(top)].split("/")
         return place, name_of(top), old_path.count("/"), old_path.split("/")
 
+    def is_kept(self, path):
+        """Whether a name of O leads to its file of O still."""
+        return may_be_same(self.old.get(self.at(path)), self.merged.get(path))
+
     def looked_over(self, path):
         """A name of a changed inode that the layer does not name itself is left alone."""
         if self.named is None or path in self.named:

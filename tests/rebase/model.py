@@ -55,6 +55,7 @@ class Model:
         self.plan.part_links()
         self.plan.accept_names_of_links(self.merged)
         self.loosen_times()
+        self.loosen_copies()
         if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
             self.plan.leave_open("a name without its directory")
 
@@ -389,6 +390,9 @@ class Model:
             if blocked and self.is_same_tree(path, at):
                 self.put_theirs(at, out)
                 return
+            if blocked and self.is_moved_alike(source, at):
+                self.put_moved_alike(path, at, out)
+                return
             self.conflict(path, RENAME_DELETE, *([RENAME_ADD] if blocked else []),
                           also=[source])
             self.decide(path, at if blocked else None, out)
@@ -404,6 +408,26 @@ class Model:
                 self.give_back(path)
         else:
             self.follow(path, out)
+
+    def is_moved_alike(self, source, at):
+        """Whether N has at a name just what O has at the old one, and nothing there."""
+        def is_like(old_path, path):
+            old, theirs = self.old.get(old_path), self.new.get(path)
+            if old_path != source and old_path in self.identity.consumed:
+                return True
+            names = set(self.old.names_in(old_path)) | set(self.new.names_in(path))
+            return (old is not None and theirs is not None and equal(old, theirs)
+                    and all(is_like(f"{old_path}/{name}", f"{path}/{name}") for name in names))
+
+        return self.new.get(source) is None and is_like(source, at)
+
+    def put_moved_alike(self, path, at, out):
+        ours, theirs = self.merged.get(path), self.new.get(at)
+        if ours.is_directory:
+            self.plan.leave_open("a directory that both moved, and the layer changed")
+        else:
+            times = fields.merge_inodes(self.old.get(self.source_of(path)), ours, theirs, True).times
+            self.put_merged_file(path, out, ours, theirs, times)
 
     def follow(self, path, out):
         self.following += 1
@@ -459,6 +483,21 @@ class Model:
             result.file = ours.inode
 
     # Afterwards
+
+    def loosen_copies(self):
+        """Whether a file that went with a copy stays one with names elsewhere is left open."""
+        for paths in self.merged.paths_of.values():
+            kept = [path for path in paths if self.identity.is_kept(path)]
+            copies = [path for path in paths if parent_of(path) in self.identity.copies
+                      and path not in kept]
+            if not kept or self.merged.is_directory(paths[0]):
+                continue
+            for path in copies:
+                self.plan.loose_links.add(path)
+                if path in self.plan.tree:
+                    self.plan.tree[path].times |= frozenset(
+                        self.new.get(self.identity.at(one)).mtime
+                        for one in kept if self.new.get(self.identity.at(one)) is not None)
 
     def loosen_times(self):
         for path in self.loose:

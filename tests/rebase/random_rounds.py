@@ -226,11 +226,11 @@ def compare_trees(plan, found, new, has_nanoseconds):
             yield from compare_nodes(path, wanted, node, new, has_nanoseconds)
     by_key, by_inode = {}, {}
     for path, wanted in plan.tree.items():
-        if not wanted.node.is_directory:
+        if not wanted.node.is_directory and path not in plan.loose_links:
             by_key.setdefault(wanted.key, set()).add(path)
     for number, paths in found.paths_of.items():
         if not found.get(paths[0]).is_directory:
-            by_inode[number] = frozenset(paths)
+            by_inode[number] = frozenset(paths) - plan.loose_links
     groups = {frozenset(paths) for paths in by_key.values()}
     for paths in groups - set(by_inode.values()):
         yield f"no file has just these names: {sorted(paths)}"

@@ -169,6 +169,13 @@ row("directory-moved-to-the-name-of-one-that-moved-and-made-anew",
     with_ours={"a": None, "a/y": "b", "n": None, "n/x": "b", "z": None},
     with_theirs={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"},
     with_both={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"})
+row("directory-moved-and-made-anew-empty-and-gone", "mkdir d; echo b >d/x", "mv d e; mkdir d",
+    "rm -r d", result={"e": None, "e/x": "b"})
+row("directory-moved-and-made-anew-unlike-and-gone", "mkdir d; echo b >d/x",
+    "mv d e; mkdir -m 700 d", "rm -r d", [("edit/delete", "d")],
+    with_ours={"d": None, "mode d": 0o700, "e": None, "e/x": "b"},
+    with_theirs={"e": None, "e/x": "b"},
+    with_both={"d": None, "mode d": 0o700, "e": None, "e/x": "b"})
 row("directory-moved-and-made-anew-and-gone", "mkdir d; echo b >d/x; echo b >d/y; ln d/y z",
     "mv d e; mkdir d; echo o >d/o; echo o >e/x", "rm -r d; mkdir e; echo t >e/t",
     [("edit/delete", "d")],
@@ -299,6 +306,14 @@ row("file-moved-to-a-new-name-of-theirs", "echo b >f", "mv f g", "echo t >g",
     [("rename/add", "g")], with_ours={"g": "b"}, with_theirs={"f": "b", "g": "t"},
     with_both={"g": "t", "g.ours": "b"})
 row("file-moved-alike", "echo b >f", "mv f g", "mv f g", result={"g": "b"})
+row("file-moved-alike-and-changed", "yes b | head -c 9000 >f",
+    "mv f g; printf o | dd of=g conv=notrunc status=none; chmod 600 g", "mv f g",
+    result={"begin g": "o", "mode g": 0o600, "count .": 1})
+row("file-moved-alike-and-both-changed", "yes b | head -c 9000 >f",
+    "mv f g; printf o | dd of=g conv=notrunc status=none", "mv f g; chmod 600 g",
+    [("rename/delete", "g")], with_ours={"begin g": "o", "count .": 1},
+    with_theirs={"begin g": "b", "mode g": 0o600, "count .": 1},
+    with_both={"begin g": "b", "mode g": 0o600, "begin g.ours": "o", "count .": 2})
 row("file-moved-and-copied-back", "echo b >f", "mv f f.bak; cp f.bak f; echo o >>f", "echo t >f",
     [("edit/edit", "f")], with_ours={"f": "b\no", "f.bak": "b"},
     with_theirs={"f": "t", "f.bak": "b"}, with_both={"f": "t", "f.ours": "b\no", "f.bak": "b"})
