@@ -95,6 +95,7 @@ class RebaseComparison {
   Result<void> read_changes();
   Result<void> separate_copies();
   Result<bool> separate_copy(const std::string& from, const std::string& to);
+  bool has_moved_into(const std::string& path, const std::string& directory) const;
   Result<void> find_gone_names(const Change& kept);
   Result<void> separate_links(const std::string& from, const std::string& old_name);
   Result<void> settle_owners();

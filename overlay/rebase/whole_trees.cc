@@ -141,6 +141,18 @@ Result<void> RebaseComparison::separate_copies() {
   return {};
 }
 
+// Whether a path below a directory came there with something that moved into it.
+bool RebaseComparison::has_moved_into(const std::string& path, const std::string& directory) const {
+  for (std::string above = split_path(path).first; above.size() > directory.size();
+       above = split_path(above).first) {
+    const auto row = rows_.find(above);
+    if (row != rows_.end() && row->second.change.kind == ChangeKind::kRenamed) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // False: another directory has not been made of its old name.
 Result<bool> RebaseComparison::separate_copy(const std::string& from, const std::string& to) {
   const auto [parent, last] = split_path(from);
@@ -165,7 +177,7 @@ Result<bool> RebaseComparison::separate_copy(const std::string& from, const std:
   for (auto& [path, row] : rows_) {
     const bool is_change =
         row.change.kind == ChangeKind::kModified || row.change.kind == ChangeKind::kMetadata;
-    if (is_change && is_at_or_below(path, to)) {
+    if (is_change && is_at_or_below(path, to) && !has_moved_into(path, to)) {
       row.change.kind = ChangeKind::kAdded;
       row.change.below_path.clear();
     }

@@ -169,6 +169,19 @@ row("directory-moved-to-the-name-of-one-that-moved-and-made-anew",
     with_ours={"a": None, "a/y": "b", "n": None, "n/x": "b", "z": None},
     with_theirs={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"},
     with_both={"a": None, "a/x": "t", "a/y": "b", "n": None, "n/x": "b", "z": None, "z/y": "t"})
+row("moved-into-a-directory-that-was-made-anew", "mkdir -p d p/q; echo b >d/x; echo b >p/q/f",
+    "mv d e; mkdir d; mv p e/p; chmod 700 e/p/q", "echo t >p/q/f",
+    result={"d": None, "e": None, "e/x": "b", "e/p": None, "e/p/q": None, "e/p/q/f": "t",
+            "mode e/p/q": 0o700})
+row("directory-moved-and-made-anew-and-its-parent-moved-into-it",
+    "mkdir -p p/d; echo b >p/d/x; echo b >p/d/y; echo b >p/f",
+    "mv p/d e; mkdir p/d; mv p e/p", "echo t >p/d/x; echo t >p/f",
+    [("delete/edit", "p/d/x")],
+    with_ours={"e": None, "e/x": "b", "e/y": "b", "e/p": None, "e/p/f": "t", "e/p/d": None},
+    with_theirs={"e": None, "e/x": "b", "e/y": "b", "e/p": None, "e/p/f": "t", "e/p/d": None,
+                 "e/p/d/x": "t"},
+    with_both={"e": None, "e/x": "b", "e/y": "b", "e/p": None, "e/p/f": "t", "e/p/d": None,
+               "e/p/d/x": "t"})
 row("directory-moved-and-made-anew-empty-and-gone", "mkdir d; echo b >d/x", "mv d e; mkdir d",
     "rm -r d", result={"e": None, "e/x": "b"})
 row("directory-moved-and-made-anew-unlike-and-gone", "mkdir d; echo b >d/x",
