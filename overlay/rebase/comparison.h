@@ -96,7 +96,8 @@ class RebaseComparison {
   Result<void> separate_copies();
   Result<bool> separate_copy(const std::string& from, const std::string& to);
   bool has_moved_into(const std::string& path, const std::string& directory) const;
-  Result<void> find_gone_names(const Change& kept);
+  Result<void> compare_by_path(const std::string& path, const std::string& base_path,
+                               InodeNumber base);
   Result<void> separate_links(const std::string& from, const std::string& old_name);
   Result<void> settle_owners();
   Result<void> settle_units();

@@ -166,11 +166,7 @@ Result<bool> RebaseComparison::separate_copy(const std::string& from, const std:
     return false;
   }
   Change& moved = rows_.at(to).change;
-  Change& kept = again->second.change;
-  kept.kind = ChangeKind::kMetadata;
-  kept.below_path = from;
-  kept.below = moved.below;
-  UNIONFS_ASSIGN(again->second.is_made_alike, files_.is_ours_as_base(kept.below, kept.inode));
+  const InodeNumber base = moved.below;
   moved.kind = ChangeKind::kAdded;
   moved.below_path.clear();
   moved_.erase(from);
@@ -184,25 +180,50 @@ Result<bool> RebaseComparison::separate_copy(const std::string& from, const std:
   }
   UNIONFS_TRY(take_tree(to, false, false));
   UNIONFS_TRY(separate_links(from, old_name));
-  UNIONFS_TRY(find_gone_names(kept));
+  UNIONFS_TRY(compare_by_path(old_name, from, base));
   return true;
 }
 
-// What lies below the old name of a copy is compared by path.
-Result<void> RebaseComparison::find_gone_names(const Change& kept) {
-  UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(kept.below));
-  for (const auto& [name, inode] : *before) {
-    UNIONFS_ASSIGN(const auto now, ours_.child(kept.inode, name));
-    const std::string below = kept.below_path + "/" + name;
-    if (!now && !moved_.contains(below)) {
+// The directory that was made of the old name of a copy, and those in it that have old names, too,
+// are compared by path with what the old lower had there.
+Result<void> RebaseComparison::compare_by_path(const std::string& path,
+                                               const std::string& base_path, InodeNumber base) {
+  struct Left {
+    std::string path;
+    std::string base_path;
+    InodeNumber base;
+  };
+  std::vector<Left> queue = {{path, base_path, base}};
+  while (!queue.empty()) {
+    const Left left = std::move(queue.back());
+    queue.pop_back();
+    RebaseRow& row = rows_.at(left.path);
+    row.change.kind = ChangeKind::kMetadata;
+    row.change.below_path = left.base_path;
+    row.change.below = left.base;
+    UNIONFS_ASSIGN(row.is_made_alike, files_.is_ours_as_base(left.base, row.change.inode));
+    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(left.base));
+    for (const auto& [name, inode] : *before) {
+      const std::string below = left.base_path + "/" + name;
+      UNIONFS_ASSIGN(const auto now, ours_.child(row.change.inode, name));
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(base_.volume(), inode));
-      Change gone;
-      gone.kind = ChangeKind::kDeleted;
-      gone.path = below;
-      gone.below_path = below;
-      gone.below = inode;
-      gone.file_type = record.file_type();
-      deletions_.emplace(below, RebaseRow{std::move(gone)});
+      if (now) {
+        deletions_.erase(below);  // it was deleted of the copy, and is here again
+        const auto again = rows_.find(left.path + "/" + name);
+        if (record.is_directory() && !moved_.contains(below) && again != rows_.end() &&
+            again->second.change.kind == ChangeKind::kAdded &&
+            again->second.change.file_type == ext2::kFileTypeDirectory) {
+          queue.push_back({again->first, below, inode});
+        }
+      } else if (!moved_.contains(below)) {
+        Change gone;
+        gone.kind = ChangeKind::kDeleted;
+        gone.path = below;
+        gone.below_path = below;
+        gone.below = inode;
+        gone.file_type = record.file_type();
+        deletions_.emplace(below, RebaseRow{std::move(gone)});
+      }
     }
   }
   return {};

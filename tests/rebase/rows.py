@@ -182,6 +182,15 @@ row("directory-moved-and-made-anew-and-its-parent-moved-into-it",
                  "e/p/d/x": "t"},
     with_both={"e": None, "e/x": "b", "e/y": "b", "e/p": None, "e/p/f": "t", "e/p/d": None,
                "e/p/d/x": "t"})
+row("deleted-in-a-directory-that-moved-and-was-made-anew", "mkdir d; echo b >d/x; echo b >d/y",
+    "rm d/x; mv d e; mkdir d; echo o >d/x", "chmod 600 d/x",
+    result={"d": None, "d/x": "o", "mode d/x": 0o600, "e": None, "e/y": "b"})
+row("directories-moved-and-copied-back",
+    "mkdir -p d/s/u; echo b >d/s/x; echo b >d/s/y; echo b >d/s/u/z",
+    "mv d e; cp -a e d; echo o >d/s/y", "echo t >d/s/x; echo t >d/s/u/z; echo t >d/s/u/n",
+    result={"d": None, "d/s": None, "d/s/x": "t", "d/s/y": "o", "d/s/u": None, "d/s/u/z": "t",
+            "d/s/u/n": "t", "e": None, "e/s": None, "e/s/x": "b", "e/s/y": "b", "e/s/u": None,
+            "e/s/u/z": "b"})
 row("directory-moved-and-made-anew-empty-and-gone", "mkdir d; echo b >d/x", "mv d e; mkdir d",
     "rm -r d", result={"e": None, "e/x": "b"})
 row("directory-moved-and-made-anew-unlike-and-gone", "mkdir d; echo b >d/x",
