@@ -5,6 +5,7 @@
 #define UNIONFS_OVERLAY_CHANGES_CHANGE_H
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ struct Change {
   // The lower's name that it is compared with, and its inode.  Empty and 0: nothing.
   std::string below_path;
   InodeNumber below;
-  // Of a name that has come to a file that was there before: the names of that file in the lower
-  // that the layer is known to have left it; the first stands for all.
-  std::vector<std::string> links_of;
+  // Of a name that has come to a file that was there before: a name of that file in the lower,
+  // which it has still, and all of those that the layer is known to have left it.
+  std::string link_of;
+  std::shared_ptr<const std::vector<std::string>> links_of;
   InodeNumber inode;      // in the merged image; of a deleted name: in the lower
   uint8_t file_type = 0;  // ext2::kFileType...
   uint64_t old_size_bytes = 0;

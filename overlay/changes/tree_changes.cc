@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -49,6 +50,7 @@ class TreeChanges {
   Result<void> lower_name_gone(std::string path, InodeNumber inode);
   Result<void> settle_names();
   Result<void> settle_name(const Name& name, std::deque<Name>& old_names);
+  void add_kept(InodeNumber file, const std::string& old_name);
   Result<void> add_deleted(const Name& name, bool is_link);
   Result<void> add_added(const Name& name);
   Result<void> add_changed(const Name& name, InodeNumber below, const std::string& below_path,
@@ -65,7 +67,7 @@ class TreeChanges {
   std::vector<Name> come_;               // real names of the layer
   std::set<InodeNumber> names_changed_;  // own directories whose names changed
   // Files of the lower that have names still: which.
-  std::map<InodeNumber, std::vector<std::string>> kept_;
+  std::map<InodeNumber, std::shared_ptr<std::vector<std::string>>> kept_;
 };
 
 Result<std::vector<Change>> TreeChanges::run() {
@@ -187,7 +189,7 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
   UNIONFS_ASSIGN(const bool is_as_before,
                  come.below == entry.inode ? same_.is_possible(entry.inode) : Result<bool>(false));
   if (is_as_before) {
-    kept_[entry.inode].push_back(come.below_path);
+    add_kept(entry.inode, come.below_path);
   } else {
     names_changed_.insert(parent);
   }
@@ -237,8 +239,16 @@ Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_na
   }
   const std::string from = std::move(old_names.front().path);
   old_names.pop_front();
-  kept_[name.inode].push_back(from);
+  add_kept(name.inode, from);
   return add_changed(name, name.inode, from, true);
+}
+
+void TreeChanges::add_kept(InodeNumber file, const std::string& old_name) {
+  auto& names = kept_[file];
+  if (names == nullptr) {
+    names = std::make_shared<std::vector<std::string>>();
+  }
+  names->push_back(old_name);
 }
 
 Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
@@ -266,6 +276,7 @@ Result<void> TreeChanges::add_added(const Name& name) {
   change.new_size_bytes = now.size_bytes();
   if (const auto kept = kept_.find(name.inode); kept != kept_.end()) {
     change.is_link = true;
+    change.link_of = kept->second->front();
     change.links_of = kept->second;
   }
   changes_.push_back(std::move(change));
@@ -292,6 +303,7 @@ Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
   change.below_path = below_path;
   change.below = below;
   if (const auto kept = kept_.find(name.inode); below != name.inode && kept != kept_.end()) {
+    change.link_of = kept->second->front();
     change.links_of = kept->second;
   }
   change.inode = name.inode;

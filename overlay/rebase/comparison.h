@@ -98,7 +98,8 @@ class RebaseComparison {
   bool has_moved_into(const std::string& path, const std::string& directory) const;
   Result<void> compare_by_path(const std::string& path, const std::string& base_path,
                                InodeNumber base);
-  Result<void> separate_links(const std::string& from, const std::string& old_name);
+  Result<void> separate_links(const std::string& from);
+  Result<std::string> kept_name_of(const Change& link);
   Result<void> settle_owners();
   Result<void> settle_units();
   Result<void> settle_row(const std::string& path);
@@ -164,10 +165,10 @@ class RebaseComparison {
   std::optional<std::string> ours_path_of(const std::string& base_path) const;
   // The other way round: what the old lower has as the counterpart of a path in ours.
   std::optional<std::string> base_path_of(const std::string& ours_path) const;
-  // The directory of the result that has, or had, the old lower's name; nullptr where ours has
-  // none.
   // The directory of a name that neither side has any more: its times are those of both.
   Result<void> visit_directory_of(const std::string& base_path);
+  // The directory of the result that has, or had, the old lower's name; nullptr where ours has
+  // none.
   Result<ResultDirectory*> directory_of_old(const std::string& base_path);
   Result<void> remove_old_name(const std::string& base_path);
   Result<std::string> beside_name(ResultDirectory& parent, const std::string& name);
@@ -191,6 +192,7 @@ class RebaseComparison {
 
   // ---- link groups
   Result<void> find_lost_names();
+  void count_named();
   Result<void> settle_group(InodeNumber ours, std::vector<FileOutcome>& outcomes);
   Result<void> settle_equal(InodeNumber ours, std::vector<FileOutcome*>& outcomes);
   Result<std::optional<InodeNumber>> existing_for(const std::vector<FileOutcome*>& outcomes);
@@ -228,6 +230,7 @@ class RebaseComparison {
   std::map<InodeNumber, std::vector<FileOutcome>> groups_;  // by inode of ours
   // By inode of theirs: names of it that are removed, or lead to something else.
   std::map<InodeNumber, std::set<PlannedNameKey>> lost_names_;
+  std::map<InodeNumber, unsigned> named_;         // by inode of ours: names that rows tell of
   std::map<InodeNumber, PlannedFileId> besides_;  // copies for "both"
   // Conflicts about files with several names: their indexes in the report, by class and the
   // inodes of base, ours and theirs (0: none).

@@ -168,15 +168,15 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
   UNIONFS_ASSIGN(const auto theirs, holder_at(parent, name));
   const ThreeFiles files{base, row.change.inode, theirs};
   if (!parent.theirs) {  // the directory is made again, and that was decided
-    return row.change.links_of.empty() ? place_ours(row, parent, name)
-                                       : settle_new_link(row, parent, name);
+    return row.change.link_of.empty() ? place_ours(row, parent, name)
+                                      : settle_new_link(row, parent, name);
   }
   if (theirs) {
     UNIONFS_ASSIGN(const FileState* before, base_.state(base));
     UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
     if (before->type() == after->type()) {
-      return row.change.links_of.empty() ? merge_file(row, parent, name, files, false)
-                                         : settle_new_link(row, parent, name);
+      return row.change.link_of.empty() ? merge_file(row, parent, name, files, false)
+                                        : settle_new_link(row, parent, name);
     }
   }
   const Raised raised{theirs ? ConflictClass::kType : ConflictClass::kEditDelete, row.change.path,
@@ -187,7 +187,7 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
 
 Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& parent,
                                                const std::string& name) {
-  if (!row.change.links_of.empty()) {
+  if (!row.change.link_of.empty()) {
     return settle_new_link(row, parent, name);
   }
   std::optional<InodeNumber> base;
@@ -229,8 +229,7 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
 // A name more for a file that was there before: it goes to what theirs has made of that file.
 Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& parent,
                                                const std::string& name) {
-  UNIONFS_TRY(
-      settle_row(row.change.links_of.front()));  // first, so that a conflict has the file's name
+  UNIONFS_TRY(settle_row(row.change.link_of));  // first, so that a conflict has the file's name
   std::optional<InodeNumber> before;
   if (row.change.kind == ChangeKind::kAdded) {
     UNIONFS_ASSIGN(before, base_at(parent, name));
@@ -239,7 +238,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
-  UNIONFS_ASSIGN(const auto target, theirs_.find(row.change.links_of.front()));
+  UNIONFS_ASSIGN(const auto target, theirs_.find(row.change.link_of));
   UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
   uint16_t target_type = 0;
   if (target) {
@@ -254,13 +253,13 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
     return merge_file(row, parent, name, {std::nullopt, row.change.inode, stranger}, false);
   }
   if (target_type != ours->type()) {
-    const Raised raised{ConflictClass::kEditDelete,
-                        row.change.path,
-                        "",
-                        {before, row.change.inode, stranger},
-                        {},
-                        "it is a name more for " + row.change.links_of.front() +
-                            ", which the new lower has no more"};
+    const Raised raised{
+        ConflictClass::kEditDelete,
+        row.change.path,
+        "",
+        {before, row.change.inode, stranger},
+        {},
+        "it is a name more for " + row.change.link_of + ", which the new lower has no more"};
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
     return {};
   }
@@ -281,7 +280,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
     }
   }
   // As the file itself comes out, so a conflict of its content is the one that the file has.
-  UNIONFS_ASSIGN(const auto linked, base_.find(row.change.links_of.front()));
+  UNIONFS_ASSIGN(const auto linked, base_.find(row.change.link_of));
   return merge_file(row, parent, name, {linked, row.change.inode, target}, false);
 }
 

@@ -22,6 +22,7 @@ bool is_equal_result(const FileOutcome& a, const FileOutcome& b) {
 
 Result<void> RebaseComparison::settle_groups() {
   UNIONFS_TRY(find_lost_names());
+  count_named();
   for (auto& [ours, outcomes] : groups_) {
     UNIONFS_TRY(settle_group(ours, outcomes));
   }
@@ -48,6 +49,14 @@ Result<void> RebaseComparison::settle_group(InodeNumber ours, std::vector<FileOu
     left = std::move(others);
   }
   return {};
+}
+
+void RebaseComparison::count_named() {
+  for (const auto& [path, row] : rows_) {
+    if (groups_.contains(row.change.inode)) {
+      ++named_[row.change.inode];
+    }
+  }
 }
 
 Result<void> RebaseComparison::find_lost_names() {
@@ -153,9 +162,9 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
          "the new lower has further names for it, which keep the new lower's file");
   } else if (!existing) {
     UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
-    if (state->links_count > outcomes.size() && first->is_whole) {
+    if (first->is_whole && state->links_count > named_[ours]) {
       note("links-split", first->path,
-           "it has further names in ours, which keep the new lower's file");
+           "it has further names in ours, which are as in the new lower");
     }
   }
   const bool meets_several =

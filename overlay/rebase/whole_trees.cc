@@ -101,38 +101,58 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
 }
 
 // A further name of a file that went with the copy is a name of the copy, and not of what lies
-// under the old name now.
-Result<void> RebaseComparison::separate_links(const std::string& from,
-                                              const std::string& old_name) {
+// under the old name now; but it may be one of a name elsewhere, too.
+Result<void> RebaseComparison::separate_links(const std::string& from) {
+  std::map<InodeNumber, std::string> kept_names;
   for (auto& [path, row] : rows_) {
-    std::vector<std::string>& links = row.change.links_of;
-    std::vector<std::string> left;
-    for (std::string& link : links) {
-      UNIONFS_ASSIGN(const auto now, is_at_or_below(link, from)
-                                         ? ours_.find(old_name + link.substr(from.size()))
-                                         : Result<std::optional<InodeNumber>>(row.change.inode));
-      if (now == row.change.inode) {
-        left.push_back(std::move(link));
-      }
+    Change& change = row.change;
+    if (change.link_of.empty() || !is_at_or_below(change.link_of, from)) {
+      continue;
     }
-    links = std::move(left);
-    row.change.is_link = row.change.is_link && !links.empty();
+    auto known = kept_names.find(change.inode);
+    if (known == kept_names.end()) {
+      UNIONFS_ASSIGN(std::string name, kept_name_of(change));
+      known = kept_names.emplace(change.inode, std::move(name)).first;
+    }
+    change.link_of = known->second;
+    change.is_link = change.is_link && !change.link_of.empty();
   }
   return {};
+}
+
+// Empty: no old name leads to the file any more.
+Result<std::string> RebaseComparison::kept_name_of(const Change& link) {
+  for (const std::string& name : *link.links_of) {
+    const std::optional<std::string> path = ours_path_of(name);
+    UNIONFS_ASSIGN(const auto now,
+                   path ? ours_.find(*path) : Result<std::optional<InodeNumber>>(std::nullopt));
+    if (now == link.inode) {
+      return name;
+    }
+  }
+  return std::string();
 }
 
 // `mv d d.old; cp -a d.old d`: the old name is an edit, and the moved directory a copy.
 Result<void> RebaseComparison::separate_copies() {
   // A directory comes before what lies below it, whose old name is another one where it is a copy.
-  const std::map<std::string, std::string> moves = moved_;
+  using OldPlace = std::pair<size_t, std::string>;  // depth and path in the old lower
+  const auto place_of = [](std::string path) {
+    const auto depth = static_cast<size_t>(std::count(path.begin(), path.end(), '/'));
+    return OldPlace(depth, std::move(path));
+  };
+  std::map<OldPlace, std::string> moves;
+  for (const auto& [from, to] : moved_) {
+    moves.emplace(place_of(from), to);
+  }
   for (auto move = moves.begin(); move != moves.end();) {
-    UNIONFS_ASSIGN(const bool is_copy, separate_copy(move->first, move->second));
+    UNIONFS_ASSIGN(const bool is_copy, separate_copy(move->first.second, move->second));
     auto next = std::next(move);
     if (is_copy) {
       // The copy may have taken the place of a directory that moved, and that is one now, too.
       const auto [parent, name] = split_path(move->second);
       const std::optional<std::string> above = base_path_of(parent);
-      const auto before = above ? moves.find(*above + "/" + name) : moves.end();
+      const auto before = above ? moves.find(place_of(*above + "/" + name)) : moves.end();
       next = before != moves.end() && before->first < move->first ? before : next;
     }
     move = next;
@@ -179,7 +199,7 @@ Result<bool> RebaseComparison::separate_copy(const std::string& from, const std:
     }
   }
   UNIONFS_TRY(take_tree(to, false, false));
-  UNIONFS_TRY(separate_links(from, old_name));
+  UNIONFS_TRY(separate_links(from));
   UNIONFS_TRY(compare_by_path(old_name, from, base));
   return true;
 }

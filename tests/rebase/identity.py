@@ -69,7 +69,7 @@ class Identity:
             used = [old for old in self.consumed if self.is_made_anew(old)]
             if not used:
                 return
-            self.find_copies(min(used))  # then the old names below it are others
+            self.find_copies(min(used, key=lambda old: (old.count("/"), old)))  # then the old names below it are others
 
     def is_made_anew(self, old_path):
         place = self.location.get(parent_of(old_path))

@@ -191,6 +191,14 @@ row("directories-moved-and-copied-back",
     result={"d": None, "d/s": None, "d/s/x": "t", "d/s/y": "o", "d/s/u": None, "d/s/u/z": "t",
             "d/s/u/n": "t", "e": None, "e/s": None, "e/s/x": "b", "e/s/y": "b", "e/s/u": None,
             "e/s/u/z": "b"})
+row("linked-after-it-moved-out-of-a-directory-that-was-made-anew",
+    "mkdir d; echo b >d/f; echo b >d/k", "mv d/f g; ln g h; mv d e; mkdir d", "echo t >d/f",
+    result={"g": "t", "h": "t", "links g": 2, "d": None, "e": None, "e/k": "b"})
+row("directory-moved-after-one-in-it-and-another-that-was-made-anew-took-its-place",
+    "mkdir -p d/s e z; echo b >d/x; echo b >d/s/y; echo b >e/f; echo b >z/g",
+    "mv d/s n; mv e m; mv d e; mv z d; mkdir z; mkdir e/s", "echo t >d/s/y",
+    result={"n": None, "n/y": "t", "m": None, "m/f": "b", "e": None, "e/x": "b", "e/s": None,
+            "d": None, "d/g": "b", "z": None})
 row("directory-moved-and-made-anew-empty-and-gone", "mkdir d; echo b >d/x", "mv d e; mkdir d",
     "rm -r d", result={"e": None, "e/x": "b"})
 row("directory-moved-and-made-anew-unlike-and-gone", "mkdir d; echo b >d/x",

@@ -52,7 +52,7 @@ class ChangeJson : public ChangeOutput {
     if (change.kind == ChangeKind::kAdded || change.kind == ChangeKind::kDeleted) {
       json["link"] = change.is_link;
       if (change.kind == ChangeKind::kAdded && change.is_link) {
-        put_bytes(json, "link_of", change.links_of.front());
+        put_bytes(json, "link_of", change.link_of);
       }
     } else {
       json["content"] = change.is_content_changed;
