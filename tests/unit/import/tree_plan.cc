@@ -7,131 +7,18 @@
 
 #include "overlay/import/import_tree.h"
 #include "overlay/merged/lower_image.h"
-#include "tests/unit/base/hand_made_tree.h"
+#include "tests/unit/import/import_fixture.h"
 
 using namespace unionfs;
 using namespace unionfs::testing;
 
 namespace {
 
-constexpr std::array kLowerPaths = {"file",      "other",  "linked", "sym", "device",
-                                    "directory", "d/file", "d",      "d/e", "d/e/deep"};
-
-// What all layers here lie over.  "linked" and "again" are one file.
-HandMadeTree tree_of_lower() {
-  HandMadeTree made;
-  made.regular("file", "one");
-  made.regular("other", "two");
-  made.regular("linked", "three");
-  made.hard_link("again", "linked");
-  made.symlink("sym", "file");
-  made.special("device", ext2::kModeCharDevice | 0600, 1, 3);
-  made.directory("directory");
-  made.directory("d");
-  made.regular("d/file", "four");
-  made.directory("d/e");
-  made.regular("d/e/deep", "five");
-  return made;
-}
-
-BaseOptions base_of_inodes(uint32_t inode_size_bytes) {
-  BaseOptions options;
-  options.inode_size_bytes = inode_size_bytes;
-  return options;
-}
-
-const MadeBase& lower_base() {
-  static const MadeBase made(tree_of_lower().tree, base_of_inodes(256));
-  return made;
-}
-
-bool is_same_state(const FileState& one, const FileState& other) {
-  return one.mode == other.mode && one.user_id == other.user_id && one.group_id == other.group_id &&
-         one.user_flags == other.user_flags && one.modified == other.modified &&
-         one.attributes == other.attributes;
-}
-
-// "new", or which file of the lower it is and what of it changes.
-std::string text_of(const PlannedFile& file, const MadeBase& base) {
-  if (!file.existing) {
-    return "new";
-  }
-  std::string text = "unknown";
-  for (const char* path : kLowerPaths) {
-    text = base.inode(path).number() == *file.existing ? path : text;
-  }
-  const FileState present = value_of(file_state_of(base.volume(), *file.existing));
-  return text + (file.content ? " content" : "") +
-         (is_same_state(file.state, present) ? "" : " metadata");
-}
-
-std::string text_of(const Plan& plan, const MadeBase& base) {
-  std::map<std::string, std::string> lines;
-  for (const auto& [key, name] : plan.names) {
-    lines[name.path] = name.file ? text_of(plan.files.at(*name.file), base) : "gone";
-  }
-  std::string text;
-  for (const auto& [path, line] : lines) {
-    text += (text.empty() ? "" : "; ") + path + ": " + line;
-  }
-  return text;
-}
-
-std::string text_of(const ImportFigures& figures) {
-  return fmt::format("{} added, {} changed, {} unchanged, {} removed, {} missing", figures.added,
-                     figures.changed, figures.unchanged, figures.removed, figures.missing);
-}
-
-struct ImportRow {
-  const char* name;
-  void (*make)(HandMadeTree& layer);
-  const char* plan;
-  const char* figures;
-};
-
-void check_import_row(const ImportRow& row, const MadeBase& base, const HandMadeTree& layer,
-                      const ImportRules& rules) {
-  INFO(row.name);
-  const PlannedImport planned = value_of(plan_import(layer.tree, base.volume(), rules));
-  CHECK(text_of(planned.plan, base) == row.plan);
-  CHECK(text_of(planned.figures) == row.figures);
-}
-
 void check_layers(const std::vector<ImportRow>& rows) {
   for (const ImportRow& row : rows) {
     HandMadeTree layer;
     row.make(layer);
     check_import_row(row, lower_base(), layer, {});
-  }
-}
-
-// A copy of the lower as its image is read: numbers are the lower's, and directories say all.
-HandMadeTree copy_of_lower() {
-  HandMadeTree copy = tree_of_lower();
-  copy.tree.root().is_opaque = true;
-  for (const char* path : kLowerPaths) {
-    TreeFile& file = copy.file(path);
-    file.state.inode = lower_base().inode(path).number();
-    file.is_opaque = file.state.is_directory();
-  }
-  return copy;
-}
-
-void drop(HandMadeTree& tree, std::string_view directory, std::string_view name) {
-  std::map<std::string, TreeName, std::less<>>& names = tree.file(directory).names;
-  names.erase(names.find(name));
-}
-
-void swap_names(HandMadeTree& tree, std::string_view one, std::string_view other) {
-  std::map<std::string, TreeName, std::less<>>& names = tree.tree.root().names;
-  std::swap(names.find(one)->second, names.find(other)->second);
-}
-
-void check_copies(const std::vector<ImportRow>& rows) {
-  for (const ImportRow& row : rows) {
-    HandMadeTree copy = copy_of_lower();
-    row.make(copy);
-    check_import_row(row, lower_base(), copy, {.are_inodes_of_lower = true});
   }
 }
 
@@ -300,54 +187,6 @@ TEST_CASE("Import: what a layer deletes", "[import]") {
        },
        "/d: d metadata; /d/e: gone; /d/file: gone; /d/new: new",
        "1 added, 1 changed, 0 unchanged, 2 removed, 0 missing"},
-  });
-}
-
-TEST_CASE("Import: a changed copy of the lower", "[import]") {
-  check_copies({
-      {"nothing", [](HandMadeTree&) {}, "",
-       "0 added, 0 changed, 11 unchanged, 0 removed, 0 missing"},
-      {"a renamed file",
-       [](HandMadeTree& copy) {
-         copy.hard_link("moved", "file");
-         drop(copy, "", "file");
-       },
-       "/file: gone; /moved: file", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-      {"a file renamed and changed",
-       [](HandMadeTree& copy) {
-         copy.file("file").content = bytes_in_memory({std::byte{'1'}});
-         copy.hard_link("d/moved", "file");
-         drop(copy, "", "file");
-       },
-       "/d/moved: file content; /file: gone",
-       "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-      {"a renamed directory",
-       [](HandMadeTree& copy) {
-         copy.hard_link("moved", "d");
-         drop(copy, "", "d");
-       },
-       "/d: gone; /moved: d", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-      {"two files changed names", [](HandMadeTree& copy) { swap_names(copy, "file", "other"); },
-       "/file: other; /other: file", "0 added, 2 changed, 9 unchanged, 0 removed, 0 missing"},
-      {"a file on a number that nobody had",
-       [](HandMadeTree& copy) { copy.regular("new", "one").state.inode = InodeNumber(1000); },
-       "/new: new", "1 added, 0 changed, 11 unchanged, 0 removed, 0 missing"},
-      {"a file on the number of a directory that is gone",
-       [](HandMadeTree& copy) {
-         drop(copy, "", "directory");
-         copy.regular("new").state.inode = lower_base().inode("directory").number();
-       },
-       "/directory: gone; /new: new", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-      {"one name of two, changed for both",
-       [](HandMadeTree& copy) {
-         copy.file("linked").content = bytes_in_memory({std::byte{'3'}});
-         drop(copy, "", "again");
-       },
-       "/again: gone; /linked: linked content",
-       "0 added, 1 changed, 9 unchanged, 1 removed, 0 missing"},
-      {"a file written anew over another",
-       [](HandMadeTree& copy) { copy.file("file").state.inode = InodeNumber(1000); }, "",
-       "0 added, 0 changed, 11 unchanged, 0 removed, 0 missing"},
   });
 }
 
