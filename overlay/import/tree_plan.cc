@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/import/tree_plan.h"
 
+#include <optional>
 #include <set>
 #include <utility>
 
-#include "overlay/geometry/number_sets.h"
+#include "overlay/import/copied_inodes.h"
 #include "overlay/rebase/plan_builder.h"
 #include "overlay/rebase/side_tree.h"
 #include "overlay/tree/file_reader.h"
@@ -48,12 +49,11 @@ class ImportComparison {
  public:
   ImportComparison(const FileTree& tree, const Volume& lower, const ImportRules& rules,
                    SideTree& below, PlanBuilder builder)
-      : tree_(tree),
-        lower_(lower),
-        used_below_(lower),
-        rules_(rules),
-        below_(below),
-        builder_(std::move(builder)) {}
+      : tree_(tree), lower_(lower), rules_(rules), below_(below), builder_(std::move(builder)) {
+    if (rules.are_inodes_of_lower) {
+      copied_.emplace(tree, below);
+    }
+  }
 
   Result<PlannedImport> run();
 
@@ -68,7 +68,10 @@ class ImportComparison {
   Result<void> remove(const DirectoryPlace& place, const std::string& name,
                       std::optional<InodeNumber> below);
   Result<PlannedFileId> planned_directory(TreeFileId id, std::optional<InodeNumber> inode);
+  Result<std::optional<InodeNumber>> directory_below(TreeFileId id,
+                                                     std::optional<InodeNumber> below);
 
+  Result<void> find_kept_files();
   Result<void> settle_file(TreeFileId id, const std::vector<FilePlace>& places);
   Result<std::optional<ChosenInode>> choose_inode(TreeFileId id,
                                                   const std::vector<FilePlace>& places);
@@ -77,21 +80,21 @@ class ImportComparison {
   Result<std::vector<InodeNumber>> candidates(TreeFileId id, const std::vector<FilePlace>& places);
   Result<bool> is_wholly_named(InodeNumber inode, const std::vector<FilePlace>& places);
   Result<FileDifference> compare_file(const TreeFile& file, InodeNumber inode);
-  Result<std::optional<InodeNumber>> same_number(const TreeFile& file);
   bool has_same_metadata(const FileState& wanted, const FileState& present) const;
   FileState state_over(const FileState& wanted, const FileState* present) const;
   FileTime kept(FileTime time) const;
 
   const FileTree& tree_;
   const Volume& lower_;
-  UsedNumbers used_below_;
   const ImportRules& rules_;
   SideTree& below_;
   PlanBuilder builder_;
   std::vector<DirectoryPlace> open_;
   std::map<TreeFileId, std::vector<FilePlace>> places_;  // in the order of the walk
   std::set<InodeNumber> claimed_;                        // by a file of the tree
-  std::set<InodeNumber> numbers_;                        // of the tree's files, where they count
+  std::optional<CopiedInodes> copied_;                   // where the numbers count
+  std::map<TreeFileId, InodeNumber> kept_;               // files that are the lower's still
+  std::set<InodeNumber> kept_inodes_;                    // of these files
   ImportFigures figures_;
 };
 
@@ -102,18 +105,17 @@ Result<PlannedImport> ImportComparison::run() {
     open_.pop_back();
     UNIONFS_TRY(compare_directory(place));
   }
+  UNIONFS_TRY(find_kept_files());
   for (const auto& [id, places] : places_) {
     UNIONFS_TRY(settle_file(id, places));
   }
+  figures_.bytes_compared += copied_ ? copied_->bytes_compared() : 0;
   return PlannedImport{std::move(builder_.plan()), figures_};
 }
 
 // ---- directories ------------------------------------------------------------------
 
 Result<void> ImportComparison::open_root() {
-  for (TreeFileId id = 0; rules_.are_inodes_of_lower && id < tree_.file_count(); ++id) {
-    numbers_.insert(tree_.file(id).state.inode);
-  }
   UNIONFS_ASSIGN(const PlannedFileId planned, planned_directory(kTreeRoot, kRootDirectory));
   open_.push_back({kTreeRoot, planned, "", kRootDirectory});
   return {};
@@ -194,13 +196,7 @@ Result<void> ImportComparison::compare_name(const DirectoryPlace& place, const s
 Result<void> ImportComparison::compare_subdirectory(const DirectoryPlace& place,
                                                     const std::string& name, TreeFileId id,
                                                     std::optional<InodeNumber> below) {
-  std::optional<InodeNumber> inode;
-  if (rules_.are_inodes_of_lower) {
-    UNIONFS_ASSIGN(inode, same_number(tree_.file(id)));
-  } else if (below) {
-    UNIONFS_ASSIGN(const bool is_directory, below_.is_directory(*below));
-    inode = is_directory ? below : std::nullopt;
-  }
+  UNIONFS_ASSIGN(const std::optional<InodeNumber> inode, directory_below(id, below));
   const std::string path = place.path + "/" + name;
   if (tree_.file(id).is_implied && below && !inode) {
     return invalid(
@@ -223,24 +219,49 @@ Result<void> ImportComparison::compare_subdirectory(const DirectoryPlace& place,
   return {};
 }
 
-// The lower's inode of the number that the tree's file has in its image, if it can be that file.
-Result<std::optional<InodeNumber>> ImportComparison::same_number(const TreeFile& file) {
-  const InodeNumber inode = file.state.inode;
-  const Layout& layout = lower_.layout();
-  if (inode.value() < layout.first_inode || inode.value() > layout.inode_count() ||
-      claimed_.contains(inode)) {
+// The directory of the lower that one of the tree becomes one with; `below` is what the lower has
+// under its name.  Directories go by what they are, where that can be said, so that one that moved
+// keeps its names.
+Result<std::optional<InodeNumber>> ImportComparison::directory_below(
+    TreeFileId id, std::optional<InodeNumber> below) {
+  if (copied_) {
+    UNIONFS_ASSIGN(const std::optional<InodeNumber> possible, copied_->possible(id));
+    UNIONFS_ASSIGN(
+        const std::optional<InodeNumber> same,
+        possible == below ? Result<std::optional<InodeNumber>>(possible) : copied_->proven(id));
+    if (same) {
+      return claimed_.contains(*same) ? std::nullopt : same;
+    }
+  }
+  if (!below || claimed_.contains(*below)) {
     return std::optional<InodeNumber>();
   }
-  UNIONFS_ASSIGN(const bool is_used, used_below_.is_used(inode));
-  if (!is_used) {
-    return std::optional<InodeNumber>();
-  }
-  UNIONFS_ASSIGN(const FileState* present, below_.state(inode));
-  const bool is_same = present->type() == file.state.type() && present->links_count > 0;
-  return is_same ? std::optional(inode) : std::nullopt;
+  UNIONFS_ASSIGN(const bool is_directory, below_.is_directory(*below));
+  UNIONFS_ASSIGN(const bool went_elsewhere,
+                 copied_ ? copied_->is_kept(*below) : Result<bool>(false));
+  return is_directory && !went_elsewhere ? below : std::nullopt;
 }
 
 // ---- files ------------------------------------------------------------------------
+
+// A name that stayed says no more than that it can be the same file; one that moved takes a proof.
+Result<void> ImportComparison::find_kept_files() {
+  for (const auto& [id, places] : places_) {
+    if (!copied_) {
+      break;
+    }
+    UNIONFS_ASSIGN(const std::optional<InodeNumber> possible, copied_->possible(id));
+    const bool has_stayed = std::ranges::any_of(
+        places, [&](const FilePlace& place) { return place.below == possible; });
+    UNIONFS_ASSIGN(const std::optional<InodeNumber> same,
+                   has_stayed ? Result<std::optional<InodeNumber>>(possible) : copied_->proven(id));
+    if (same) {
+      kept_.emplace(id, *same);
+      kept_inodes_.insert(*same);
+    }
+  }
+  return {};
+}
 
 Result<void> ImportComparison::settle_file(TreeFileId id, const std::vector<FilePlace>& places) {
   UNIONFS_ASSIGN(const std::optional<ChosenInode> chosen, choose_inode(id, places));
@@ -316,14 +337,11 @@ Result<std::vector<InodeNumber>> ImportComparison::candidates(
     TreeFileId id, const std::vector<FilePlace>& places) {
   const TreeFile& file = tree_.file(id);
   std::vector<InodeNumber> found;
-  if (rules_.are_inodes_of_lower) {
-    UNIONFS_ASSIGN(const std::optional<InodeNumber> same, same_number(file));
-    if (same) {
-      found.push_back(*same);
-    }
+  if (const auto kept = kept_.find(id); kept != kept_.end()) {
+    found.push_back(kept->second);
   }
   for (const FilePlace& place : places) {
-    if (!place.below || claimed_.contains(*place.below) || numbers_.contains(*place.below) ||
+    if (!place.below || claimed_.contains(*place.below) || kept_inodes_.contains(*place.below) ||
         std::ranges::find(found, *place.below) != found.end()) {
       continue;
     }

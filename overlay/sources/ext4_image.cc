@@ -357,6 +357,7 @@ Result<Ext4Inode> Ext4Image::read_inode(uint32_t number) {
   Ext4Inode read;
   FileState& state = read.state;
   state.mode = raw.i_mode;
+  state.generation = raw.i_generation;
   if (file_type_of(state.mode) == ext2::kFileTypeUnknown || raw.i_links_count == 0) {
     return corrupt("{}: has a name, but is no file (mode {:#o}, {} links)",
                    channel_->name_of(number), state.mode, raw.i_links_count);

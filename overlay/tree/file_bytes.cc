@@ -2,6 +2,7 @@
 #include "overlay/tree/file_bytes.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace unionfs {
 namespace {
@@ -119,6 +120,40 @@ Result<bool> have_same_bytes(FileBytes& one, FileBytes& other, uint64_t& bytes_c
     offset = end;
   }
   return true;
+}
+
+Result<bool> share_block(FileBytes& one, FileBytes& other, uint32_t block_size_bytes,
+                         uint64_t& bytes_compared) {
+  std::vector<std::byte> one_bytes;
+  std::vector<std::byte> other_bytes;
+  uint64_t offset = 0;
+  while (true) {
+    UNIONFS_ASSIGN(const auto one_data, one.next_data(offset));
+    UNIONFS_ASSIGN(const auto other_data, other.next_data(offset));
+    if (!one_data || !other_data) {
+      return false;
+    }
+    const uint64_t later = std::max(one_data->begin, other_data->begin);
+    const uint64_t begin = later - later % block_size_bytes;
+    const uint64_t end = std::min(one_data->end, other_data->end);
+    if (end <= begin) {
+      offset = begin;
+      continue;
+    }
+    const uint64_t length =
+        std::min<uint64_t>(kCompareBytes, round_up(end - begin, block_size_bytes));
+    one_bytes.resize(length);
+    other_bytes.resize(length);
+    UNIONFS_TRY(one.read(begin, one_bytes));
+    UNIONFS_TRY(other.read(begin, other_bytes));
+    bytes_compared += 2 * length;
+    for (size_t at = 0; at < length; at += block_size_bytes) {
+      if (std::memcmp(&one_bytes[at], &other_bytes[at], block_size_bytes) == 0) {
+        return true;
+      }
+    }
+    offset = begin + length;
+  }
 }
 
 }  // namespace unionfs

@@ -56,6 +56,11 @@ std::unique_ptr<FileBytes> bytes_in_memory(std::vector<std::byte> bytes);
 // read.  `bytes_compared` grows by what was read of each.
 Result<bool> have_same_bytes(FileBytes& one, FileBytes& other, uint64_t& bytes_compared);
 
+// Whether some block of the files, which both store, has the same bytes in both.  A block begins
+// at a multiple of its size, a power of two of at most 64 KiB.  `bytes_compared` as above.
+Result<bool> share_block(FileBytes& one, FileBytes& other, uint32_t block_size_bytes,
+                         uint64_t& bytes_compared);
+
 }  // namespace unionfs
 
 #endif  // UNIONFS_OVERLAY_TREE_FILE_BYTES_H

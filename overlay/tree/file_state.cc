@@ -48,6 +48,7 @@ Result<FileState> file_state_of(const Volume& volume, const InodeRecord& record)
   const ext2::Inode& raw = record.raw();
   FileState state;
   state.inode = record.number();
+  state.generation = raw.i_generation;
   state.mode = raw.i_mode;
   state.user_id = record.user_id();
   state.group_id = record.group_id();

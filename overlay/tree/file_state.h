@@ -32,8 +32,9 @@ struct FileTime {
 FileTime file_time_of(uint32_t seconds, uint32_t extra);
 
 struct FileState {
-  InodeNumber inode;  // in its own image
-  uint16_t mode = 0;  // i_mode: file type and permission bits
+  InodeNumber inode;        // in its own image
+  uint32_t generation = 0;  // i_generation: another one when the number is given out again
+  uint16_t mode = 0;        // i_mode: file type and permission bits
   uint32_t user_id = 0;
   uint32_t group_id = 0;
   uint32_t user_flags = 0;    // of i_flags, by kUserFlags

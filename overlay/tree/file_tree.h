@@ -36,9 +36,9 @@ struct TreeName {
 
 // One inode: a file, a directory, a device, ...  Names of one file are hard links.
 struct TreeFile {
-  // Links say nothing, nor does the inode number, but where who reads an image says so.  The size
-  // is that of `content`; target and device numbers are here.  Attributes are as ext2 has them,
-  // also ACLs, and sorted.
+  // Links say nothing, nor do inode number and generation, but where who reads an image says so.
+  // The size is that of `content`; target and device numbers are here.  Attributes are as ext2 has
+  // them, also ACLs, and sorted.
   FileState state;
   // Regular files.  None: empty.
   std::shared_ptr<FileBytes> content;

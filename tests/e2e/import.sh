@@ -148,6 +148,60 @@ END
     diff -r --no-dereference wanted shown || fail "the copy shows other files"
 }
 
+# number_of IMAGE PATH - its inode.
+number_of() { debugfs -R "stat $2" "$1" 2>/dev/null | sed -n '1s/Inode: \([0-9]*\).*/\1/p'; }
+
+# give_out OLD NEW REMOVAL COMMAND - what debugfs makes in copy.img gets the number of what it has
+# just removed, and a generation, as a kernel would draw one.
+give_out() {
+    local number
+    number=$(number_of copy.img "$1")
+    printf '%s\n' "$3" "$4" "set_inode_field $2 generation 7" | debugfs -w copy.img >/dev/null 2>&1
+    [ "$(number_of copy.img "$2")" = "$number" ] || fail "$2 did not get inode $number of $1"
+}
+
+case_a_number_that_was_given_out_again() {
+    local block
+    debugfs -w lower.img >/dev/null 2>&1 <<'END'
+mknod null c 1 3
+set_inode_field /etc/conf generation 5
+set_inode_field /gone generation 5
+END
+    cp lower.img copy.img
+    give_out /null /y.null 'rm /null' 'mknod y.null c 1 3'
+    give_out /etc/conf /etc/y.conf 'rm /etc/conf' 'write base/gone/x /etc/y.conf'
+    give_out /etc/link /etc/y.link 'rm /etc/link' 'symlink /etc/y.link ../dir/numbers'
+    debugfs -w -R 'rm /gone/x' copy.img >/dev/null 2>&1
+    give_out /gone /made 'rmdir /gone' 'mkdir /made'
+    # What moves keeps its number, also with one block of another content.
+    block=$(debugfs -R 'bmap /dir/numbers 5' copy.img 2>/dev/null)
+    head -c 1024 /dev/zero | tr '\0' y | dd of=copy.img bs=1024 seek="$block" conv=notrunc status=none
+    debugfs -w copy.img >/dev/null 2>&1 <<'END'
+ln /dir/numbers /dir/deep/numbers
+unlink /dir/numbers
+END
+    e2fsck -fy copy.img >/dev/null 2>&1 || true
+    import_to 0 copy.img u.img
+    says '2.0 KiB written'
+    "$IMG" diff -b lower.img u.img >diff.txt
+    sed '$d; s/ *([^)]*)//g; s/  */ /g' diff.txt | sort >found.txt
+    sort >wanted.txt <<'END'
+deleted /null
+added /y.null
+deleted /etc/conf
+added /etc/y.conf
+deleted /etc/link
+added /etc/y.link
+deleted /gone/
+deleted /gone/x
+added /made/
+renamed /dir/numbers -> /dir/deep/numbers
+END
+    diff -u wanted.txt found.txt || fail "the layer says something else: $(cat diff.txt)"
+    "$IMG" check -b lower.img u.img >check.txt || fail "$(cat check.txt)"
+    [ "$("$IMG" cat -b lower.img u.img /etc/y.conf)" = x ] || fail "/etc/y.conf has other bytes"
+}
+
 case_qcow2_and_nbd() {
     if ! command -v qemu-img >/dev/null || ! command -v qemu-nbd >/dev/null; then
         skip "no qemu-utils"

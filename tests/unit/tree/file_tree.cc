@@ -178,6 +178,33 @@ TEST_CASE("files are compared by their bytes, whatever they store", "[tree]") {
   CHECK(!value_of(have_same_bytes(*sparse, *bytes_in_memory(bytes_of("abc")), compared)));
 }
 
+TEST_CASE("files share a block that both store, at its place", "[tree]") {
+  uint64_t compared = 0;
+  const auto share = [&compared](std::string_view one, std::string_view other) {
+    return value_of(share_block(*bytes_in_memory(bytes_of(one)), *bytes_in_memory(bytes_of(other)),
+                                4, compared));
+  };
+  CHECK(share("abcdefgh", "ABCDefgh"));
+  CHECK(share("abcdefgh", "abcd"));
+  CHECK(share("abcdefg", "ABCDefg"));
+  CHECK(!share("abcdefgh", "efghabcd"));
+  CHECK(!share("abcdefg", "ABCDefgh"));
+  CHECK(!share("abcd", "abc"));
+  CHECK(!share("", "abcd"));
+  // What neither stores, or only one does, is no block of both.
+  const auto one = bytes_of_spool(spool_of("abcdefgh"), 0, {{8, 12}, {20, 24}}, 32);
+  const auto other = bytes_of_spool(spool_of("xxxxefgh"), 0, {{4, 8}, {20, 24}}, 32);
+  const auto apart = bytes_of_spool(spool_of("abcdefgh"), 0, {{0, 4}, {12, 16}}, 32);
+  CHECK(value_of(share_block(*one, *other, 4, compared)));
+  CHECK(!value_of(share_block(*one, *apart, 4, compared)));
+  // More than is read at once.
+  const std::string many(size_t{600} << 10, 'a');
+  std::string changed(many.size(), 'b');
+  CHECK(!share(many, changed));
+  changed.replace(changed.size() - 4, 4, "aaaa");
+  CHECK(share(many, changed));
+}
+
 TEST_CASE("an inode's bytes are those that it maps, with holes of every level", "[tree]") {
   // Data in the direct blocks, below the second pointer of a double indirect block, and at
   // the end.
