@@ -13,8 +13,9 @@
 namespace unionfs {
 
 struct ImportRules {
-  // The tree's inode numbers are those of a copy of the lower: a file that has another name is
-  // the same file all the same.  All directories of the tree must be opaque then.
+  // The tree's inode numbers and generations are those of a copy of the lower: a file that has
+  // another name can be the same file all the same (see CopiedInodes).  All directories of the
+  // tree must be opaque then.
   bool are_inodes_of_lower = false;
 };
 
