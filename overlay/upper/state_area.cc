@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fsparse/printable.h"
+
 namespace unionfs {
 namespace {
 
@@ -299,11 +301,15 @@ Result<std::optional<StateMark>> mark_of(const std::string& name,
 Result<StateMark> required_mark_of(const std::string& name, const ext2::Superblock& superblock) {
   UNIONFS_ASSIGN(const auto mark, mark_of(name, superblock));
   if (!mark) {
+    const bool is_upper = (superblock.s_feature_incompat & ext2::kIncompatWhiteout) != 0;
     return unsupported(
-        "{}: is an ext2 image without a state area, so not an upper made by this "
-        "program; to import it, serve it once to a client that may write, or run: "
-        "unionfs-img checkpoint -b LOWER {}",
-        name, name);
+        "{}: is an ext2 image without a state area, so not an upper made by this program; {}", name,
+        is_upper
+            ? fmt::format("to import it, serve it once to a client that may write, or run: "
+                          "unionfs-img checkpoint -b LOWER {}",
+                          shell_word(name))
+            : fmt::format("to make an upper of its files, run: unionfs-img import -b LOWER {} NEW",
+                          shell_word(name)));
   }
   return *mark;
 }

@@ -369,6 +369,9 @@ has_line "$WORK/out" "^lower matches: no: .*other-lower.img: is not the lower th
 refused 1 "other-lower.img: is not the lower that .*upper.img was made over: its UUID is" \
     "$IMG" check -b "$WORK/other-lower.img" "$UPPER"
 refused 1 "lower.img: is an ext2 image without a state area" "$IMG" info "$LOWER"
+refused 1 "unionfs-img import -b LOWER" "$IMG" info "$LOWER"
+refused 1 "only \"$LOWER\" is named" "$IMG" mkbase "$LOWER"
+refused 1 "only \"$LOWER\" is named" "$IMG" import -b "$LOWER" "$LOWER"
 refused 1 "^unionfs-img: --lower is required$" "$IMG" ls "$UPPER"
 refused 1 "^unionfs-img: A subcommand is required$" "$IMG"
 refused 1 "^unionfs-img: nonsense is no command$" "$IMG" nonsense

@@ -6,7 +6,27 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "fsparse/printable.h"
+
 namespace unionfs::img {
+namespace {
+
+// Its usage line names what comes behind the sources, which CLI11 takes for one of them.
+class SourcesFormatter final : public CLI::Formatter {
+ public:
+  explicit SourcesFormatter(std::string result) : result_(std::move(result)) {}
+
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string usage = CLI::Formatter::make_usage(app, std::move(name));
+    usage.insert(usage.find_last_not_of('\n') + 1, " " + result_);
+    return usage;
+  }
+
+ private:
+  const std::string result_;
+};
+
+}  // namespace
 
 void add_output_format(CLI::App& command, bool& as_json) {
   command
@@ -37,6 +57,20 @@ void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument low
 void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
   add_images(command, arguments, lower);
   add_output_format(command, arguments.as_json);
+}
+
+void add_sources(CLI::App& command, std::vector<std::string>& files, const std::string& result,
+                 const std::string& description) {
+  command.formatter(std::make_shared<SourcesFormatter>(result));
+  command.add_option("SOURCE", files, description)->required()->type_name("");
+}
+
+Result<void> check_sources(const std::vector<std::string>& files, const std::string& result) {
+  if (files.size() < 2) {
+    return invalid("only {} is named; it takes at least one SOURCE, and then the {} to make",
+                   quoted_name(files.front()), result);
+  }
+  return {};
 }
 
 void add_layer_flag(CLI::App& command, bool& only_layer) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fsparse/result.h"
 #include "overlay/stack/chain.h"
@@ -32,6 +33,12 @@ void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument low
 void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower);
 // Adds --output.
 void add_output_format(CLI::App& command, bool& as_json);
+// Adds SOURCE..., and behind it `result`: the name of what the command makes is the last of
+// `files`.
+void add_sources(CLI::App& command, std::vector<std::string>& files, const std::string& result,
+                 const std::string& description);
+// kInvalid when there is no source beside it.
+Result<void> check_sources(const std::vector<std::string>& files, const std::string& result);
 // Adds --layer.
 void add_layer_flag(CLI::App& command, bool& only_layer);
 // "20G", "512M", "4096": bytes.  kInvalid when it is not that.

@@ -82,6 +82,7 @@ Result<int> ImportRun::run() {
 }
 
 Result<void> ImportRun::check_arguments() {
+  UNIONFS_TRY(check_sources(arguments_.files, "UPPER"));
   if (!arguments_.size.empty()) {
     UNIONFS_ASSIGN(options_.size_bytes, parse_size(arguments_.size));
   }
@@ -159,13 +160,9 @@ void add_import(CLI::App& app, Command& chosen) {
                    "what the files need")
       ->type_name("SIZE");
   add_output_format(*command, arguments->as_json);
-  command
-      ->add_option("SOURCE", arguments->files,
-                   "SOURCE... UPPER: each source is laid over those before it; the last name is "
-                   "that of the new upper")
-      ->required()
-      ->expected(2, CLI::detail::expected_max_vector_size)
-      ->type_name("");
+  add_sources(*command, arguments->files, "UPPER",
+              "SOURCE... UPPER: each source is laid over those before it; the last name is "
+              "that of the new upper");
   command->callback(
       [arguments, &chosen] { chosen = [arguments] { return ImportRun(*arguments).run(); }; });
 }

@@ -108,6 +108,7 @@ void print_facts(const MkbaseArguments& arguments, const BaseFacts& facts, const
 }
 
 Result<int> mkbase(const MkbaseArguments& arguments) {
+  UNIONFS_TRY(check_sources(arguments.files, "LOWER"));
   UNIONFS_ASSIGN(BaseOptions options, base_options(arguments));
   if (arguments.lower() == "-") {
     return invalid("an image with holes is nothing for the standard output; name a file");
@@ -164,13 +165,9 @@ void add_mkbase(CLI::App& app, Command& chosen) {
   const auto arguments = std::make_shared<MkbaseArguments>();
   add_image_options(*command, *arguments);
   add_output_format(*command, arguments->as_json);
-  command
-      ->add_option("SOURCE", arguments->files,
-                   "SOURCE... LOWER: each source is laid over those before it; the last name is "
-                   "that of the new image")
-      ->required()
-      ->expected(2, CLI::detail::expected_max_vector_size)
-      ->type_name("");
+  add_sources(*command, arguments->files, "LOWER",
+              "SOURCE... LOWER: each source is laid over those before it; the last name is "
+              "that of the new image");
   command->callback([arguments, &chosen] { chosen = [arguments] { return mkbase(*arguments); }; });
 }
 
