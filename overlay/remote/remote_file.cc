@@ -88,7 +88,18 @@ bool RemoteFile::is_kept(uint64_t begin, uint64_t end) const {
 }
 
 Result<std::vector<std::byte>> RemoteFile::fetch_chunk(uint64_t begin, size_t length) const {
-  UNIONFS_TRY(connect());
+  constexpr size_t kMostAhead = ChunkCache::kMostChunks / 2;
+  if (is_ahead_ && fetched_chunks_ >= kMostAhead) {
+    return system_failure(ECANCELED, fmt::format("{}: no more is read ahead", name()));
+  }
+  if (failed_) {
+    return Failure(*failed_);
+  }
+  if (Result<void> connected = connect(); !connected) {
+    failed_ = connected.error();
+    return Failure(std::move(connected).error());
+  }
+  ++fetched_chunks_;
   std::vector<std::byte> chunk(length);
   for (size_t done = 0; done < length;) {
     const size_t count = std::min<size_t>(length - done, about_.maximum_bytes);
@@ -96,7 +107,8 @@ Result<std::vector<std::byte>> RemoteFile::fetch_chunk(uint64_t begin, size_t le
     if (Result<void> got = handle_->read(begin + done, piece, time_in(options_.timeout), never_);
         !got) {
       handle_.reset();
-      return Failure(got.error());
+      failed_ = got.error();
+      return Failure(std::move(got).error());
     }
     done += count;
   }
@@ -105,7 +117,7 @@ Result<std::vector<std::byte>> RemoteFile::fetch_chunk(uint64_t begin, size_t le
 
 // One chunk after another, through the connection of the opening.
 Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
-  const uint64_t unit = std::max<uint64_t>(ChunkCache::kChunkBytes, about_.minimum_bytes);
+  const uint64_t unit = chunk_unit();
   const MutexLock lock(direct_mutex_);
   while (true) {
     // Perhaps another thread has fetched it meanwhile.
@@ -121,12 +133,22 @@ Result<void> RemoteFile::read_directly(uint64_t offset, ByteSpan buffer) const {
     const size_t skip = offset - begin;
     const size_t count = std::min(buffer.size(), chunk.size() - skip);
     std::memcpy(buffer.data(), chunk.data() + skip, count);
-    if (unit == ChunkCache::kChunkBytes) {
+    if (keeps_chunks()) {
       cache_.insert(begin, chunk);
     }
     offset += count;
     buffer = buffer.subspan(count);
   }
+}
+
+Result<void> RemoteFile::check_no_read_failed() const {
+  const MutexLock lock(direct_mutex_);
+  return failed_ ? Result<void>(Failure(*failed_)) : Result<void>();
+}
+
+void RemoteFile::read_only_ahead(bool is_ahead) const {
+  const MutexLock lock(direct_mutex_);
+  is_ahead_ = is_ahead;
 }
 
 Result<void> RemoteFile::read(uint64_t offset, ByteSpan buffer) const {

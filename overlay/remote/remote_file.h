@@ -8,7 +8,9 @@
 #ifndef UNIONFS_OVERLAY_REMOTE_REMOTE_FILE_H
 #define UNIONFS_OVERLAY_REMOTE_REMOTE_FILE_H
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,11 +59,20 @@ class RemoteFile final : public ReadableFile {
   // All of it.
   const std::string& uri() const { return uri_; }
   uint64_t size_bytes() const override { return about_.size_bytes; }
-  // Thread-safe, and so is all that follows.  Before start() one read waits for the other.
+  // Thread-safe, and so is all that follows.  Before start() one read waits for the other, and when
+  // one has failed the later ones have its error at once: a server that does not answer is waited
+  // for once.
   Result<void> read(uint64_t offset, ByteSpan buffer) const override;
   size_t read_cached(uint64_t offset, ByteSpan buffer) const override;
   std::unique_ptr<PendingReads> begin_reads(std::span<const ReadRange> ranges) const override;
   FileExtent extent_at(uint64_t offset) const override;
+  // The error of the reads before start(), if there was one.
+  Result<void> check_no_read_failed() const UNIONFS_EXCLUDES(direct_mutex_);
+  // Whether what read() takes before start() is kept in memory.
+  bool keeps_chunks() const { return chunk_unit() == ChunkCache::kChunkBytes; }
+  // Before start(), for who reads only to have it in memory: while this holds, a read that would
+  // fetch more than half of what is kept gets ECANCELED, so that nothing is pushed out.
+  void read_only_ahead(bool is_ahead) const UNIONFS_EXCLUDES(direct_mutex_);
   // What the server said when it was opened.
   const RemoteExport& about() const { return about_; }
   // Of the server as it is now, all ranges together, within this time; only after start().
@@ -81,6 +92,9 @@ class RemoteFile final : public ReadableFile {
   Result<void> check_inside(uint64_t offset, size_t length) const;
   Result<void> read_directly(uint64_t offset, ByteSpan buffer) const
       UNIONFS_EXCLUDES(direct_mutex_);
+  uint64_t chunk_unit() const {
+    return std::max<uint64_t>(ChunkCache::kChunkBytes, about_.minimum_bytes);
+  }
   Result<std::vector<std::byte>> fetch_chunk(uint64_t begin, size_t length) const
       UNIONFS_REQUIRES(direct_mutex_);
   bool is_kept(uint64_t begin, uint64_t end) const;
@@ -99,7 +113,10 @@ class RemoteFile final : public ReadableFile {
   WakeEvent never_;  // nobody signals it
   mutable Mutex direct_mutex_;
   mutable std::unique_ptr<NbdHandle> handle_ UNIONFS_GUARDED_BY(direct_mutex_);  // until start()
-  std::unique_ptr<RemoteClient> client_;                                         // from then on
+  mutable std::optional<Error> failed_ UNIONFS_GUARDED_BY(direct_mutex_);
+  mutable size_t fetched_chunks_ UNIONFS_GUARDED_BY(direct_mutex_) = 0;
+  mutable bool is_ahead_ UNIONFS_GUARDED_BY(direct_mutex_) = false;
+  std::unique_ptr<RemoteClient> client_;  // from then on
 };
 
 }  // namespace unionfs

@@ -74,15 +74,15 @@ Chain::MaybeFile Chain::open_file(const std::string& path, bool is_lower, const 
 }
 
 // And what the rest of the opening reads of those at other servers.
-std::vector<Chain::MaybeFile> Chain::open_side_by_side(const LevelPaths& paths,
-                                                       const Opening& opening) {
+Result<std::vector<Chain::MaybeFile>> Chain::open_side_by_side(const LevelPaths& paths,
+                                                               const Opening& opening) {
   std::vector<MaybeFile> files(paths.size());
   side_by_side(paths.size(), [&](size_t i) { files[i] = open_file(paths[i], i == 0, opening); });
   std::vector<const LevelFile*> opened;
   for (size_t i = 0; i < files.size() && files[i]; ++i) {
     opened.push_back(files[i]->get());
   }
-  read_ahead(opened);
+  UNIONFS_TRY(read_ahead(opened));
   return files;
 }
 
@@ -90,7 +90,7 @@ std::vector<Chain::MaybeFile> Chain::open_side_by_side(const LevelPaths& paths,
 Result<void> Chain::add_all(const LevelPaths& paths, const Opening& opening) {
   std::vector<MaybeFile> files;
   if (std::ranges::any_of(paths, is_nbd_uri) && paths.size() <= FlatRuns::kMaxLayers + 1) {
-    files = open_side_by_side(paths, opening);
+    UNIONFS_ASSIGN(files, open_side_by_side(paths, opening));
   }
   for (size_t i = 0; i < paths.size(); ++i) {
     MaybeFile file = i < files.size() ? std::move(files[i]) : open_file(paths[i], i == 0, opening);

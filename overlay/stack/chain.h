@@ -134,7 +134,8 @@ class Chain {
   Result<void> add_all(const LevelPaths& paths, const Opening& opening);
   Result<void> add_missing(const std::string& upper_path, const Opening& opening);
   static MaybeFile open_file(const std::string& path, bool is_lower, const Opening& opening);
-  static std::vector<MaybeFile> open_side_by_side(const LevelPaths& paths, const Opening& opening);
+  static Result<std::vector<MaybeFile>> open_side_by_side(const LevelPaths& paths,
+                                                          const Opening& opening);
   Result<void> add_lower(MaybeFile opened, const Opening& opening);
   Result<void> add_layer(const std::string& path, MaybeFile opened, const Opening& opening);
   bool has_level(const LevelFile& file) const;

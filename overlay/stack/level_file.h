@@ -49,6 +49,8 @@ class LevelFile {
   // nullptr where it is remote.
   PosixFile* host() const { return host_.get(); }
   bool is_remote() const { return remote_ != nullptr; }
+  // nullptr where it is a file.
+  const RemoteFile* remote() const { return remote_.get(); }
   bool is_same_file(const LevelFile& other) const;
   // The most that the mode of `upper` may be when it gets data of this.
   uint32_t mode_for_data_in(const PosixFile& upper) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/stack/read_ahead.h"
 
+#include <algorithm>
+#include <exception>
 #include <future>
 #include <memory>
 #include <system_error>
@@ -24,6 +26,46 @@ void read_alone(const ReadableFile& level, bool is_lower) {
     (void)Layer::load(opened->volume, *opened->geometry, std::move(opened->tables));
   }
 }
+
+bool keeps_chunks(const LevelFile& level) {
+  return level.is_remote() && level.remote()->keeps_chunks();
+}
+
+// What is not kept would be read twice.
+bool is_rehearsed(std::span<const LevelFile* const> levels) {
+  return !levels.empty() && std::ranges::all_of(levels, [](const LevelFile* level) {
+    return !level->is_remote() || keeps_chunks(*level);
+  });
+}
+
+Result<void> check_no_read_failed(std::span<const LevelFile* const> levels) {
+  for (const LevelFile* const level : levels) {
+    if (level->is_remote()) {
+      UNIONFS_TRY(level->remote()->check_no_read_failed());
+    }
+  }
+  return {};
+}
+
+// As long as it is there.
+class AheadOnly {
+ public:
+  explicit AheadOnly(std::span<const LevelFile* const> levels) : levels_(levels) { tell(true); }
+  ~AheadOnly() { tell(false); }
+  AheadOnly(const AheadOnly&) = delete;
+  AheadOnly& operator=(const AheadOnly&) = delete;
+
+ private:
+  void tell(bool is_ahead) const {
+    for (const LevelFile* const level : levels_) {
+      if (level->is_remote()) {
+        level->remote()->read_only_ahead(is_ahead);
+      }
+    }
+  }
+
+  const std::span<const LevelFile* const> levels_;
+};
 
 // The levels once more, as a chain has them, but nothing is compared.
 class Rehearsal {
@@ -90,18 +132,24 @@ void side_by_side(size_t count, const std::function<void(size_t)>& work) {
   }
 }
 
-void read_ahead(std::span<const LevelFile* const> levels) {
-  side_by_side(levels.size(), [levels](size_t index) {
-    if (levels[index]->is_remote()) {
-      read_alone(levels[index]->bytes(), index == 0);
+Result<void> read_ahead(std::span<const LevelFile* const> levels) {
+  const AheadOnly only(levels);
+  try {
+    side_by_side(levels.size(), [levels](size_t index) {
+      if (keeps_chunks(*levels[index])) {
+        read_alone(levels[index]->bytes(), index == 0);
+      }
+    });
+    UNIONFS_TRY(check_no_read_failed(levels));
+    if (is_rehearsed(levels)) {
+      Rehearsal rehearsal;
+      rehearsal.open(levels);
+      UNIONFS_TRY(check_no_read_failed(levels));
+      rehearsal.read_compared();
     }
-  });
-  if (levels.empty()) {
-    return;
+  } catch (const std::exception&) {  // no memory, say: the opening is to find out itself
   }
-  Rehearsal rehearsal;
-  rehearsal.open(levels);
-  rehearsal.read_compared();
+  return check_no_read_failed(levels);
 }
 
 }  // namespace unionfs

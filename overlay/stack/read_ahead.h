@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 
+#include "fsparse/result.h"
 #include "overlay/stack/level_file.h"
 
 namespace unionfs {
@@ -18,9 +19,10 @@ namespace unionfs {
 void side_by_side(size_t count, const std::function<void(size_t)>& work);
 
 // Of the levels of a chain, the lowest first, none of them started: what of a remote one the
-// opening reads is in its memory afterwards, as far as that has room.  Whatever is wrong with them
-// ends it, and shows when they are opened.
-void read_ahead(std::span<const LevelFile* const> levels);
+// opening reads is in its memory afterwards, up to half of what that has room for.  The error is of
+// the lowest whose server could not be read: the opening would have it, too.  Whatever else is
+// wrong ends it, and shows when they are opened.
+Result<void> read_ahead(std::span<const LevelFile* const> levels);
 
 }  // namespace unionfs
 

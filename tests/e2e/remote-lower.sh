@@ -382,6 +382,23 @@ case_many_levels() {
     lower_down images
 }
 
+# A lower that never answers is waited for once, not at each step of the opening.
+case_stalls() {
+    local begin
+    nbdkit_up base --filter=delay file lower.img rdelay=9
+    begin=$(date +%s%N)
+    if timeout 30 nbdkit -f -U "$WORK/stalls.sock" "$UNIONFS_PLUGIN" "$(uri base)" timeout=3 \
+        >stalls.log 2>&1; then
+        fail "a lower that does not answer is served"
+    fi
+    TOOK=$((($(date +%s%N) - begin) / 1000000))
+    grep -q 'no answer in time' stalls.log || fail "another error: $(cat stalls.log)"
+    step "stalls: the error comes after $TOOK ms, of 3,000"
+    [ "$TOOK" -ge 2900 ] || fail "the error comes early"
+    [ "$TOOK" -le 5900 ] || fail "a lower that does not answer is waited for twice"
+    lower_down base
+}
+
 # With a key that both sides have; its file is named from where the server is started.
 case_tls() {
     [ "$(nbdkit --dump-config | sed -n 's/^tls=//p')" = yes ] || {
@@ -432,7 +449,7 @@ case_refused() {
 }
 
 make_lower >/dev/null
-[ $# -gt 0 ] || set -- nbdkit killed timeout ending forms layers many_levels tls refused
+[ $# -gt 0 ] || set -- nbdkit killed timeout ending forms layers many_levels stalls tls refused
 for name in "$@"; do
     step "$name"
     rm -f ./*.log ./*.raw far*.img near*.img none.img

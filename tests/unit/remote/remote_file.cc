@@ -454,3 +454,51 @@ TEST_CASE("Remote file: threads read before it starts", "[remote_file]") {
   file->start();
   check_reads(*file);
 }
+
+TEST_CASE("Remote file: a server that does not answer before the start is waited for once",
+          "[remote_file]") {
+  NbdkitServer server({"--filter=delay", "pattern", "size=4M", "rdelay=2"});
+  Lines lines;
+  const auto file =
+      value_of(RemoteFile::open(server.uri(), with_timeout(milliseconds(400)), lines.sink()));
+  expect_success(file->check_no_read_failed());
+  const auto begin = std::chrono::steady_clock::now();
+  std::atomic<int> failed = 0;
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&file, &failed, i] {
+      std::vector<std::byte> bytes(512);
+      failed += file->read(i << 20, bytes) ? 0 : 1;
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  CHECK(failed == 4);
+  CHECK(std::chrono::steady_clock::now() - begin < milliseconds(1200));
+  expect_error(file->check_no_read_failed(), {"no answer in time"});
+}
+
+TEST_CASE("Remote file: who reads ahead pushes nothing out of memory", "[remote_file]") {
+  constexpr uint64_t kHalf = ChunkCache::kMostChunks / 2 * ChunkCache::kChunkBytes;
+  NbdkitServer server({"pattern", "size=64M"});
+  Lines lines;
+  const auto file = value_of(RemoteFile::open(server.uri(), {}, lines.sink()));
+  CHECK(file->keeps_chunks());
+  std::vector<std::byte> bytes(kHalf);
+  file->read_only_ahead(true);
+  expect_success(file->read(0, bytes));
+  expect_success(file->read(0, bytes));  // once more, from memory
+  const auto refused = file->read(kHalf, std::span(bytes).first(512));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().error_number == ECANCELED);
+  expect_success(file->check_no_read_failed());
+  file->read_only_ahead(false);
+  expect_success(file->read(kHalf, bytes));
+  CHECK(file->read_cached(0, bytes) == kHalf);
+
+  NbdkitServer coarse({"pattern", "size=4M", "--filter=blocksize-policy", "blocksize-minimum=64K",
+                       "blocksize-preferred=128K", "blocksize-maximum=1M",
+                       "blocksize-error-policy=allow"});
+  CHECK(value_of(RemoteFile::open(coarse.uri(), {}, lines.sink()))->keeps_chunks());
+}
