@@ -108,7 +108,7 @@ class [[nodiscard]] CheckpointResult
 
 // What a snapshot took.
 struct SnapshotFigures {
-  double pause_seconds = 0;  // requests but flushes waited so long
+  double pause_seconds = 0;  // requests but flushes were held so long, all in all
   double flush_seconds = 0;  // flushes did
 };
 

@@ -64,7 +64,7 @@ class Overlay::RunningSnapshot {
     const ChangeLock seen(overlay_.seen_mutex_, ChangeLock::Begun::kYes);
     UNIONFS_TRY(exchange());
     closed.open();
-    figures.pause_seconds = seconds_since(*options_.clock, begin);
+    figures.pause_seconds = closed_seconds_ + seconds_since(*options_.clock, begin);
     note_levels(last, last_file);
     return {};
   }
@@ -76,9 +76,10 @@ class Overlay::RunningSnapshot {
     }
   }
 
-  // Returns when the closing began that counts.  A read of a remote level may keep the gate open
-  // for minutes, and who only looks is not to wait; nor are requests to wait for who counts what
-  // was written, so that the gate opens again for that.  Who looks all the time is waited for once.
+  // Returns when the last closing began; closed_seconds_ has the ones before it.  A read of a
+  // remote level may keep the gate open for minutes, and who only looks is not to wait; nor are
+  // requests to wait for who counts what was written, so that the gate opens again for that.  Who
+  // looks all the time is waited for once.
   Clock::TimePoint close_gate(Gate::Closed& closed) UNIONFS_ACQUIRES(overlay_.seen_mutex_) {
     constexpr int kMostTries = 8;
     for (int tries = 1; tries < kMostTries; ++tries) {
@@ -88,6 +89,7 @@ class Overlay::RunningSnapshot {
         return begin;
       }
       closed.open();
+      closed_seconds_ += seconds_since(*options_.clock, begin);
       const ChangeLock nobody_looks(overlay_.seen_mutex_);
     }
     const Clock::TimePoint begin = options_.clock->now();
@@ -204,6 +206,7 @@ class Overlay::RunningSnapshot {
   upper_format::Digest id_ = {};
   NextUpper next_;
   SeenLevels levels_;  // below it
+  double closed_seconds_ = 0;
   // What has to be taken back.
   bool has_level_ = false;
   bool is_begun_ = false;
