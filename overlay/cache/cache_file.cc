@@ -107,8 +107,19 @@ bool CacheFile::takes_more() const {
 }
 
 void CacheFile::pause_filling(const Error& error) {
-  const auto until = std::chrono::steady_clock::now() + options_.pause_without_space;
-  no_fill_before_ = until.time_since_epoch().count();
+  constexpr std::chrono::milliseconds kLongest = std::chrono::hours(1);
+  constexpr unsigned kMostDoublings = 16;
+  auto before = no_fill_before_.load();
+  if (!takes_more()) {
+    return;
+  }
+  const unsigned doublings = std::min(pauses_in_a_row_.load(), kMostDoublings);
+  const auto until = std::chrono::steady_clock::now() +
+                     std::min(options_.pause_without_space * (1U << doublings), kLongest);
+  if (!no_fill_before_.compare_exchange_strong(before, until.time_since_epoch().count())) {
+    return;  // another thread has met the same
+  }
+  ++pauses_in_a_row_;
   if (options_.log && !has_complained_.exchange(true)) {
     options_.log(fmt::format("{}; nothing more is cached until there is space", error.message));
   }
@@ -148,6 +159,8 @@ void CacheFile::fill(uint64_t cluster, ConstByteSpan bytes) {
       fill_locked(region, uint64_t{1} << cluster % kClustersPerRegion, cluster, bytes);
   if (!filled) {
     note_failure(filled.error());
+  } else {
+    pauses_in_a_row_ = 0;
   }
   is_dirty_.store(true, std::memory_order_release);
 }

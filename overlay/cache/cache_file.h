@@ -32,7 +32,7 @@ struct CacheOptions {
   uint32_t cluster_bytes = 64 << 10;  // a power of two, at least 4096
   uint64_t most_bytes = 0;            // that the file takes of its host; 0: what there is
   std::chrono::milliseconds flush_period{5'000};
-  std::chrono::milliseconds pause_without_space{60'000};  // until something is filled again
+  std::chrono::milliseconds pause_without_space{60'000};  // the first; see pause_filling()
   LogSink log = {};
 };
 
@@ -141,6 +141,8 @@ class CacheFile {
   bool is_ending();
   void note_failure(const Error& error);
   std::vector<uint64_t> choose_old(size_t count) UNIONFS_REQUIRES(keeper_mutex_);
+  // Each time for twice as long, up to an hour, until something could be filled: what is fetched to
+  // find out whether there is space is thrown away where there is none.
   void pause_filling(const Error& error);
 
   const std::unique_ptr<PosixFile> file_;
@@ -154,6 +156,7 @@ class CacheFile {
   std::atomic<bool> is_useless_{false};     // poisoned by this process, even if nobody else knows
   std::atomic<bool> is_dirty_{false};
   std::atomic<std::chrono::steady_clock::rep> no_fill_before_{0};
+  std::atomic<unsigned> pauses_in_a_row_{0};
   std::atomic<bool> has_complained_{false};
 
   Mutex keeper_mutex_;  // one flush or making of room at a time

@@ -556,6 +556,24 @@ TEST_CASE("Trace: fetching ahead goes on when the host has space again", "[cache
   CHECK(kept() == clusters.size());
 }
 
+TEST_CASE("Trace: on a host that stays full less and less is fetched ahead", "[cache]") {
+  constexpr uint64_t kMostInOnePause = uint64_t{2} << 20;
+  const Place place;
+  CacheOptions options = options_for_test();
+  options.pause_without_space = milliseconds(50);
+  Server server(place.path(), options);
+  Clusters clusters;
+  for (uint64_t cluster = 0; cluster < 1500; ++cluster) {
+    clusters.push_back(CacheFile::kClustersPerRegion + cluster);
+  }
+  const FileSizeLimit limit(server.cache->place_of(kRegionBytes));
+  server.file.fetch_ahead(clusters);
+  std::this_thread::sleep_for(milliseconds(2000));
+  CHECK(server.cache->count() == 0);
+  // After 0, 50, 150, 350, 750 and 1,550 ms; every 50 ms it would be 40 times.
+  CHECK(server.origin.bytes_read <= 7 * kMostInOnePause);
+}
+
 TEST_CASE("Trace: who ends does not wait until the host has space", "[cache]") {
   const Place place;
   const auto begin = std::chrono::steady_clock::now();
