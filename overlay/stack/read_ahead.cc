@@ -106,10 +106,11 @@ class Rehearsal {
     }
     layers_.push_back(*std::move(layer));
     auto over = LayerBelow::open(*layers_.back());
-    if (over) {
-      belows_.push_back(*std::move(over));
+    if (!over) {
+      return false;
     }
-    return over.has_value();
+    belows_.push_back(*std::move(over));
+    return true;
   }
 
   std::vector<std::unique_ptr<LayerOverLower>> layers_;

@@ -476,7 +476,7 @@ TEST_CASE("Remote file: a server that does not answer before the start is waited
   }
   CHECK(failed == 4);
   CHECK(std::chrono::steady_clock::now() - begin < milliseconds(1200));
-  expect_error(file->check_no_read_failed(), {"no answer in time"});
+  expect_error(file->check_no_read_failed(), {"timed out"});
 }
 
 TEST_CASE("Remote file: who reads ahead pushes nothing out of memory", "[remote_file]") {
