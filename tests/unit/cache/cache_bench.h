@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A cache file before an origin in memory, which counts what it is asked for.
+// A cache file before an origin in memory, which counts what it is asked for, and a host that is
+// full.
 #ifndef UNIONFS_TESTS_UNIT_CACHE_CACHE_BENCH_H
 #define UNIONFS_TESTS_UNIT_CACHE_CACHE_BENCH_H
+
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -104,6 +110,33 @@ class Place {
  private:
   ScratchDirectory directory_;
 };
+
+// While it lives, the host takes no byte of a file from `bytes` on.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(uint64_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit = {bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_ = {};
+  void (*const handler_)(int);
+};
+
+inline void write_at(const std::string& path, uint64_t offset, std::string_view text) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(offset));
+  file << text;
+  REQUIRE(file.good());
+}
 
 }  // namespace unionfs::testing
 
