@@ -107,7 +107,7 @@ bool CacheFile::takes_more() const {
 }
 
 void CacheFile::pause_filling(const Error& error) {
-  constexpr std::chrono::milliseconds kLongest = std::chrono::hours(1);
+  constexpr std::chrono::milliseconds kLongestPause = std::chrono::hours(1);
   constexpr unsigned kMostDoublings = 16;
   auto before = no_fill_before_.load();
   if (!takes_more()) {
@@ -115,7 +115,7 @@ void CacheFile::pause_filling(const Error& error) {
   }
   const unsigned doublings = std::min(pauses_in_a_row_.load(), kMostDoublings);
   const auto until = std::chrono::steady_clock::now() +
-                     std::min(options_.pause_without_space * (1U << doublings), kLongest);
+                     std::min(options_.pause_without_space * (1U << doublings), kLongestPause);
   if (!no_fill_before_.compare_exchange_strong(before, until.time_since_epoch().count())) {
     return;  // another thread has met the same
   }
