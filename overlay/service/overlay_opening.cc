@@ -125,11 +125,14 @@ Result<void> Overlay::check_is_meant(const ForeignTree& tree) const {
   if (is_empty || tree.has_whiteout_feature()) {
     return {};
   }
+  const auto uuid_of = [](const Volume& volume) { return volume.superblock().raw().s_uuid; };
+  const bool is_copy = uuid_of(tree.volume()) == uuid_of(chain_->volume());
   return invalid(
-      "{0}: is an ext2 image with files and without the whiteout feature, so it is no upper, and "
-      "it stays as it is; if its files are to be laid over those of {1}, make an upper of it: "
-      "unionfs-img import {2} upper:{3} NEW",
-      tree.name(), chain_->top_name(), chain_->as_options(), shell_word(tree.name()));
+      "{}: is an ext2 image with files and without the whiteout feature, so it is no upper, and it "
+      "stays as it is; {} {}, make an upper of it: unionfs-img import {} {}{} NEW",
+      tree.name(),
+      is_copy ? "if it is a changed copy of" : "if its files are to be laid over those of",
+      chain_->top_name(), chain_->as_options(), is_copy ? "" : "upper:", shell_word(tree.name()));
 }
 
 // Made elsewhere: imported at the first client; until then only looked at.

@@ -340,6 +340,9 @@ part_refused() {
     NBDKIT_FLAGS=(-r)
     refuse 'plain.img: .*without the whiteout feature' lower.img plain.img
     NBDKIT_FLAGS=()
+    cp lower.img changed.img
+    debugfs -w -R 'symlink /other file' changed.img 2>/dev/null
+    refuse 'a changed copy of [^ ]*/lower.img, .*import -b [^ ]*/lower.img [^: ]*/changed.img NEW' lower.img changed.img
 
     step "no name left under which it could be kept"
     touch upper.img.before-import
