@@ -444,6 +444,17 @@ case_refused() {
         fail "an upper at another server is taken"
     fi
     grep -q 'an upper must be a file' said || fail "not as expected: $(cat said)"
+    # Also where a file is needed an address is known, and shown without what is secret in it.
+    local address="nbd://alice:secret@127.0.0.1:1/disk" words
+    for words in "info $address" "seal -b lower.img -o $address none.img" \
+        "convert -b lower.img none.img $address" "import -b lower.img tree.tar $address" \
+        "diff -b lower.img --since $address none.img"; do
+        read -ra words <<<"$words"
+        if "$UNIONFS_IMG" "${words[@]}" >/dev/null 2>said; then fail "${words[*]}: is taken"; fi
+        grep -qE 'nbd://alice@127.0.0.1:1/disk(: a file is needed here|" is no level)' said ||
+            fail "${words[*]}: not as expected: $(cat said)"
+        if grep -q secret said; then fail "${words[*]}: $(cat said)"; fi
+    done
     lower_down base
     lower_down zeros
 }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "fsparse/printable.h"
+#include "overlay/remote/nbd_uri.h"
 
 namespace unionfs::img {
 namespace {
@@ -26,6 +27,15 @@ class SourcesFormatter final : public CLI::Formatter {
   const std::string result_;
 };
 
+// Why the text is no file's name; empty: it may be one.
+std::string why_no_file(const std::string& text) {
+  return is_nbd_uri(text) ? fmt::format(
+                                "{}: a file is needed here; only what is below an upper "
+                                "may be at another server",
+                                shown_nbd_uri(text))
+                          : std::string();
+}
+
 }  // namespace
 
 void add_output_format(CLI::App& command, bool& as_json) {
@@ -44,6 +54,10 @@ CLI::Option* add_levels(CLI::App& command, const std::string& names, LevelPaths&
       ->allow_extra_args(false);
 }
 
+CLI::Option* names_file(CLI::Option* option) {
+  return option->check(CLI::Validator(why_no_file, std::string()));
+}
+
 void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
   CLI::Option* option =
       add_levels(command, "-b,--lower", arguments.levels,
@@ -51,7 +65,7 @@ void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument low
   if (lower == LowerArgument::kRequired) {
     option->required();
   }
-  command.add_option("UPPER", arguments.upper, "The upper")->required()->type_name("");
+  names_file(command.add_option("UPPER", arguments.upper, "The upper")->required()->type_name(""));
 }
 
 void add_common(CLI::App& command, CommonArguments& arguments, LowerArgument lower) {
@@ -69,6 +83,9 @@ Result<void> check_sources(const std::vector<std::string>& files, const std::str
   if (files.size() < 2) {
     return invalid("only {} is named; it takes at least one SOURCE, and then the {} to make",
                    quoted_name(files.front()), result);
+  }
+  if (const std::string why = why_no_file(files.back()); !why.empty()) {
+    return invalid("{}", why);
   }
   return {};
 }

@@ -27,6 +27,8 @@ enum class LowerArgument { kRequired, kOptional };
 // Adds an option that is given once for each level, the lowest first.
 CLI::Option* add_levels(CLI::App& command, const std::string& names, LevelPaths& levels,
                         const std::string& description);
+// What is given must be a file's name: an NBD address is refused.  Gives the option back.
+CLI::Option* names_file(CLI::Option* option);
 // Adds -b and UPPER.
 void add_images(CLI::App& command, CommonArguments& arguments, LowerArgument lower);
 // The same, and --output.
@@ -37,7 +39,7 @@ void add_output_format(CLI::App& command, bool& as_json);
 // `files`.
 void add_sources(CLI::App& command, std::vector<std::string>& files, const std::string& result,
                  const std::string& description);
-// kInvalid when there is no source beside it.
+// kInvalid when there is no source beside it, or when the result is no file's name.
 Result<void> check_sources(const std::vector<std::string>& files, const std::string& result);
 // Adds --layer.
 void add_layer_flag(CLI::App& command, bool& only_layer);

@@ -47,7 +47,8 @@ Result<size_t> level_of(const Chain& chain, const std::string& text) {
   if (named != paths.end() && std::none_of(named + 1, paths.end(), has_name)) {
     return static_cast<size_t>(named - paths.begin());
   }
-  return invalid("\"{}\" is {} below the upper: these are 0 to {}, or a file of {}", text,
+  return invalid("\"{}\" is {} below the upper: these are 0 to {}, or a file of {}",
+                 shown_level(text),
                  named == paths.end() ? "no level" : "the name of several levels", paths.size() - 1,
                  chain.as_options());
 }

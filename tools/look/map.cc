@@ -81,8 +81,8 @@ void add_map(CLI::App& app, Command& chosen) {
   CLI::App* command =
       app.add_subcommand("map", "Say which ranges of the merged image come from where");
   const auto arguments = std::make_shared<MapArguments>();
-  command->add_option("--svg", arguments->svg, "Draw the map into this new file")
-      ->type_name("FILE");
+  names_file(command->add_option("--svg", arguments->svg, "Draw the map into this new file")
+                 ->type_name("FILE"));
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback(
       [arguments, &chosen] { chosen = [arguments] { return show_map(*arguments); }; });

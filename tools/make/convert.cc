@@ -233,9 +233,10 @@ void add_convert(CLI::App& app, Command& chosen) {
   command->add_flag("--live", arguments->is_live,
                     "Also while a server has it, as after pulling the plug at this moment");
   add_common(*command, *arguments, LowerArgument::kRequired);
-  command->add_option("OUTPUT", arguments->output, "The new file; -: the standard output")
-      ->required()
-      ->type_name("");
+  names_file(
+      command->add_option("OUTPUT", arguments->output, "The new file; -: the standard output")
+          ->required()
+          ->type_name(""));
   command->callback([arguments, &chosen] { chosen = [arguments] { return convert(*arguments); }; });
 }
 

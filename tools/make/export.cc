@@ -209,10 +209,11 @@ void add_export(CLI::App& app, Command& chosen) {
                     "Also while a server has it, as after pulling the plug at this moment");
   add_since(*command, arguments->since);
   add_common(*command, *arguments, LowerArgument::kRequired);
-  command
-      ->add_option("OUT", arguments->output,
-                   "The new file or directory; -: the standard output; none with --image")
-      ->type_name("");
+  names_file(
+      command
+          ->add_option("OUT", arguments->output,
+                       "The new file or directory; -: the standard output; none with --image")
+          ->type_name(""));
   command->callback(
       [arguments, &chosen] { chosen = [arguments] { return ExportRun(*arguments).run(); }; });
 }

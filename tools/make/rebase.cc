@@ -373,9 +373,9 @@ void add_rebase(CLI::App& app, Command& chosen) {
       "Carry the layers below the upper over, too; all of them are written into the directory -o");
   add_policy(*command, arguments->policy);
   command->add_flag("--dry-run", arguments->is_dry_run, "Only say what would be done");
-  CLI::Option* output =
+  CLI::Option* output = names_file(
       command->add_option("-o", arguments->output, "Write the new upper to this file; UPPER stays")
-          ->type_name("FILE");
+          ->type_name("FILE"));
   command
       ->add_flag("--no-backup", arguments->without_backup,
                  "Do not keep the old upper as UPPER.before-rebase")

@@ -156,10 +156,10 @@ void add_seal(CLI::App& app, Command& chosen) {
   CLI::App* command =
       app.add_subcommand("seal", "Make a layer that never changes again, for others to stand on");
   const auto arguments = std::make_shared<SealArguments>();
-  command
-      ->add_option("-o", arguments->output,
-                   "Seal a copy, in this new file; the upper stays as it is")
-      ->type_name("FILE");
+  names_file(command
+                 ->add_option("-o", arguments->output,
+                              "Seal a copy, in this new file; the upper stays as it is")
+                 ->type_name("FILE"));
   add_frozen_trust(*command, arguments->trust);
   add_common(*command, *arguments, LowerArgument::kRequired);
   command->callback([arguments, &chosen] { chosen = [arguments] { return seal(*arguments); }; });

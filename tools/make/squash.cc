@@ -197,14 +197,15 @@ void add_squash(CLI::App& app, Command& chosen) {
   CLI::Option* unsealed =
       command->add_flag("--unsealed", arguments->is_unsealed,
                         "Make an upper that can be written, not a sealed layer");
-  command
-      ->add_option("--under", arguments->upper,
-                   "Squash what this upper stands on, and let it stand on the new layer")
-      ->type_name("UPPER")
-      ->excludes(unsealed);
+  names_file(command
+                 ->add_option("--under", arguments->upper,
+                              "Squash what this upper stands on, and let it stand on the new layer")
+                 ->type_name("UPPER")
+                 ->excludes(unsealed));
   add_frozen_trust(*command, arguments->trust);
   add_output_format(*command, arguments->as_json);
-  command->add_option("OUTPUT", arguments->output, "The new layer")->required()->type_name("");
+  names_file(
+      command->add_option("OUTPUT", arguments->output, "The new layer")->required()->type_name(""));
   command->callback([arguments, &chosen] { chosen = [arguments] { return squash(*arguments); }; });
 }
 
