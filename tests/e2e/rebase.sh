@@ -174,6 +174,10 @@ carried_over() {
     check_disk new.img disks/upper.img wanted
     unchanged 1 'before-rebase: exists already.*--no-backup' -b new.img --onto clash.img --conflicts=ours \
         disks/upper.img
+    # What would be done is told all the same, and that it would fail.
+    unchanged 1 'before-rebase: exists already.*--no-backup' -b new.img --onto clash.img --dry-run \
+        disks/upper.img
+    grep -q 'edit/edit: 1' out || fail "the dry run tells no conflict: $(cat out)"
     unchanged 0 'nothing to do' -b new.img --onto new.img --no-backup disks/upper.img
     unchanged 0 '"nothing-to-do"' -b new.img --onto new.img --no-backup --output=json disks/upper.img
     valid out

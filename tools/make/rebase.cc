@@ -51,6 +51,7 @@ class RebaseRun {
   std::unique_ptr<Disk> disk_;         // over the old lower
   std::unique_ptr<LayerAlone> alone_;  // without it
   std::string kept_as_;
+  bool would_fail_ = false;  // a dry run only: the upper could not be replaced
 };
 
 // What a message about the wrong lower ends with is of no use here.
@@ -76,7 +77,14 @@ Result<int> RebaseRun::carry_over() {
   UNIONFS_ASSIGN(const std::string boot_id, read_boot_id());
   UNIONFS_TRY(load_upper(boot_id));
   if (replaces() && !arguments_.only_tells) {
-    UNIONFS_TRY(check_can_replace_upper());
+    const Result<void> can_replace = check_can_replace_upper();
+    if (!can_replace && !arguments_.is_dry_run) {
+      return Failure(can_replace.error());
+    }
+    if (!can_replace) {  // what would be done is told all the same
+      note(can_replace.error().message);
+      would_fail_ = true;
+    }
   }
   UNIONFS_ASSIGN(const auto target, create_target());
   UNIONFS_ASSIGN(const RebaseOutcome outcome, make(*target, boot_id));
@@ -268,6 +276,9 @@ Result<int> RebaseRun::report(const RebaseOutcome& outcome) const {
     print_json(rebase_json(summary));
   } else {
     print_rebase(summary);
+  }
+  if (would_fail_) {
+    return kExitFailure;
   }
   return outcome.report.has_undecided() ? kExitConflicts
          : outcome.report.has_limits()  ? kExitFailure
