@@ -66,6 +66,25 @@ void give_out(TreeFile& file, InodeNumber number, uint32_t generation = kDrawnGe
   file.state.generation = generation;
 }
 
+using ChangeCopy = decltype(ImportRow::make);
+
+// A file with one name, in the root, is removed, and its number is given to the one that `make`
+// makes.
+ChangeCopy reuse_number(const char* name, TreeFile& (*make)(HandMadeTree&),
+                        uint32_t generation = kDrawnGeneration) {
+  return [=](HandMadeTree& copy) {
+    const InodeNumber number = free_number(copy, name);
+    give_out(make(copy), number, generation);
+  };
+}
+
+ChangeCopy move_name(const char* name, const char* to) {
+  return [=](HandMadeTree& copy) {
+    copy.hard_link(to, name);
+    drop(copy, "", name);
+  };
+}
+
 void swap_names(HandMadeTree& tree, std::string_view one, std::string_view other) {
   std::map<std::string, TreeName, std::less<>>& names = tree.tree.root().names;
   std::swap(names.find(one)->second, names.find(other)->second);
@@ -85,12 +104,8 @@ TEST_CASE("Import: a changed copy of the lower", "[import]") {
   check_copies({
       {"nothing", [](HandMadeTree&) {}, "",
        "0 added, 0 changed, 11 unchanged, 0 removed, 0 missing"},
-      {"a renamed file",
-       [](HandMadeTree& copy) {
-         copy.hard_link("moved", "file");
-         drop(copy, "", "file");
-       },
-       "/file: gone; /moved: file", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
+      {"a renamed file", move_name("file", "moved"), "/file: gone; /moved: file",
+       "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"a file renamed and changed",
        [](HandMadeTree& copy) {
          copy.file("file").content = bytes_in_memory({std::byte{'1'}});
@@ -99,12 +114,8 @@ TEST_CASE("Import: a changed copy of the lower", "[import]") {
        },
        "/d/moved: file content; /file: gone",
        "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-      {"a renamed directory",
-       [](HandMadeTree& copy) {
-         copy.hard_link("moved", "d");
-         drop(copy, "", "d");
-       },
-       "/d: gone; /moved: d", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
+      {"a renamed directory", move_name("d", "moved"), "/d: gone; /moved: d",
+       "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"two files changed names", [](HandMadeTree& copy) { swap_names(copy, "file", "other"); },
        "/file: other; /other: file", "0 added, 2 changed, 9 unchanged, 0 removed, 0 missing"},
       {"a file on a number that nobody had",
@@ -132,28 +143,22 @@ TEST_CASE("Import: a changed copy of the lower", "[import]") {
 TEST_CASE("Import: a number of the copy that was given out again", "[import]") {
   check_copies({
       {"to a file",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "other");
-         give_out(copy.regular("new", "six"), number);
-       },
+       reuse_number("other",
+                    [](HandMadeTree& copy) -> TreeFile& { return copy.regular("new", "six"); }),
        "/new: new; /other: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a file of the same bytes",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "other");
-         give_out(copy.regular("new", "two"), number);
-       },
+       reuse_number("other",
+                    [](HandMadeTree& copy) -> TreeFile& { return copy.regular("new", "two"); }),
        "/new: new; /other: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a symlink",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "sym");
-         give_out(copy.symlink("new", "file"), number);
-       },
+       reuse_number("sym",
+                    [](HandMadeTree& copy) -> TreeFile& { return copy.symlink("new", "file"); }),
        "/new: new; /sym: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a device",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "device");
-         give_out(copy.special("new", ext2::kModeCharDevice | 0600, 1, 3), number);
-       },
+       reuse_number("device",
+                    [](HandMadeTree& copy) -> TreeFile& {
+                      return copy.special("new", ext2::kModeCharDevice | 0600, 1, 3);
+                    }),
        "/device: gone; /new: new", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a file of two names",
        [](HandMadeTree& copy) {
@@ -164,10 +169,8 @@ TEST_CASE("Import: a number of the copy that was given out again", "[import]") {
        "/more: new; /new: new; /other: gone",
        "2 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a file of the old name: it is changed in place",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "other");
-         give_out(copy.regular("other", "six"), number);
-       },
+       reuse_number("other",
+                    [](HandMadeTree& copy) -> TreeFile& { return copy.regular("other", "six"); }),
        "/other: other content", "0 added, 1 changed, 10 unchanged, 0 removed, 0 missing"},
       {"while another file has taken the old name",
        [](HandMadeTree& copy) {
@@ -178,10 +181,8 @@ TEST_CASE("Import: a number of the copy that was given out again", "[import]") {
        "/new: new; /other: other content",
        "1 added, 1 changed, 10 unchanged, 0 removed, 0 missing"},
       {"to a directory",
-       [](HandMadeTree& copy) {
-         const InodeNumber number = free_number(copy, "directory");
-         give_out(copy.directory("new"), number);
-       },
+       reuse_number("directory",
+                    [](HandMadeTree& copy) -> TreeFile& { return copy.directory("new"); }),
        "/directory: gone; /new: new", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
       {"to a directory of the old name",
        [](HandMadeTree& copy) {
@@ -207,12 +208,8 @@ TEST_CASE("Import: numbers of a copy without generations", "[import]") {
            },
            "/d/moved: file metadata; /file: gone",
            "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
-          {"a renamed directory",
-           [](HandMadeTree& copy) {
-             copy.hard_link("moved", "d");
-             drop(copy, "", "d");
-           },
-           "/d: gone; /moved: d", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
+          {"a renamed directory", move_name("d", "moved"), "/d: gone; /moved: d",
+           "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
           {"a hard link more of a changed file",
            [](HandMadeTree& copy) {
              copy.file("file").content = bytes_in_memory({std::byte{'1'}});
@@ -229,22 +226,22 @@ TEST_CASE("Import: numbers of a copy without generations", "[import]") {
            },
            "/new: new; /other: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
           {"a number given out to a file of other bytes",
-           [](HandMadeTree& copy) {
-             const InodeNumber number = free_number(copy, "other");
-             give_out(copy.regular("new", "six"), number, 0);
-           },
+           reuse_number(
+               "other", [](HandMadeTree& copy) -> TreeFile& { return copy.regular("new", "six"); },
+               0),
            "/new: new; /other: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
           {"a number given out to a symlink with another target",
-           [](HandMadeTree& copy) {
-             const InodeNumber number = free_number(copy, "sym");
-             give_out(copy.symlink("new", "other"), number, 0);
-           },
+           reuse_number(
+               "sym", [](HandMadeTree& copy) -> TreeFile& { return copy.symlink("new", "other"); },
+               0),
            "/new: new; /sym: gone", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
           {"a number given out to a device of other numbers",
-           [](HandMadeTree& copy) {
-             const InodeNumber number = free_number(copy, "device");
-             give_out(copy.special("new", ext2::kModeCharDevice | 0600, 1, 5), number, 0);
-           },
+           reuse_number(
+               "device",
+               [](HandMadeTree& copy) -> TreeFile& {
+                 return copy.special("new", ext2::kModeCharDevice | 0600, 1, 5);
+               },
+               0),
            "/device: gone; /new: new", "1 added, 0 changed, 10 unchanged, 1 removed, 0 missing"},
           {"a number given out to a directory without generation and birth, which has nothing of "
            "the old one",

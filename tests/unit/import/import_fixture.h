@@ -5,6 +5,7 @@
 #define UNIONFS_TESTS_UNIT_IMPORT_IMPORT_FIXTURE_H
 
 #include <array>
+#include <functional>
 #include <string>
 
 #include "overlay/import/tree_plan.h"
@@ -22,7 +23,7 @@ const MadeBase& lower_base();
 
 struct ImportRow {
   const char* name;
-  void (*make)(HandMadeTree& layer);
+  std::function<void(HandMadeTree& layer)> make;
   const char* plan;
   const char* figures;
 };
