@@ -5,18 +5,15 @@
 #ifndef UNIONFS_FSPARSE_IMAGE_H
 #define UNIONFS_FSPARSE_IMAGE_H
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <type_traits>
 
+#include "fsparse/bytes.h"
 #include "fsparse/result.h"
 
 namespace unionfs {
-
-using ByteSpan = std::span<std::byte>;
-using ConstByteSpan = std::span<const std::byte>;
 
 // Thread-safe: any number of threads may read at once.
 class Image {

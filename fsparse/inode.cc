@@ -84,7 +84,7 @@ std::optional<ext2::InodeExtra> InodeRecord::extra() const {
 }
 
 bool is_empty_slot(ConstByteSpan slot) {
-  return std::all_of(slot.begin(), slot.end(), [](std::byte b) { return b == std::byte{0}; });
+  return all_zeros(slot);
 }
 
 void forget_access_time(ByteSpan slot) {

@@ -34,9 +34,7 @@ Failure list_error(const List& list, size_t offset, fmt::format_string<Args...> 
 }
 
 bool is_end_mark(ConstByteSpan bytes, size_t offset) {
-  return std::all_of(bytes.begin() + static_cast<ptrdiff_t>(offset),
-                     bytes.begin() + static_cast<ptrdiff_t>(offset + kEndMarkBytes),
-                     [](std::byte byte) { return byte == std::byte{0}; });
+  return all_zeros(bytes.subspan(offset, kEndMarkBytes));
 }
 
 // Reads the entry at `offset` and moves `offset` behind it; gives its value's place.

@@ -2,7 +2,6 @@
 #include "overlay/base/file_blocks.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "fsparse/ext2_format.h"
 
@@ -18,7 +17,7 @@ Result<void> visit_runs(FileBlock first, ConstByteSpan bytes, uint32_t block_siz
                         const BlockRunVisitor& visit) {
   const size_t count = bytes.size() / block_size_bytes;
   const auto is_hole = [&](size_t index) {
-    return is_all_zeros(bytes.subspan(index * block_size_bytes, block_size_bytes));
+    return all_zeros(bytes.subspan(index * block_size_bytes, block_size_bytes));
   };
   size_t index = 0;
   while (index < count) {
@@ -37,11 +36,6 @@ Result<void> visit_runs(FileBlock first, ConstByteSpan bytes, uint32_t block_siz
 }
 
 }  // namespace
-
-bool is_all_zeros(ConstByteSpan bytes) {
-  return bytes.empty() || (bytes.front() == std::byte{0} &&
-                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
 
 Result<void> for_each_block_run(FileBytes& content, uint32_t block_size_bytes,
                                 std::vector<std::byte>& buffer, const BlockRunVisitor& visit) {
@@ -67,7 +61,7 @@ Result<void> for_each_block_run(FileBytes& content, uint32_t block_size_bytes,
 void ContentDigest::add(uint64_t offset, ConstByteSpan blocks) {
   for (size_t begin = 0; begin < blocks.size(); begin += kDigestPartBytes) {
     const ConstByteSpan part = blocks.subspan(begin, kDigestPartBytes);
-    if (is_all_zeros(part)) {
+    if (all_zeros(part)) {
       continue;
     }
     const uint64_t place = offset + begin;

@@ -14,8 +14,6 @@
 
 namespace unionfs {
 
-bool is_all_zeros(ConstByteSpan bytes);
-
 // Whole blocks that follow one another and of which none is all zeros; what lies behind the end
 // of the file is zeros.
 using BlockRunVisitor = std::function<Result<void>(FileBlock first, ConstByteSpan blocks)>;

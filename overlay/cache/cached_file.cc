@@ -268,7 +268,7 @@ void CachedFile::compare_cluster(CacheFile& cache, uint64_t cluster, ConstByteSp
   std::vector<std::byte> ours(now.size());
   const CacheFile::Run run = cache.run_at(cluster, cluster + 1);
   const Result<void> read = cache.file().read(cache.place_of(begin), ours);
-  const bool is_same = read && std::equal(ours.begin(), ours.end(), now.begin());
+  const bool is_same = read && same_bytes(ours, now);
   if (run.is_there && !is_same && cache.is_same_generation(cluster, run.generation)) {
     cache.poison(fmt::format("{} has something else at offset {}", name(), begin));
   }

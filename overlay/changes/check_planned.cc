@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/changes/check_planned.h"
 
-#include <algorithm>
 #include <array>
 
 #include "overlay/changes/accounted.h"
@@ -75,7 +74,7 @@ Result<void> PlannedFileCheck::check_metadata(PlannedFileId id, const InodeRecor
   // A checkpoint takes a mere read for no change.
   forget_access_time(present.bytes());
   forget_access_time(planned.bytes());
-  if (!std::ranges::equal(present.bytes(), planned.bytes()) || is_deleted) {
+  if (!same_bytes(present.bytes(), planned.bytes()) || is_deleted) {
     return differs(id, "one of its times");
   }
   return {};

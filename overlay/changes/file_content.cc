@@ -75,8 +75,7 @@ class ContentWriter {
   Result<bool> is_zero(BlockNumber block) {
     now_.resize(block_size_);
     UNIONFS_TRY(files_.volume().read_block(block, now_));
-    return now_[0] == std::byte{0} &&
-           std::memcmp(now_.data(), now_.data() + 1, block_size_ - 1) == 0;
+    return all_zeros(now_);
   }
 
   // Writes all but the last `kept` blocks.

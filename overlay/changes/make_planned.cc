@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/changes/make_planned.h"
 
-#include <algorithm>
-
 #include "overlay/changes/directory_editor.h"
 #include "overlay/changes/file_content.h"
 #include "overlay/changes/planned_tree.h"
@@ -250,8 +248,7 @@ Result<void> PlanMaker::finish_file(PlannedFileId id) {
     record.raw().i_links_count = static_cast<uint16_t>(tree_.links[id]);
   }
   count_step();
-  return std::ranges::equal(record.bytes(), before.bytes()) ? Result<void>()
-                                                            : files_.write_inode(record);
+  return same_bytes(record.bytes(), before.bytes()) ? Result<void>() : files_.write_inode(record);
 }
 
 void PlanMaker::list_hints() {

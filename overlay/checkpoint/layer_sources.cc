@@ -2,7 +2,6 @@
 #include "overlay/checkpoint/layer_sources.h"
 
 #include <array>
-#include <cstring>
 
 namespace unionfs {
 
@@ -26,7 +25,7 @@ Result<bool> LayerSources::is_changed(BlockNumber block) const {
   const size_t size = layout().block_size_bytes;
   UNIONFS_TRY(before_view.read(offset_of(block), ByteSpan(old_bytes).first(size)));
   UNIONFS_TRY(merged_view.read(offset_of(block), ByteSpan(new_bytes).first(size)));
-  return std::memcmp(old_bytes.data(), new_bytes.data(), size) != 0;
+  return !same_bytes(ByteSpan(old_bytes).first(size), ByteSpan(new_bytes).first(size));
 }
 
 Result<std::optional<std::vector<NamedEntry>>> LayerSources::entries_below(

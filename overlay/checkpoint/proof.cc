@@ -78,7 +78,7 @@ class Prover {
     const uint64_t offset = run.begin.value() * block_size_;
     UNIONFS_TRY(session_.image().read(offset, ByteSpan(expected_).first(length)));
     UNIONFS_TRY(synthesized_.image().read(offset, ByteSpan(found_).first(length)));
-    if (std::memcmp(expected_.data(), found_.data(), length) == 0) {
+    if (same_bytes(ByteSpan(expected_).first(length), ByteSpan(found_).first(length))) {
       return {};
     }
     for (BlockNumber block = run.begin; block < run.end; ++block) {
@@ -92,7 +92,7 @@ class Prover {
     const ByteSpan found = ByteSpan(found_).first(block_size_);
     UNIONFS_TRY(session_.read_block(block, expected));
     UNIONFS_TRY(synthesized_.read_block(block, found));
-    if (std::memcmp(expected.data(), found.data(), block_size_) == 0) {
+    if (same_bytes(expected, found)) {
       return {};
     }
     const FixedRange* fixed = geometry_.fixed_at_or_after(block);
@@ -137,7 +137,7 @@ class Prover {
       const ByteSpan found = ByteSpan(found_).subspan(i * size, size);
       forget_access_time(expected);
       forget_access_time(found);
-      if (!std::equal(expected.begin(), expected.end(), found.begin())) {
+      if (!same_bytes(expected, found)) {
         return corrupt("{}: the new layer would give another inode {}", name(), inode);
       }
     }

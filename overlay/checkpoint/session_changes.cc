@@ -156,8 +156,7 @@ Result<void> look_at_slot(const LayerSources& from, InodeNumber inode, ConstByte
   UNIONFS_ASSIGN(const bool was_used, from.used_before.is_used(inode));
   if (is_used && was_used && without_access_time(before) != without_access_time(now)) {
     changes.inodes.push_back(inode);
-  } else if (!is_used && !was_used && !is_empty_slot(before) &&
-             !std::equal(before.begin(), before.end(), now.begin())) {
+  } else if (!is_used && !was_used && !is_empty_slot(before) && !same_bytes(before, now)) {
     changes.changed_slots.push_back(inode);
   }
   return {};

@@ -5,7 +5,6 @@
 #ifndef UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 #define UNIONFS_OVERLAY_GEOMETRY_GROUP_BITS_H
 
-#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cstdint>
@@ -84,10 +83,9 @@ inline bool same_bits(const GroupBits& a, const GroupBits& b, GroupNumber group)
   const ConstByteSpan left = a.of(group);
   const ConstByteSpan right = b.of(group);
   if (left.empty() || right.empty()) {
-    const ConstByteSpan there = left.empty() ? right : left;
-    return std::all_of(there.begin(), there.end(), [](std::byte b8) { return b8 == std::byte{0}; });
+    return all_zeros(left.empty() ? right : left);
   }
-  return std::equal(left.begin(), left.end(), right.begin(), right.end());
+  return same_bytes(left, right);
 }
 
 }  // namespace unionfs

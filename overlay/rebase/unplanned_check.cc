@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/rebase/unplanned_check.h"
 
-#include <algorithm>
 #include <array>
 #include <map>
 #include <set>
@@ -155,7 +154,7 @@ Result<void> UnplannedCheck::compare_file(const std::string& path, InodeNumber i
         now.size_bytes() != before.size_bytes() || now.raw().i_block != before.raw().i_block) {
       return differs(path, "has another record");
     }
-  } else if (!std::ranges::equal(now.bytes(), before.bytes())) {
+  } else if (!same_bytes(now.bytes(), before.bytes())) {
     return differs(path, "has another record");
   }
   UNIONFS_ASSIGN(const std::vector<Attribute> old_attributes, read_attributes(lower_, before));

@@ -2,7 +2,6 @@
 #include "overlay/stack/squash.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "overlay/checkpoint/proof.h"
@@ -82,13 +81,11 @@ class DifferenceWriter {
   enum class BlockKind : uint8_t { kSame, kZeros, kOther };
 
   BlockKind kind_at(size_t at) const {
-    const std::byte* wanted = wanted_.data() + at;
-    if (std::memcmp(wanted, found_.data() + at, block_size_) == 0) {
+    const ConstByteSpan wanted = ConstByteSpan(wanted_).subspan(at, block_size_);
+    if (same_bytes(wanted, ConstByteSpan(found_).subspan(at, block_size_))) {
       return BlockKind::kSame;
     }
-    const bool is_zero = std::all_of(wanted, wanted + block_size_,
-                                     [](std::byte byte) { return byte == std::byte{0}; });
-    return is_zero ? BlockKind::kZeros : BlockKind::kOther;
+    return all_zeros(wanted) ? BlockKind::kZeros : BlockKind::kOther;
   }
 
   Result<void> write(BlockKind kind, uint64_t offset, ConstByteSpan bytes) {

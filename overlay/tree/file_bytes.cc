@@ -2,7 +2,6 @@
 #include "overlay/tree/file_bytes.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace unionfs {
 namespace {
@@ -114,7 +113,7 @@ Result<bool> have_same_bytes(FileBytes& one, FileBytes& other, uint64_t& bytes_c
     UNIONFS_TRY(one.read(offset, one_part));
     UNIONFS_TRY(other.read(offset, other_part));
     bytes_compared += (one_begin < end ? length : 0) + (other_begin < end ? length : 0);
-    if (!std::ranges::equal(one_part, other_part)) {
+    if (!same_bytes(one_part, other_part)) {
       return false;
     }
     offset = end;
@@ -148,7 +147,8 @@ Result<bool> share_block(FileBytes& one, FileBytes& other, uint32_t block_size_b
     UNIONFS_TRY(other.read(begin, other_bytes));
     bytes_compared += 2 * length;
     for (size_t at = 0; at < length; at += block_size_bytes) {
-      if (std::memcmp(&one_bytes[at], &other_bytes[at], block_size_bytes) == 0) {
+      if (same_bytes(ConstByteSpan(one_bytes).subspan(at, block_size_bytes),
+                     ConstByteSpan(other_bytes).subspan(at, block_size_bytes))) {
         return true;
       }
     }

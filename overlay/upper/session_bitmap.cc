@@ -20,10 +20,6 @@ static_assert(sizeof(std::atomic<uint64_t>) == 8);
 static_assert(std::endian::native == std::endian::little,
               "the session bitmaps are mapped as they are");
 
-bool is_zero(ConstByteSpan bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
-
 // Takes space of the machine's only where something was written to it.
 class ZeroedMemory final : public MappedRegion {
  public:
@@ -106,7 +102,7 @@ Result<void> SessionBitmap::copy_from_durable(FileRange live) {
     }
     for (offset -= (offset - durable_.offset) % kPageBytes; offset < end; offset += kPageBytes) {
       UNIONFS_TRY(upper_->read(offset, page));
-      if (!is_zero(page)) {
+      if (!all_zeros(page)) {
         const uint64_t place = live.offset + (offset - durable_.offset);
         UNIONFS_TRY(upper_->write(place, page));
       }
@@ -131,7 +127,7 @@ Result<void> SessionBitmap::copy_to_memory(const ReadableFile& upper, FileRange 
       const uint64_t index = (offset - source.offset) / kPageBytes;
       const bool is_new = states_[index].load(std::memory_order_relaxed) == kUntouched;
       UNIONFS_TRY(upper.read(offset, page));
-      if (is_new && !is_zero(page)) {
+      if (is_new && !all_zeros(page)) {
         std::copy(page.begin(), page.end(),
                   bytes.begin() + static_cast<ptrdiff_t>(index * kPageBytes));
         states_[index].store(state, std::memory_order_relaxed);
@@ -154,7 +150,7 @@ Result<void> SessionBitmap::find_touched(const ReadableFile& upper, FileRange se
       const uint64_t last_page = (end - 1 - section.offset) / kPageBytes;
       for (uint64_t page = (offset - section.offset) / kPageBytes; page <= last_page; ++page) {
         if (states_[page].load(std::memory_order_relaxed) == kUntouched &&
-            !is_zero(bytes.subspan(page * kPageBytes, kPageBytes))) {
+            !all_zeros(bytes.subspan(page * kPageBytes, kPageBytes))) {
           states_[page].store(state, std::memory_order_relaxed);
           touched_pages_.fetch_add(1, std::memory_order_relaxed);
         }

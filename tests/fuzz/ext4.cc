@@ -27,7 +27,7 @@ ImageAtlas atlas_of_pieces(const MemoryFile& file) {
   std::vector<std::byte> piece(kPieceBytes);
   for (uint64_t offset = 0; offset < file.size_bytes(); offset += kPieceBytes) {
     wanted(file.read(offset, piece));
-    if (!is_zero(piece)) {
+    if (!all_zeros(piece)) {
       for (size_t kind = 0; kind < kImagePlaceKinds; ++kind) {
         atlas.places[kind].push_back({offset, kPieceBytes});
       }

@@ -70,9 +70,7 @@ class SparseOutput final : public ImageOutput {
     return std::min<uint64_t>(kZeroGranuleBytes, bytes.size());
   }
   static bool starts_with_zeros(ConstByteSpan bytes) {
-    const ConstByteSpan granule = bytes.first(granule_of(bytes));
-    return std::all_of(granule.begin(), granule.end(),
-                       [](std::byte byte) { return byte == std::byte{0}; });
+    return all_zeros(bytes.first(granule_of(bytes)));
   }
 
   WritableFile& file_;

@@ -12,11 +12,6 @@ namespace {
 
 constexpr uint64_t kCopiedPieceBytes = uint64_t{1} << 20;  // whole blocks of every size
 
-bool has_only_zeros(ConstByteSpan bytes) {
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [](std::byte byte) { return byte == std::byte{}; });
-}
-
 // Ranges of whole blocks of one image in a file that has nothing but zeros yet.
 class TemporaryCopier {
  public:
@@ -41,7 +36,7 @@ class TemporaryCopier {
     const uint32_t block_size = layout_.block_size_bytes;
     for (size_t at = 0; at < piece.size();) {
       size_t end = at;
-      while (end < piece.size() && !has_only_zeros(piece.subspan(end, block_size))) {
+      while (end < piece.size() && !all_zeros(piece.subspan(end, block_size))) {
         end += block_size;
       }
       if (end > at) {

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 extern char** environ;
@@ -75,17 +74,11 @@ void expect_clear(const Error& error) {
   }
 }
 
-bool is_zero(ConstByteSpan bytes) {
-  // What follows a zero byte is what comes before it.
-  return bytes.empty() || (bytes[0] == std::byte{0} &&
-                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 std::string first_difference(ConstByteSpan expected, ConstByteSpan found) {
   if (expected.size() != found.size()) {
     return fmt::format("{} bytes instead of {}", found.size(), expected.size());
   }
-  if (expected.empty() || std::memcmp(expected.data(), found.data(), expected.size()) == 0) {
+  if (same_bytes(expected, found)) {
     return "";
   }
   const auto [left, right] = std::mismatch(expected.begin(), expected.end(), found.begin());

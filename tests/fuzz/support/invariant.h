@@ -43,7 +43,6 @@ bool went_well(const Result<T>& result) {
   return result.has_value();
 }
 
-bool is_zero(ConstByteSpan bytes);
 // Where two images of one size differ, as text; empty where they do not.
 std::string first_difference(ConstByteSpan expected, ConstByteSpan found);
 

@@ -87,7 +87,7 @@ void expect_right_extents(const Disk& disk, const ShownBlocks& shown) {
     if (offset != reached || length == 0 || length > size - offset) {
       broken(fmt::format("extent of {} bytes at {} follows {}", length, offset, reached));
     }
-    if (is_hole && !is_zero(ConstByteSpan(shown.bytes).subspan(offset, length))) {
+    if (is_hole && !all_zeros(ConstByteSpan(shown.bytes).subspan(offset, length))) {
       broken(fmt::format("the hole of {} bytes at {} has bytes", length, offset));
     }
     reached = offset + length;

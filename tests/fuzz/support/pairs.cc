@@ -34,7 +34,7 @@ std::unique_ptr<MemoryFile> file_of(const std::string& name, ConstByteSpan bytes
   for (size_t offset = 0; offset < bytes.size(); offset += MemoryFile::kPageBytes) {
     const ConstByteSpan page =
         bytes.subspan(offset, std::min<size_t>(MemoryFile::kPageBytes, bytes.size() - offset));
-    if (!is_zero(page)) {
+    if (!all_zeros(page)) {
       file->poke(offset, page);
     }
   }

@@ -35,7 +35,7 @@ void expect_right_ranges(FileBytes& content) {
       broken("ranges of a file are out of order");
     }
     const auto hole = read_part(content, offset, std::min(begin - offset, uint64_t{65536}));
-    if (!is_zero(hole)) {
+    if (!all_zeros(hole)) {
       broken("a hole holds something");
     }
     offset = *range ? (*range)->end : size;
@@ -51,10 +51,10 @@ void look_at_content(FileBytes& content) {
   }
   const size_t middle = length / 3;
   const std::vector<std::byte> part = read_part(content, middle, length - middle);
-  if (!std::equal(part.begin(), part.end(), whole.begin() + static_cast<ptrdiff_t>(middle))) {
+  if (!same_bytes(part, ConstByteSpan(whole).subspan(middle))) {
     broken("a part of a file reads as something else than the whole");
   }
-  if (!is_zero(read_part(content, content.size_bytes(), 64))) {
+  if (!all_zeros(read_part(content, content.size_bytes(), 64))) {
     broken("there is something behind the end of a file");
   }
 }

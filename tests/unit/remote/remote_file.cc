@@ -201,8 +201,7 @@ TEST_CASE("Remote file: holes are not fetched", "[remote_file]") {
   CHECK(file.extent_at(3 << 20).end == 4 << 20);
   std::vector<std::byte> bytes((2 << 20) + 65536, std::byte{9});
   CHECK(file.read_cached(1 << 20, ByteSpan(bytes).first(1 << 20)) == 1 << 20);
-  CHECK(std::all_of(bytes.begin(), bytes.begin() + (1 << 20),
-                    [](std::byte byte) { return byte == std::byte{0}; }));
+  CHECK(all_zeros(ConstByteSpan(bytes).first(1 << 20)));
   std::fill(bytes.begin(), bytes.end(), std::byte{9});
   expect_success(read_as_client(file, 0, bytes));
   CHECK(bytes[65535] == std::byte{1});

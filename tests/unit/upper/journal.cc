@@ -216,8 +216,7 @@ TEST_CASE("Journal: what it punches reads as zeros before it is home, too", "[jo
   }
   expect_success(replay_journal(*journaled.upper, journaled.area));
   expect_success(journaled.upper->peek(place, after));
-  CHECK(std::all_of(after.begin(), after.begin() + kBlock,
-                    [](std::byte byte) { return byte == std::byte{0}; }));
+  CHECK(all_zeros(ConstByteSpan(after).first(kBlock)));
   CHECK(before == after);
 }
 
