@@ -110,7 +110,7 @@ void run(const Recipe& recipe) {
   const std::vector<std::byte> before = bytes_in(*pair.upper);
   MemoryFile target("new-upper.img", kCapacityBytes);
   const auto outcome = carry_over(recipe, pair, new_lower, target);
-  if (bytes_in(*pair.upper) != before) {
+  if (!same_bytes(bytes_in(*pair.upper), before)) {
     broken("a rebase has changed the old upper");
   }
   if (!went_well(outcome)) {
