@@ -70,8 +70,9 @@ Result<void> AloneComparison::settle_stayed(AloneDirectory& directory, AloneDire
 Result<void> AloneComparison::settle_own(AloneDirectory& directory, AloneDirectory& parent,
                                          std::optional<InodeNumber> holder) {
   UNIONFS_ASSIGN(const bool are_proven, are_names_proven(parent));
+  const bool may_have_replaced = holder && are_proven;
   UNIONFS_ASSIGN(const bool has_replaced,
-                 holder&& are_proven ? is_tree_gone(*holder, false) : Result<bool>(false));
+                 may_have_replaced ? is_tree_gone(*holder, false) : Result<bool>(false));
   if (holder && !has_replaced) {
     return place_in_conflict(directory, parent, holder,
                              "whether the new lower has changed it cannot be told");

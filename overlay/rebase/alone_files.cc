@@ -69,8 +69,9 @@ Result<void> AloneComparison::settle_against(const AloneFile& file, InodeNumber 
   UNIONFS_ASSIGN(const bool is_new, layer_.is_new(file.inode));
   UNIONFS_ASSIGN(const bool is_followed,
                  is_new ? Result<bool>(true) : layer_.is_as_recorded(file.inode));
+  const bool may_have_replaced = are_proven && is_followed;
   UNIONFS_ASSIGN(const bool has_replaced,
-                 are_proven&& is_followed ? is_tree_gone(holder, false) : Result<bool>(false));
+                 may_have_replaced ? is_tree_gone(holder, false) : Result<bool>(false));
   if (has_replaced) {
     return place(file, holder);
   }

@@ -305,7 +305,8 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
       drop(row);  // theirs has done the same
       return {};
     }
-    UNIONFS_ASSIGN(const bool is_same_move, stranger&& is_gone
+    const bool may_be_same_move = stranger && is_gone;
+    UNIONFS_ASSIGN(const bool is_same_move, may_be_same_move
                                                 ? files_.is_theirs_as_base(change.below, *stranger)
                                                 : Result<bool>(false));
     if (is_same_move) {
