@@ -229,7 +229,9 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
 // A name more for a file that was there before: it goes to what theirs has made of that file.
 Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& parent,
                                                const std::string& name) {
-  UNIONFS_TRY(settle_row(row.change.link_of));  // first, so that a conflict has the file's name
+  if (const std::optional<std::string> linked_path = ours_path_of(row.change.link_of)) {
+    UNIONFS_TRY(settle_row(*linked_path));  // first, so that a conflict has the file's name
+  }
   std::optional<InodeNumber> before;
   if (row.change.kind == ChangeKind::kAdded) {
     UNIONFS_ASSIGN(before, base_at(parent, name));

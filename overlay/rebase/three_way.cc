@@ -97,8 +97,10 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
   const auto number_of = [](std::optional<InodeNumber> inode) {
     return inode ? inode->value() : 0;
   };
-  if (raised.files.ours && raised.from.empty()) {
-    // All names of a file that meet the same are one conflict.
+  const bool is_of_file = raised.conflict_class == ConflictClass::kEditEdit ||
+                          raised.conflict_class == ConflictClass::kMetadata;
+  if (raised.files.ours && (raised.from.empty() || is_of_file)) {
+    // All names of a file that meet the same are one conflict; a rename is one for itself.
     const auto key = std::make_tuple(raised.conflict_class, number_of(raised.files.base),
                                      number_of(raised.files.ours), number_of(raised.files.theirs));
     const auto [known, is_new] = raised_.emplace(key, report_.conflicts.size());

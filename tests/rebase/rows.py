@@ -351,6 +351,17 @@ row("files-swapped", "echo 1 >f; echo 2 >g", "mv f t; mv g f; mv t g", "",
     result={"f": "2", "g": "1"})
 row("moved-out-of-a-directory-that-goes", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d/x keep; rm -r d", "echo t >d/x", result={"keep": "t"})
+# The link is met before the moved one, which has the file's name.
+row("file-moved-and-linked-and-both-changed", "mkdir d; yes b | head -c 9000 >f",
+    "mv f d/f; ln d/f d-link; printf o | dd of=d/f conv=notrunc status=none",
+    "printf t | dd of=f conv=notrunc status=none", [("edit/edit", "d/f")],
+    with_ours={"begin d/f": "o", "links d/f": 2, "count d": 1, "count .": 2},
+    with_theirs={"begin d/f": "t", "links d/f": 2, "count d": 1, "count .": 2},
+    with_both={"begin d/f": "t", "links d/f": 2, "begin d/f.ours": "o", "count d": 2, "count .": 2})
+row("file-moved-with-its-directory-and-linked-and-both-changed", "mkdir d; yes b | head -c 9000 >d/f",
+    "mv d z; ln z/f a; chmod 600 a", "chmod 640 d/f", [("metadata", "z/f")],
+    with_ours={"mode a": 0o600, "links a": 2, "count .": 2},
+    with_theirs={"mode a": 0o640, "links a": 2, "count .": 2})
 row("links-changed", "echo b >f; ln f g", "echo o >f", "", result={"f": "o", "g": "o",
                                                                    "links f": 2})
 row("link-added", "echo b >f", "ln f g", "echo t >f", result={"f": "t", "g": "t", "links f": 2})
