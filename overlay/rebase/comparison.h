@@ -38,7 +38,8 @@ struct RebaseRow {
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
   bool is_open = false;     // so because nobody has decided
-  // Of a directory that was made anew: its fields are those of the one whose name it has.
+  // Of a directory that was made anew: its fields are those of the one whose name it has.  Of a
+  // file: nothing of this name has changed, and another one is a copy.
   bool is_made_alike = false;
 
   bool has_only_times() const {
@@ -95,6 +96,8 @@ class RebaseComparison {
   Result<void> read_changes();
   Result<void> separate_copies();
   Result<bool> separate_copy(const std::string& from, const std::string& to);
+  Result<void> add_names_elsewhere(const std::vector<std::string>& copies);
+  Result<void> add_unchanged(const std::string& path, InodeNumber inode);
   bool has_moved_into(const std::string& path, const std::string& directory) const;
   Result<void> compare_by_path(const std::string& path, const std::string& base_path,
                                InodeNumber base);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "overlay/rebase/comparison.h"
+#include "overlay/upper/layer_tree.h"
 
 namespace unionfs {
 
@@ -133,6 +134,65 @@ Result<std::string> RebaseComparison::kept_name_of(const Change& link) {
   return std::string();
 }
 
+// The files of copies that have names elsewhere: each of these names that the layer has is compared
+// by path, also where nothing of it has changed, so that what comes to the same stays one file.
+Result<void> RebaseComparison::add_names_elsewhere(const std::vector<std::string>& copies) {
+  std::map<InodeNumber, unsigned> known;  // names that rows tell of
+  for (const auto& [path, row] : rows_) {
+    ++known[row.change.inode];
+  }
+  std::set<InodeNumber> wanted;
+  for (const std::string& copy : copies) {
+    const std::string top = copy + "/";
+    for (auto row = rows_.lower_bound(top); row != rows_.end() && row->first.starts_with(top);
+         ++row) {
+      const Change& change = row->second.change;
+      if (change.kind != ChangeKind::kAdded || change.file_type == ext2::kFileTypeDirectory) {
+        continue;
+      }
+      UNIONFS_ASSIGN(const FileState* state, ours_.state(change.inode));
+      if (state->links_count > known[change.inode]) {
+        wanted.insert(change.inode);
+      }
+    }
+  }
+  if (wanted.empty()) {
+    return {};
+  }
+  return walk_layer(
+      sources_.layer.upper(),
+      {[](const LayerDirectory&) -> Result<void> { return {}; },
+       [&](const LayerDirectory& directory, const NamedEntry& entry) -> Result<void> {
+         const bool is_wanted = entry.kind == EntryKind::kReal && wanted.contains(entry.inode);
+         return is_wanted ? add_unchanged(directory.path + "/" + entry.name, entry.inode)
+                          : Result<void>();
+       }});
+}
+
+// A name that shows what it did, unless a row tells of it.
+Result<void> RebaseComparison::add_unchanged(const std::string& path, InodeNumber inode) {
+  const std::optional<std::string> base_path = base_path_of(path);
+  UNIONFS_ASSIGN(const auto base, base_path ? base_.find(*base_path)
+                                            : Result<std::optional<InodeNumber>>(std::nullopt));
+  if (!base) {
+    return {};
+  }
+  UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), inode));
+  Change change;
+  change.kind = ChangeKind::kMetadata;
+  change.path = path;
+  change.below_path = *base_path;
+  change.below = *base;
+  change.inode = inode;
+  change.file_type = record.file_type();
+  change.old_size_bytes = record.size_bytes();
+  change.new_size_bytes = record.size_bytes();
+  RebaseRow row{std::move(change)};
+  row.is_made_alike = true;
+  rows_.emplace(path, std::move(row));
+  return {};
+}
+
 // `mv d d.old; cp -a d.old d`: the old name is an edit, and the moved directory a copy.
 Result<void> RebaseComparison::separate_copies() {
   // A directory comes before what lies below it, whose old name is another one where it is a copy.
@@ -145,10 +205,12 @@ Result<void> RebaseComparison::separate_copies() {
   for (const auto& [from, to] : moved_) {
     moves.emplace(place_of(from), to);
   }
+  std::vector<std::string> copies;
   for (auto move = moves.begin(); move != moves.end();) {
     UNIONFS_ASSIGN(const bool is_copy, separate_copy(move->first.second, move->second));
     auto next = std::next(move);
     if (is_copy) {
+      copies.push_back(move->second);
       // The copy may have taken the place of a directory that moved, and that is one now, too.
       const auto [parent, name] = split_path(move->second);
       const std::optional<std::string> above = base_path_of(parent);
@@ -157,6 +219,7 @@ Result<void> RebaseComparison::separate_copies() {
     }
     move = next;
   }
+  UNIONFS_TRY(add_names_elsewhere(copies));
   queue_.clear();  // all rows are going to be queued
   return {};
 }

@@ -163,6 +163,17 @@ row("directory-moved-and-made-anew-after-a-link-of-another-name", "mkdir d; echo
 row("directory-moved-and-made-anew-with-a-link-elsewhere", "mkdir d; echo b >d/x; ln d/x k",
     "mv d e; mkdir d", "", result={"d": None, "e": None, "e/x": "b", "k": "b"},
     notes=[("links-split", "e/x")])
+row("directory-moved-and-made-anew-with-a-link-elsewhere-that-the-layer-has",
+    "mkdir d; echo b >d/x; ln d/x k", "ln k t; rm t; mv d e; mkdir d", "",
+    result={"d": None, "e": None, "e/x": "b", "k": "b", "links k": 2})
+row("directory-moved-and-made-anew-with-a-link-elsewhere-that-theirs-changed",
+    "mkdir d; echo b >d/x; ln d/x k", "ln k t; rm t; mv d e; mkdir d",
+    "rm d/x k; echo b >d/x; echo t >k",
+    result={"d": None, "e": None, "e/x": "b", "k": "t", "links k": 1},
+    notes=[("links-split", "k")])
+row("directory-moved-and-made-anew-with-a-link-elsewhere-that-is-gone",
+    "mkdir d p; echo b >d/x; ln d/x k; ln d/x p/l", "ln k t; rm t; mv d e; mkdir d", "rm -r k p",
+    result={"d": None, "e": None, "e/x": "b"})
 row("directory-moved-to-the-name-of-one-that-moved-and-made-anew",
     "mkdir a z; echo b >a/x; echo b >z/y", "mv a n; mv z a; mkdir z", "echo t >a/x; echo t >z/y",
     [("delete/edit", "a/x"), ("delete/edit", "z/y")],
