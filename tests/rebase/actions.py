@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import struct
+import subprocess
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 NODUMP, NOATIME = 0x40, 0x80
@@ -269,6 +270,23 @@ class Actions:
             if self.chance.random() < 0.5:
                 self.fill(os.path.join(path, "file0"))
 
+    def copy_directory_back(self):
+        path, target = self.a_directory(), self.a_new_path()
+        if path and target and not target.startswith(path + "/"):
+            self.tell("mv and cp -a back", path, target)
+            os.rename(path, target)
+            done = subprocess.run(["cp", "-a", target, path], check=False)
+            self.log.write("" if done.returncode == 0 else "cp: it failed\n")
+
+    def link_for_a_moment(self):
+        """The layer has the file and all its names, and nothing of it has changed."""
+        path = self.pick([path for path in self.walk()[1]
+                          if is_plain(path) and os.lstat(path).st_nlink > 1])
+        if path:
+            self.tell("ln and rm", path)
+            os.link(path, path + ".tmp")
+            os.unlink(path + ".tmp")
+
     def rename_edited(self):
         path, target = self.a_file(), self.a_new_path()
         if path and target:
@@ -353,7 +371,8 @@ OF_LAYER = OF_BOTH + [("change_flags", 2), ("rename_directory", 3), ("rename_edi
                       ("keep_backup", 2), ("leave_link", 1), ("swap", 2),
                       ("swap_files", 1), ("parent_into_child", 2), ("link", 2),
                       ("edit_linked", 2)]
-OF_REMAKING_LAYER = [("remake_directory", 12)] + OF_LAYER
+OF_REMAKING_LAYER = [("remake_directory", 12), ("copy_directory_back", 5),
+                     ("link_for_a_moment", 4), ("link", 4)] + OF_LAYER
 OF_REBUILD = OF_BOTH + [("edit", 8), ("replace", 6), ("add_file", 4), ("delete", 4),
                         ("link", 2)]
 

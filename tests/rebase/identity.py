@@ -29,6 +29,7 @@ class Identity:
         self.consumed = set()  # old paths that are somewhere else now
         self.renamed = {}  # merged path -> old path: anything else
         self.anchors = {}  # merged path of a link that the layer made -> path of the file
+        self.copied = set()  # inodes of which names went with a copy
         self.find_claims()
         self.find_all_bases()
         self.find_files()
@@ -132,6 +133,8 @@ class Identity:
             if self.merged.get(paths[0]).is_directory:
                 continue
             names = sorted(self.old.paths_of.get(number, []), key=self.place_in_walk)
+            if any(self.is_copy(path, names) for path in paths):
+                self.copied.add(number)
             kept = [path for path in paths if self.at(path) in names
                     and may_be_same(self.old.get(self.at(path)), self.merged.get(path))]
             new = [path for path in paths
@@ -157,15 +160,13 @@ class Identity:
         place = self.location[parent_of(top)].split("/")
         return place, name_of(top), old_path.count("/"), old_path.split("/")
 
-    def is_kept(self, path):
-        """Whether a name of O leads to its file of O still."""
-        return may_be_same(self.old.get(self.at(path)), self.merged.get(path))
+    def is_named(self, path):
+        return self.named is None or path in self.named
 
     def looked_over(self, path):
         """A name of a changed inode that the layer does not name itself is left alone."""
-        if self.named is None or path in self.named:
-            return False
-        return may_be_same(self.old.get(self.at(path)), self.merged.get(path))
+        return not self.is_named(path) and may_be_same(self.old.get(self.at(path)),
+                                                       self.merged.get(path))
 
     def ours(self, path):
         return self.old.get(self.at(path)) if self.looked_over(path) else self.merged.get(path)
@@ -180,6 +181,11 @@ class Identity:
     def is_touched(self, path):
         """Whether the layer names and changes this file itself, be it the times only."""
         return self.is_changed(path) or self.old_at(path).mtime != self.ours(path).mtime
+
+    def is_of_layer(self, path):
+        """Whether a file stays one with further names where these come to the same."""
+        is_of_copy = self.merged.get(path).inode in self.copied and self.is_named(path)
+        return is_of_copy or self.is_touched(path)
 
     def changes_below(self, path):
         """The topmost paths at and below one that the layer adds, moves or changes."""

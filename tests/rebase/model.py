@@ -55,7 +55,6 @@ class Model:
         self.plan.part_links()
         self.plan.accept_names_of_links(self.merged)
         self.loosen_times()
-        self.loosen_copies()
         if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
             self.plan.leave_open("a name without its directory")
 
@@ -378,7 +377,7 @@ class Model:
         number = self.merged.get(path).inode
         self.result_of[path] = out
         self.put(out, node, times, ("new", theirs.inode) if untouched else ("layer", number),
-                 number if self.identity.is_touched(path) else None, theirs.inode)
+                 number if self.identity.is_of_layer(path) else None, theirs.inode)
 
     # Renames and links
 
@@ -483,21 +482,6 @@ class Model:
             result.file = ours.inode
 
     # Afterwards
-
-    def loosen_copies(self):
-        """Whether a file that went with a copy stays one with names elsewhere is left open."""
-        for paths in self.merged.paths_of.values():
-            kept = [path for path in paths if self.identity.is_kept(path)]
-            copies = [path for path in paths if parent_of(path) in self.identity.copies
-                      and path not in kept]
-            if not kept or self.merged.is_directory(paths[0]):
-                continue
-            for path in copies:
-                self.plan.loose_links.add(path)
-                if path in self.plan.tree:
-                    self.plan.tree[path].times |= frozenset(
-                        self.new.get(self.identity.at(one)).mtime
-                        for one in kept if self.new.get(self.identity.at(one)) is not None)
 
     def loosen_times(self):
         for path in self.loose:

@@ -35,7 +35,6 @@ class Plan:
         self.conflicts = []
         self.optional = []  # conflicts that may be told besides
         self.tree = {}
-        self.loose_links = set()  # paths that may, or may not, be names of another path's file
         self.open = None
 
     def leave_open(self, reason):
