@@ -38,8 +38,8 @@ struct RebaseRow {
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
   bool is_open = false;     // so because nobody has decided
-  // Of a directory that was made anew: its fields are those of the one whose name it has.  Of a
-  // file: nothing of this name has changed, and another one is a copy.
+  // It is told because of a directory that was made anew, and all but its times is as the old
+  // lower has it under that name.
   bool is_made_alike = false;
 
   bool has_only_times() const {
@@ -101,6 +101,7 @@ class RebaseComparison {
   bool has_moved_into(const std::string& path, const std::string& directory) const;
   Result<void> compare_by_path(const std::string& path, const std::string& base_path,
                                InodeNumber base);
+  Result<void> compare_file_by_path(RebaseRow& row, const std::string& base_path, InodeNumber base);
   Result<void> separate_links(const std::string& from);
   Result<std::string> kept_name_of(const Change& link);
   Result<void> settle_owners();

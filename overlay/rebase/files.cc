@@ -192,17 +192,6 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto before, base_at(parent, name));
-  if (before && !row.is_forced) {
-    UNIONFS_ASSIGN(const FileState* old_state, base_.state(*before));
-    UNIONFS_ASSIGN(const FileState* new_state, ours_.state(row.change.inode));
-    if (old_state->type() == new_state->type()) {
-      // In a directory that was made anew in the place of one that moved.
-      row.change.below = *before;
-      row.change.below_path = *parent.base_path + "/" + name;
-      row.change.kind = ChangeKind::kModified;
-      return settle_changed_file(row, parent, name);
-    }
-  }
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
   UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
   if (!holder && before && parent.theirs) {

@@ -293,10 +293,15 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
       if (now) {
         deletions_.erase(below);  // it was deleted of the copy, and is here again
         const auto again = rows_.find(left.path + "/" + name);
-        if (record.is_directory() && !moved_.contains(below) && again != rows_.end() &&
-            again->second.change.kind == ChangeKind::kAdded &&
-            again->second.change.file_type == ext2::kFileTypeDirectory) {
+        if (moved_.contains(below) || again == rows_.end() ||
+            again->second.change.kind != ChangeKind::kAdded ||
+            again->second.change.file_type != record.file_type()) {
+          continue;
+        }
+        if (record.is_directory()) {
           queue.push_back({again->first, below, inode});
+        } else {
+          UNIONFS_TRY(compare_file_by_path(again->second, below, inode));
         }
       } else if (!moved_.contains(below)) {
         Change gone;
@@ -309,6 +314,20 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
       }
     }
   }
+  return {};
+}
+
+Result<void> RebaseComparison::compare_file_by_path(RebaseRow& row, const std::string& base_path,
+                                                    InodeNumber base) {
+  Change& change = row.change;
+  change.kind = ChangeKind::kModified;
+  change.below_path = base_path;
+  change.below = base;
+  if (change.inode == base) {
+    change.link_of.clear();  // the name leads where it did
+    change.is_link = false;
+  }
+  UNIONFS_ASSIGN(row.is_made_alike, files_.is_ours_as_base(base, change.inode));
   return {};
 }
 

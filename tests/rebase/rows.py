@@ -145,6 +145,20 @@ row("directory-moved-link-left", "mkdir d; echo b >d/x", "mv d old; ln -s old d"
 row("directory-moved-and-copied-back", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d d.old; mkdir d; cat d.old/x >d/x; echo o >d/y", "echo t >d/x",
     result={"d": None, "d/x": "t", "d/y": "o", "d.old": None, "d.old/x": "b", "d.old/y": "b"})
+row("directory-moved-and-copied-back-and-gone",
+    "mkdir d p; echo b >d/x; echo b >d/y; echo b >d/z; echo b >p/x",
+    "mv d e; cp -a e d; echo o >d/z; mv p q; cp -a q p; echo o >p/o",
+    "rm d/x d/y d/z; ln -s t d/y; rm -r p", [("edit/delete", "d/z"), ("edit/delete", "p")],
+    with_ours={"d": None, "d/y": "-> t", "d/z": "o", "e": None, "e/x": "b", "e/y": "b", "e/z": "b",
+               "p": None, "p/o": "o", "q": None, "q/x": "b"},
+    with_theirs={"d": None, "d/y": "-> t", "e": None, "e/x": "b", "e/y": "b", "e/z": "b",
+                 "q": None, "q/x": "b"},
+    with_both={"d": None, "d/y": "-> t", "d/z": "o", "e": None, "e/x": "b", "e/y": "b",
+               "e/z": "b", "p": None, "p/o": "o", "q": None, "q/x": "b"})
+row("directory-moved-and-copied-back-by-links", "mkdir d; echo b >d/x; echo b >d/y; ln d/x k; ln d/y l",
+    "mv d e; cp -al e d; chmod 600 d/y", "rm d/x; echo t >k",
+    result={"d": None, "d/y": "b", "e": None, "e/x": "b", "e/y": "b", "k": "t", "l": "b",
+            "links l": 3, "mode l": 0o600}, notes=[("links-split", "k")])
 row("directory-moved-and-made-anew-and-changed", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d e; mkdir d", "echo t >d/x", [("delete/edit", "d/x")],
     with_ours={"d": None, "e": None, "e/x": "b", "e/y": "b"},
