@@ -90,12 +90,13 @@ class Identity:
         directory = self.copies.get(parent_of(path))
         return directory is not None and f"{directory}/{name_of(path)}" in names
 
-    def path_of_copy(self, old_path):
-        """The name that went with a directory of which the old name is another one."""
+    def has_copy_its_name(self, old_path):
+        """Whether a directory of which the old name is another one has something of its type."""
         for path, old in self.copies.items():
             if old == parent_of(old_path):
-                return f"{path}/{name_of(old_path)}"
-        return None
+                now = self.merged.get(f"{path}/{name_of(old_path)}")
+                return now is not None and now.type == self.old.get(old_path).type
+        return False
 
     def find_bases(self, directory):
         for name in self.merged.names_in(directory):
@@ -140,9 +141,10 @@ class Identity:
             new = [path for path in paths
                    if path not in kept and not self.is_copy(path, names)]
             free = [path for path in new if self.old_at(path) is None]
-            # A name that went with such a directory is the copy's, as its further names are.
+            # A name that went with such a directory is the copy's, as its further names are; and
+            # where another file has taken it there, the file is new wherever it is.
             gone = [name for name in names if self.is_gone(name) and free
-                    and self.path_of_copy(name) not in paths and self.is_proven(name, free[0])]
+                    and not self.has_copy_its_name(name) and self.is_proven(name, free[0])]
             for path, name in zip(free, gone):
                 self.renamed[path] = name
                 self.consumed.add(name)

@@ -221,6 +221,39 @@ class RowsOfTheTable(unittest.TestCase):
         gone = tree(z=file("1", 12), e=directory(50), e_t=file("3", 51))
         self.assertEqual(self.contents(old, merged, gone), {**bytes_of_l, "/e/t": "3"})
 
+    def groups(self, old, merged, new, policy="fail", named=None):
+        """Paths by the file that they are names of."""
+        found = {}
+        for path, one in self.plan(old, merged, new, policy, named).tree.items():
+            if not one.node.is_directory:
+                found.setdefault(one.key, set()).add(path)
+        return sorted(sorted(paths) for paths in found.values())
+
+    def test_names_elsewhere_of_a_file_in_a_directory_made_anew(self):
+        parts = {"d": directory(20), "d_x": file("1", 11), "d_y": file("1", 11), "k": file("1", 11)}
+        moved = {"e": directory(20), "e_x": file("1", 11), "e_y": file("1", 11), "k": file("1", 11),
+                 "d": directory(40)}
+        old, merged = tree(**parts), tree(**moved)
+        same = tree(**{**parts, **{name: file("1", 31) for name in ("d_x", "d_y", "k")}})
+        named = {"/d", "/e", "/e/x", "/e/y"}
+        self.assertEqual(self.groups(old, merged, same, named=named | {"/k"}),
+                         [["/e/x", "/e/y", "/k"]])
+        self.assertEqual(self.groups(old, merged, same, named=named), [["/e/x", "/e/y"], ["/k"]])
+        changed = tree(**{**parts, "k": file("2", 33)})
+        self.assertEqual(self.groups(old, merged, changed, named=named | {"/k"}),
+                         [["/e/x", "/e/y"], ["/k"]])
+        touched = tree(**{**parts, "k": file("1", 33, mtime=(7, 0))})
+        plan = self.plan(old, merged, touched, named=named | {"/k"})
+        self.assertEqual(plan.tree["/k"].key, plan.tree["/e/x"].key)
+        self.assertEqual(plan.tree["/e/x"].times, {(0, 0), (7, 0)})
+
+    def test_a_file_made_anew_that_has_another_name(self):
+        """`mv f fbak; cp fbak f`: fbak is a name more for what g is."""
+        old = tree(f=file("1", 11), g=file("1", 11))
+        merged = tree(f=file("3", 12), g=file("1", 11), fbak=file("1", 11))
+        new = tree(f=file("1", 31), g=file("2", 32))
+        self.assertEqual(self.groups(old, merged, new), [["/f"], ["/fbak", "/g"]])
+
     def test_parent_moved_into_child(self):
         sides = (tree(d=directory(50), d_e=directory(51), d_e_a=file("1", 11)),
                  tree(e=directory(51), e_d=directory(50), e_a=file("1", 11)),
