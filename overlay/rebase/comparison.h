@@ -41,6 +41,8 @@ struct RebaseRow {
   // It is told because of a directory that was made anew, and all but its times is as the old
   // lower has it under that name.
   bool is_made_alike = false;
+  // Nothing of it has changed: it is told because of another name of its file.
+  bool is_unchanged = false;
 
   bool has_only_times() const {
     return is_made_alike || (change.kind == ChangeKind::kMetadata && change.metadata.size() == 1 &&
@@ -78,6 +80,7 @@ struct FileOutcome {
   std::string name;
   bool has_place = true;  // false: theirs has the name already, and it stays
   bool is_followed = false;
+  bool is_unchanged = false;          // see RebaseRow
   std::optional<InodeNumber> theirs;  // the file of the new lower that it becomes
   std::optional<InodeNumber> theirs_at_place;
   MergedFileFields merged;
@@ -96,7 +99,7 @@ class RebaseComparison {
   Result<void> read_changes();
   Result<void> separate_copies();
   Result<bool> separate_copy(const std::string& from, const std::string& to);
-  Result<void> add_names_elsewhere(const std::vector<std::string>& copies);
+  Result<void> add_names_elsewhere();
   Result<void> add_unchanged(const std::string& path, InodeNumber inode);
   bool has_moved_into(const std::string& path, const std::string& directory) const;
   Result<void> compare_by_path(const std::string& path, const std::string& base_path,
@@ -187,6 +190,9 @@ class RebaseComparison {
   Result<void> settle_new_link(RebaseRow& row, ResultDirectory& parent, const std::string& name);
   Result<void> merge_file(RebaseRow& row, ResultDirectory& parent, const std::string& name,
                           const ThreeFiles& files, bool is_followed);
+  // What theirs has made of the file that a name more leads to; nothing where it has none.
+  Result<std::optional<InodeNumber>> link_target(const RebaseRow& row);
+  Result<void> place_decided(RebaseRow& row, ResultDirectory& parent, const std::string& name);
   Result<void> place_ours(RebaseRow& row, ResultDirectory& parent, const std::string& name);
   // Ours or theirs, as it was decided; true: nothing is left to do.
   Result<bool> decide_whole(RebaseRow& row, ResultDirectory& parent, const std::string& name,

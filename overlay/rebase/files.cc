@@ -85,6 +85,33 @@ Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& paren
   return {};
 }
 
+Result<std::optional<InodeNumber>> RebaseComparison::link_target(const RebaseRow& row) {
+  if (const std::optional<std::string> linked_path = ours_path_of(row.change.link_of)) {
+    UNIONFS_TRY(settle_row(*linked_path));  // first, so that a conflict has the file's name
+  }
+  UNIONFS_ASSIGN(const auto target, theirs_.find(row.change.link_of));
+  if (!target) {
+    return target;
+  }
+  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
+  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*target));
+  return ours->type() == theirs->type() ? target : std::nullopt;
+}
+
+// A name more for a file is one of what that file comes to, where theirs has it still.  So a
+// conflict of its content is the one that the file has.
+Result<void> RebaseComparison::place_decided(RebaseRow& row, ResultDirectory& parent,
+                                             const std::string& name) {
+  UNIONFS_ASSIGN(const auto target, row.change.link_of.empty()
+                                        ? Result<std::optional<InodeNumber>>(std::nullopt)
+                                        : link_target(row));
+  if (!target) {
+    return place_ours(row, parent, name);
+  }
+  UNIONFS_ASSIGN(const auto linked, base_.find(row.change.link_of));
+  return merge_file(row, parent, name, {linked, row.change.inode, target}, false);
+}
+
 // Ours under a name of its own, and without the powers that it had.
 Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& parent,
                                             const std::string& name) {
@@ -119,7 +146,7 @@ Result<bool> RebaseComparison::decide_whole(RebaseRow& row, ResultDirectory& par
     if (resolution == Resolution::kBoth && raised_conflict().resulting_path.empty()) {
       raised_conflict().resulting_path = raised.path;
     }
-    UNIONFS_TRY(place_ours(row, parent, name));
+    UNIONFS_TRY(place_decided(row, parent, name));
     return true;
   }
   if (resolution == Resolution::kBoth) {
@@ -158,6 +185,7 @@ Result<void> RebaseComparison::merge_file(RebaseRow& row, ResultDirectory& paren
   }
   outcome.merged = std::move(merged);
   outcome.is_followed = is_followed;
+  outcome.is_unchanged = row.is_unchanged;
   groups_[row.change.inode].push_back(std::move(outcome));
   return {};
 }
@@ -175,8 +203,10 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
     UNIONFS_ASSIGN(const FileState* before, base_.state(base));
     UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
     if (before->type() == after->type()) {
-      return row.change.link_of.empty() ? merge_file(row, parent, name, files, false)
-                                        : settle_new_link(row, parent, name);
+      // A link in the place of what is the same is no change of that.
+      const bool is_link = !row.change.link_of.empty() && !row.has_only_times();
+      return is_link ? settle_new_link(row, parent, name)
+                     : merge_file(row, parent, name, files, false);
     }
   }
   const Raised raised{theirs ? ConflictClass::kType : ConflictClass::kEditDelete, row.change.path,
@@ -218,9 +248,7 @@ Result<void> RebaseComparison::settle_new_file(RebaseRow& row, ResultDirectory& 
 // A name more for a file that was there before: it goes to what theirs has made of that file.
 Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& parent,
                                                const std::string& name) {
-  if (const std::optional<std::string> linked_path = ours_path_of(row.change.link_of)) {
-    UNIONFS_TRY(settle_row(*linked_path));  // first, so that a conflict has the file's name
-  }
+  UNIONFS_ASSIGN(const auto target, link_target(row));
   std::optional<InodeNumber> before;
   if (row.change.kind == ChangeKind::kAdded) {
     UNIONFS_ASSIGN(before, base_at(parent, name));
@@ -229,13 +257,6 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
   }
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
-  UNIONFS_ASSIGN(const auto target, theirs_.find(row.change.link_of));
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
-  uint16_t target_type = 0;
-  if (target) {
-    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*target));
-    target_type = state->type();
-  }
   const bool has_other = stranger && stranger != target;
   UNIONFS_ASSIGN(const bool is_equal, has_other
                                           ? files_.is_ours_as_theirs(row.change.inode, *stranger)
@@ -243,7 +264,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
   if (is_equal) {
     return merge_file(row, parent, name, {std::nullopt, row.change.inode, stranger}, false);
   }
-  if (target_type != ours->type()) {
+  if (!target) {
     const Raised raised{
         ConflictClass::kEditDelete,
         row.change.path,
@@ -254,25 +275,19 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
     UNIONFS_TRY(decide_whole(row, parent, name, raised));
     return {};
   }
-  if (has_other) {
-    const Raised raised{!before                                 ? ConflictClass::kAddAdd
-                        : row.change.kind == ChangeKind::kAdded ? ConflictClass::kType
-                                                                : ConflictClass::kEditEdit,
-                        row.change.path,
-                        "",
-                        {before, row.change.inode, stranger}};
-    UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
-    if (resolution != Resolution::kOurs) {
-      if (resolution == Resolution::kBoth) {
-        UNIONFS_TRY(place_beside(row, parent, name));
-      }
-      drop(row);
-      return {};
-    }
+  UNIONFS_ASSIGN(const auto holder, holder_at(parent, name));
+  const bool is_gone = before && !holder && parent.theirs;
+  if (has_other || is_gone) {
+    const ConflictClass conflict_class = is_gone   ? ConflictClass::kEditDelete
+                                         : !before ? ConflictClass::kAddAdd
+                                         : row.change.kind == ChangeKind::kAdded
+                                             ? ConflictClass::kType
+                                             : ConflictClass::kEditEdit;
+    const Raised raised{conflict_class, row.change.path, "", {before, row.change.inode, stranger}};
+    UNIONFS_TRY(decide_whole(row, parent, name, raised));
+    return {};
   }
-  // As the file itself comes out, so a conflict of its content is the one that the file has.
-  UNIONFS_ASSIGN(const auto linked, base_.find(row.change.link_of));
-  return merge_file(row, parent, name, {linked, row.change.inode, target}, false);
+  return place_decided(row, parent, name);
 }
 
 Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory& parent,

@@ -153,7 +153,9 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
       });
   if (is_unchanged && are_all_in_place) {
     for (const FileOutcome* outcome : outcomes) {
-      report_.dropped.push_back(outcome->path);
+      if (!outcome->is_unchanged) {
+        report_.dropped.push_back(outcome->path);
+      }
     }
     return {};
   }
@@ -190,7 +192,9 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
       note("followed", path, "what the new lower has of it is here, with its changes");
     }
     const bool is_ours = outcome->is_whole || fields.is_as_ours;
-    (is_ours ? report_.applied : report_.merged).push_back(path);
+    if (!outcome->is_unchanged) {
+      (is_ours ? report_.applied : report_.merged).push_back(path);
+    }
   }
   return {};
 }

@@ -44,6 +44,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(check_reserved_inodes(sources_.layer.upper(), sources_.layer.layer().tables()));
   UNIONFS_TRY(read_changes());
   UNIONFS_TRY(separate_copies());
+  UNIONFS_TRY(add_names_elsewhere());
   UNIONFS_TRY(settle_owners());
   UNIONFS_TRY(settle_units());
   for (const std::string& tree : policy_.ours_trees) {
@@ -145,7 +146,9 @@ void RebaseComparison::note(std::string kind, std::string path, std::string text
 
 void RebaseComparison::drop(RebaseRow& row) {
   row.is_dropped = true;
-  report_.dropped.push_back(row.change.path.empty() ? "/" : row.change.path);
+  if (!row.is_unchanged) {
+    report_.dropped.push_back(row.change.path.empty() ? "/" : row.change.path);
+  }
 }
 
 Result<void> RebaseComparison::settle_row(const std::string& path) {

@@ -134,26 +134,20 @@ Result<std::string> RebaseComparison::kept_name_of(const Change& link) {
   return std::string();
 }
 
-// The files of copies that have names elsewhere: each of these names that the layer has is compared
-// by path, also where nothing of it has changed, so that what comes to the same stays one file.
-Result<void> RebaseComparison::add_names_elsewhere(const std::vector<std::string>& copies) {
+// Of a file of which a row tells, each name that the layer has is compared, also where nothing of
+// it has changed: what comes to the same stays one file.
+Result<void> RebaseComparison::add_names_elsewhere() {
   std::map<InodeNumber, unsigned> known;  // names that rows tell of
   for (const auto& [path, row] : rows_) {
-    ++known[row.change.inode];
+    if (row.change.file_type != ext2::kFileTypeDirectory) {
+      ++known[row.change.inode];
+    }
   }
   std::set<InodeNumber> wanted;
-  for (const std::string& copy : copies) {
-    const std::string top = copy + "/";
-    for (auto row = rows_.lower_bound(top); row != rows_.end() && row->first.starts_with(top);
-         ++row) {
-      const Change& change = row->second.change;
-      if (change.kind != ChangeKind::kAdded || change.file_type == ext2::kFileTypeDirectory) {
-        continue;
-      }
-      UNIONFS_ASSIGN(const FileState* state, ours_.state(change.inode));
-      if (state->links_count > known[change.inode]) {
-        wanted.insert(change.inode);
-      }
+  for (const auto& [inode, count] : known) {
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), inode));
+    if (record.raw().i_links_count > count) {
+      wanted.insert(inode);
     }
   }
   if (wanted.empty()) {
@@ -189,6 +183,7 @@ Result<void> RebaseComparison::add_unchanged(const std::string& path, InodeNumbe
   change.new_size_bytes = record.size_bytes();
   RebaseRow row{std::move(change)};
   row.is_made_alike = true;
+  row.is_unchanged = true;
   rows_.emplace(path, std::move(row));
   return {};
 }
@@ -205,12 +200,10 @@ Result<void> RebaseComparison::separate_copies() {
   for (const auto& [from, to] : moved_) {
     moves.emplace(place_of(from), to);
   }
-  std::vector<std::string> copies;
   for (auto move = moves.begin(); move != moves.end();) {
     UNIONFS_ASSIGN(const bool is_copy, separate_copy(move->first.second, move->second));
     auto next = std::next(move);
     if (is_copy) {
-      copies.push_back(move->second);
       // The copy may have taken the place of a directory that moved, and that is one now, too.
       const auto [parent, name] = split_path(move->second);
       const std::optional<std::string> above = base_path_of(parent);
@@ -219,7 +212,6 @@ Result<void> RebaseComparison::separate_copies() {
     }
     move = next;
   }
-  UNIONFS_TRY(add_names_elsewhere(copies));
   queue_.clear();  // all rows are going to be queued
   return {};
 }

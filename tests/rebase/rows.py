@@ -402,7 +402,20 @@ row("link-changed-added-and-gone", "echo b >f; chmod 644 f; ln f g", "rm f; echo
     with_theirs={"f": "b", "mode f": 0o600, "g": "o", "h": "o", "links g": 2, "mode g": 0o600},
     with_both={"f": "b", "g": "o", "h": "o", "links g": 2})
 row("link-added-and-such-a-file", "echo b >f", "ln f g", "rm f; echo b >g", result={"g": "b"})
-row("links-joined", "echo b >f; echo b >g", "rm g; ln f g", "", result={"f": "b", "g": "b"})
+row("links-joined", "echo b >f; echo b >g; touch -d @1600000000 g", "rm g; ln f g", "",
+    result={"f": "b", "g": "b", "links f": 2})
+row("links-joined-that-theirs-changed", "echo b >f; echo b >g; touch -d @1600000000 g",
+    "rm g; ln f g", "echo t >g", result={"f": "b", "g": "t"})
+row("link-in-the-place-of-a-file-that-is-gone", "echo b >f; ln f l; echo g >g", "ln -f f g",
+    "chmod 600 f; rm g", [("edit/delete", "g")],
+    with_ours={"f": "b", "l": "b", "g": "b", "links g": 3, "mode g": 0o600},
+    with_theirs={"f": "b", "l": "b", "links f": 2},
+    with_both={"f": "b", "l": "b", "g": "b", "links g": 3, "mode g": 0o600})
+row("link-in-the-place-of-a-symlink-that-is-gone", "echo b >f; ln -s t l", "ln -f f l",
+    "echo t >f; rm l", [("edit/delete", "l")], with_ours={"f": "t", "l": "t", "links f": 2},
+    with_theirs={"f": "t"}, with_both={"f": "t", "l": "t", "links f": 2})
+row("link-of-a-copy-in-the-place-of-what-it-was", "echo b >f; ln f g",
+    "cp -p f t; mv t f; ln f h", "", result={"f": "b", "g": "b", "h": "b", "links f": 3})
 row("device", "mknod n c 1 3", "rm n; mknod n c 1 5", "", result={"n": "device 1 5"})
 row("attribute", "echo b >f; setfattr -n user.a -v 1 f",
     "setfattr -n user.b -v 2 f", "setfattr -n user.a -v 3 f",
