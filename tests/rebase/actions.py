@@ -273,9 +273,10 @@ class Actions:
     def copy_directory_back(self):
         path, target = self.a_directory(), self.a_new_path()
         if path and target and not target.startswith(path + "/"):
-            self.tell("mv and cp -a back", path, target)
+            how = self.chance.choice(["-a", "-a", "-al"])
+            self.tell("mv and cp", how, "back", path, target)
             os.rename(path, target)
-            done = subprocess.run(["cp", "-a", target, path], check=False)
+            done = subprocess.run(["cp", how, target, path], check=False)
             self.log.write("" if done.returncode == 0 else "cp: it failed\n")
 
     def link_for_a_moment(self):

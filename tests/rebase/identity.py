@@ -29,7 +29,7 @@ class Identity:
         self.consumed = set()  # old paths that are somewhere else now
         self.renamed = {}  # merged path -> old path: anything else
         self.anchors = {}  # merged path of a link that the layer made -> path of the file
-        self.copied = set()  # inodes of which names went with a copy
+        self.touched = set()  # inodes of which the layer changes a name
         self.find_claims()
         self.find_all_bases()
         self.find_files()
@@ -134,8 +134,6 @@ class Identity:
             if self.merged.get(paths[0]).is_directory:
                 continue
             names = sorted(self.old.paths_of.get(number, []), key=self.place_in_walk)
-            if any(self.is_copy(path, names) for path in paths):
-                self.copied.add(number)
             kept = [path for path in paths if self.at(path) in names
                     and may_be_same(self.old.get(self.at(path)), self.merged.get(path))]
             new = [path for path in paths
@@ -153,6 +151,8 @@ class Identity:
                 for path in new:
                     if path not in self.renamed:
                         self.anchors[path] = anchors[0]
+            if any(self.is_touched(path) for path in paths):
+                self.touched.add(number)
 
     def place_in_walk(self, old_path):
         """In the merged tree from the top; a directory's names before what lies below."""
@@ -186,8 +186,7 @@ class Identity:
 
     def is_of_layer(self, path):
         """Whether a file stays one with further names where these come to the same."""
-        is_of_copy = self.merged.get(path).inode in self.copied and self.is_named(path)
-        return is_of_copy or self.is_touched(path)
+        return self.is_named(path) and self.merged.get(path).inode in self.touched
 
     def changes_below(self, path):
         """The topmost paths at and below one that the layer adds, moves or changes."""

@@ -449,6 +449,10 @@ class Model:
         theirs_anchor = self.new.get(source)
         at = self.identity.at(path)
         old, theirs = self.holder(at)
+        if old is not None and equal(old, ours):
+            # In the place of what is the same; the names of one file are joined afterwards.
+            self.visit_file(path, at, out, old, ours, theirs)
+            return
         result = self.plan.tree.get(self.result_of.get(anchor, anchor))
         if theirs is not None and equal(ours, theirs):
             # Both have this file there; with one of ours it is one file.
@@ -467,16 +471,30 @@ class Model:
                 self.plan.leave_open("a lost link over a name of N")
             if self.policy in ("ours", "both"):
                 self.put_layer_file(path, out)
+        elif old is not None and theirs is None:
+            self.conflict(path, EDIT_DELETE, also=[at])
+            if self.policy in ("ours", "both"):
+                self.join(out, result, ours)
         elif theirs is not None and not (old is not None and self.is_like_old(at)):
             self.conflict(path, *([ADD_ADD] if old is None else [EDIT_EDIT, TYPE]))
-            self.plan.leave_open("a link over a name of N")
-        elif result is None:
-            self.plan.leave_open("a link to what is not taken")
+            self.link_over(path, at, out, result)
         else:
             self.join(out, result, ours)
 
+    def link_over(self, path, at, out, result):
+        """N has something else under the name of a link."""
+        if self.is_ours:
+            self.join(out, result, self.merged.get(path))
+            return
+        self.put_theirs(at, out)
+        if self.is_both:
+            self.plan.leave_open("a group of links, both")
+
     def join(self, out, result, ours):
         """A further name of what the file became; so the layer has changed that, too."""
+        if result is None:
+            self.plan.leave_open("a link to what is not taken")
+            return
         self.plan.tree[out] = result
         if result.key[0] in ("layer", "new"):
             result.file = ours.inode
