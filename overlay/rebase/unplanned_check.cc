@@ -77,8 +77,9 @@ Result<uint64_t> UnplannedCheck::run() {
   return bytes_;
 }
 
-// What a planned name led to before it was led elsewhere.
+// What a planned name led to before it was led elsewhere, with what went along in a directory.
 Result<void> UnplannedCheck::learn_changed_links() {
+  std::vector<InodeNumber> led_elsewhere;
   for (const auto& [inode, id] : planned_) {
     if (!plan_.files[id].state.is_directory()) {
       continue;
@@ -86,7 +87,19 @@ Result<void> UnplannedCheck::learn_changed_links() {
     UNIONFS_ASSIGN(const DirectoryNames names, names_of(lower_, inode));
     for (const auto& [name, child] : names) {
       if (is_planned(inode, name)) {
-        with_other_links_.insert(child);
+        led_elsewhere.push_back(child);
+      }
+    }
+  }
+  while (!led_elsewhere.empty()) {
+    const InodeNumber inode = led_elsewhere.back();
+    led_elsewhere.pop_back();
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, inode));
+    const bool is_new = with_other_links_.insert(inode).second;
+    if (is_new && record.is_directory() && !moved_directories_.contains(inode)) {
+      UNIONFS_ASSIGN(const DirectoryNames names, names_of(lower_, inode));
+      for (const auto& [name, child] : names) {
+        led_elsewhere.push_back(child);
       }
     }
   }

@@ -103,6 +103,8 @@ row("type-to-link-and-changed", "mkdir d; echo b >d/x", "rm -r d; ln -s other d"
 row("link-target-by-both", "ln -s b l", "ln -sfn o l", "ln -sfn t l", [("edit/edit", "l")],
     with_ours={"l": "-> o"}, with_theirs={"l": "-> t"}, with_both={"l": "-> t", "l.ours": "-> o"})
 row("directory-gone", "mkdir d; echo b >d/x; mkdir d/e", "rm -r d", "", result={})
+row("directory-gone-with-a-name-of-a-file-elsewhere", "mkdir -p d/e; echo b >d/e/x; ln d/e/x k",
+    "rm -r d", "touch z", result={"k": "b", "links k": 1, "z": ""})
 row("directory-gone-and-changed", "mkdir d; echo b >d/x", "rm -r d", "echo t >d/x",
     [("delete/edit", "d")], with_ours={}, with_theirs={"d": None, "d/x": "t"},
     with_both={"d": None, "d/x": "t"})
