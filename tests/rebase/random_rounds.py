@@ -160,7 +160,7 @@ class Round:
             os.unlink(out)
         done = subprocess.run(
             [tool, "rebase", "-b", old, "--onto", target, f"--conflicts={policy}",
-             "--output=json", "-o", out, self.path("upper.img")],
+             "--verify", "--output=json", "-o", out, self.path("upper.img")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         wanted = 3 if policy == "fail" and plan.conflicts else 0
         if done.returncode != wanted:
@@ -178,7 +178,7 @@ class Round:
             if os.path.exists(out):
                 yield "a new upper in spite of conflicts"
             return
-        counts["trees" if plan.open is None else "open"] += 1
+        counts["trees" if plan.open is None else f"open: {plan.open}"] += 1
         yield from self.judge_result(tool, target, out, plan, new)
 
     def judge_result(self, tool, target, out, plan, new):
