@@ -68,9 +68,9 @@ class Model:
     def is_both(self):
         return self.policy == "both"
 
-    def conflict(self, path, *classes, also=()):
+    def conflict(self, path, *classes, also=(), file=None):
         self.loose.add(parent_of(path))
-        conflict = Conflict(set(classes), {path, *also})
+        conflict = Conflict(set(classes), {path, *also}, path, file)
         if not self.silent:
             self.plan.conflicts.append(conflict)
         elif self.following or classes[0] in (RENAME_DELETE, RENAME_ADD):
@@ -360,7 +360,8 @@ class Model:
     def merge_file(self, path, out, old, ours, theirs):
         merge = fields.merge_inodes(old, ours, theirs, self.is_ours)
         if merge.content_conflict or merge.metadata_conflict:
-            self.conflict(path, EDIT_EDIT if merge.content_conflict else METADATA)
+            self.conflict(path, EDIT_EDIT if merge.content_conflict else METADATA,
+                          file=(old.inode, ours.inode, theirs.inode))
             if self.is_both:
                 self.put_beside(path, out)
                 if len(self.merged.paths_of[ours.inode]) > 1:

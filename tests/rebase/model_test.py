@@ -391,6 +391,15 @@ class TheComparison(unittest.TestCase):
         self.assertEqual(self.complaints(False, a=rounded, b=rounded), [])
         self.assertNotEqual(self.complaints(True, a=rounded, b=rounded), [])
 
+    def test_a_conflict_for_each_name(self):
+        sides = [tree(f=file(text, number), g=file(text, number)) for text, number in
+                 [("1", 11), ("2", 11), ("3", 31)]]
+        plan = rebase(*sides, "ours")
+        told = [{"class": "edit/edit", "path": path, "resolution": "ours"} for path in ("/f", "/g")]
+        for one in told:
+            self.assertEqual(list(compare_conflicts(plan, [one], "ours")), [])
+        self.assertEqual(len(list(compare_conflicts(plan, told, "ours"))), 1)
+
     def test_conflicts(self):
         plan = rebase(tree(f=file("1", 11)), tree(), tree(f=file("2", 31)), "ours")
         told = {"class": "delete/edit", "path": "/f", "resolution": "ours"}

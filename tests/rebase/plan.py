@@ -11,9 +11,15 @@ from trees import equal
 
 @dataclasses.dataclass
 class Conflict:
-    """Any of the classes at any of the paths is right."""
+    """Any of the classes at any of the paths is right.
+
+    file: of a conflict about what is in a file: its inodes in O, the merged tree and N.
+    All names that meet the same are one conflict, and name is one of them.
+    """
     classes: set
     paths: set
+    name: str = None
+    file: tuple = None
 
 
 @dataclasses.dataclass

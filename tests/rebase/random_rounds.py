@@ -209,6 +209,7 @@ def path_of(entry, key="path"):
 def compare_conflicts(plan, found, policy):
     """Each conflict of the model is told, and none besides."""
     told = [(entry["class"], path_of(entry).rstrip("/"), entry["resolution"]) for entry in found]
+    yield from told_twice(plan, told)
     used = set()
     for wanted in plan.conflicts:
         hits = [one for one in told if one[0] in wanted.classes and one[1] in wanted.paths]
@@ -222,6 +223,18 @@ def compare_conflicts(plan, found, policy):
         resolution = None if policy == "fail" else policy
         if one[2] != resolution:
             yield f"resolution {one[2]}, not {resolution}: {one[0]} {one[1]}"
+
+
+def told_twice(plan, told):
+    """One conflict for all names of a file that meet the same, links that ours made among them."""
+    files = {wanted.file for wanted in plan.conflicts} - {None}
+    for file in files:
+        of_file = [wanted for wanted in plan.conflicts if wanted.file == file]
+        others = {wanted.name for wanted in plan.conflicts if wanted.file != file}
+        hits = [one for one in told if one[1] not in others and
+                any(one[0] in wanted.classes and one[1] in wanted.paths for wanted in of_file)]
+        if len(hits) > 1:
+            yield f"told for each name: {hits}"
 
 
 def compare_trees(plan, found, new, has_nanoseconds):
