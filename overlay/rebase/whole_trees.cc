@@ -385,6 +385,9 @@ Result<void> RebaseComparison::settle_units() {
   UnitFinder finder({&base_, &ours_, &theirs_});
   std::vector<std::string> paths;
   for (const auto& [path, row] : rows_) {
+    if (row.is_unchanged) {
+      continue;
+    }
     paths.push_back(path);
     if (!row.change.below_path.empty()) {
       paths.push_back(row.change.below_path);
@@ -413,7 +416,8 @@ Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
   std::vector<std::string> ours_paths;
   for (const std::string& path : paths_of(unit)) {
     for (const auto& [row_path, row] : rows_) {
-      if (row_path == path || (unit.is_tree && is_at_or_below(row_path, path))) {
+      const bool is_in = row_path == path || (unit.is_tree && is_at_or_below(row_path, path));
+      if (is_in && !row.is_unchanged) {
         ours_paths.push_back(row_path);
       }
     }

@@ -289,6 +289,9 @@ row("database-of-another-kind-changed-by-both", "mkdir d; echo b >d/ibdata1; ech
     "echo o >d/1; rm d/ibdata1", "echo t >d/2", [("unit", "d")],
     with_ours={"d": None, "d/1": "o"},
     with_theirs={"d": None, "d/ibdata1": "b", "d/1": "b", "d/2": "t"})
+row("database-with-a-name-elsewhere-linked", "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; ln d/1 k",
+    "ln k l", "echo t >d/2", result={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/2": "t",
+                                     "k": "b", "l": "b", "links k": 3})
 row("database-without-its-journal", "echo b >x.db; echo b >x.db-wal", "echo o >x.db; rm x.db-wal",
     "echo t >x.db-wal", [("unit", "x.db")], with_ours={"x.db": "o"},
     with_theirs={"x.db": "b", "x.db-wal": "t"})
