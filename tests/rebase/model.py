@@ -46,12 +46,13 @@ class Model:
         self.silent = 0
         self.following = 0  # within what is decided as a whole
         self.links = []  # (merged path, resulting path) of names that the layer linked
-        self.beside = set()  # files of the layer that lie beside N's
+        self.beside = {}  # inodes of the layer's files that lie beside N's: possible names
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
         self.root()
         for path, out in self.links:
             self.link(path, out)
+        self.put_copies()
         self.plan.part_links()
         self.plan.accept_names_of_links(self.merged)
         self.loosen_times()
@@ -126,11 +127,17 @@ class Model:
         return f"{directory}/{name}"
 
     def put_beside(self, path, out):
-        """One copy for all names of a file."""
-        node = fields.beside(self.merged.get(path))
-        if node.inode not in self.beside:
-            self.beside.add(node.inode)
-            self.put(self.name_beside(out), node, [node.mtime], ("beside", node.inode))
+        """One copy for all names of a file, beside any of them."""
+        self.beside.setdefault(self.merged.get(path).inode, set()).add(self.name_beside(out))
+
+    def put_copies(self):
+        for number, names in self.beside.items():
+            node = fields.beside(self.merged.get(self.merged.paths_of[number][0]))
+            if len(names) == 1:
+                self.put(min(names), node, [node.mtime], ("beside", number))
+            else:
+                copy = Expected(node, frozenset([node.mtime]), ("beside", number))
+                self.plan.copies.append((names, copy))
 
     def decide(self, path, at, out, changes_only=False):
         """One whole name goes by the policy: N's, ours, or ours beside."""
@@ -364,8 +371,6 @@ class Model:
                           file=(old.inode, ours.inode, theirs.inode))
             if self.is_both:
                 self.put_beside(path, out)
-                if len(self.merged.paths_of[ours.inode]) > 1:
-                    self.plan.leave_open("a group of links, both")
         self.put_merged_file(path, out, merge.node, theirs, merge.times)
 
     def put_layer_file(self, path, out):
@@ -489,7 +494,7 @@ class Model:
             return
         self.put_theirs(at, out)
         if self.is_both:
-            self.plan.leave_open("a group of links, both")
+            self.put_beside(path, out)
 
     def join(self, out, result, ours):
         """A further name of what the file became; so the layer has changed that, too."""

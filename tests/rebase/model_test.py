@@ -85,6 +85,15 @@ class RowsOfTheTable(unittest.TestCase):
         copy = self.plan(*sides, "both").tree["/f.ours"].node
         self.assertEqual(copy.permissions, 0o755)
 
+    def test_one_copy_for_all_names(self):
+        sides = [tree(f=file(text, number), g=file(text, number)) for text, number in
+                 [("1", 11), ("2", 11), ("3", 31)]]
+        plan = self.plan(*sides, "both")
+        self.assertEqual([names for names, _ in plan.copies], [{"/f.ours", "/g.ours"}])
+        self.assertIn("/g.ours", plan.place_copies({"/g.ours"}))
+        self.assertNotIn("/f.ours", plan.place_copies({"/g.ours"}))
+        self.assertIn("/f.ours", plan.place_copies(set()))
+
     def test_edit_delete(self):
         sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree()
         self.assertEqual(self.conflicts(*sides), [("edit/delete", "/f")])

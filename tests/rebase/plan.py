@@ -41,11 +41,20 @@ class Plan:
         self.conflicts = []
         self.optional = []  # conflicts that may be told besides
         self.tree = {}
+        self.copies = []  # (possible paths, the file that is at one of them)
         self.open = None
 
     def leave_open(self, reason):
         if self.open is None:
             self.open = reason
+
+    def place_copies(self, found):
+        """The tree with each copy at that of its names that is there, or else at the first."""
+        tree = dict(self.tree)
+        for names, copy in self.copies:
+            there = sorted(name for name in names if name in found and name not in tree)
+            tree[(there or sorted(names))[0]] = copy
+        return tree
 
     def part_links(self):
         """One file of the layer is one file where it has one result."""

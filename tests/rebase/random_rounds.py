@@ -238,8 +238,9 @@ def told_twice(plan, told):
 
 
 def compare_trees(plan, found, new, has_nanoseconds):
-    for path in sorted(set(plan.tree) | set(found.nodes)):
-        wanted, node = plan.tree.get(path), found.get(path)
+    tree = plan.place_copies(found.nodes)
+    for path in sorted(set(tree) | set(found.nodes)):
+        wanted, node = tree.get(path), found.get(path)
         if wanted is None:
             yield f"{path}: is there ({node.type}, {node.size} bytes)"
         elif node is None:
@@ -247,7 +248,7 @@ def compare_trees(plan, found, new, has_nanoseconds):
         else:
             yield from compare_nodes(path, wanted, node, new, has_nanoseconds)
     by_key, by_inode = {}, {}
-    for path, wanted in plan.tree.items():
+    for path, wanted in tree.items():
         if not wanted.node.is_directory:
             by_key.setdefault(wanted.key, set()).add(path)
     for number, paths in found.paths_of.items():
