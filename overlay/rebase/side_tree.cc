@@ -2,6 +2,16 @@
 #include "overlay/rebase/side_tree.h"
 
 namespace unionfs {
+namespace {
+
+// Puts another number in the place of one that has one.
+void map_number(const std::map<uint32_t, uint32_t>& others, uint32_t& number) {
+  if (const auto other = others.find(number); other != others.end()) {
+    number = other->second;
+  }
+}
+
+}  // namespace
 
 std::pair<std::string, std::string> split_path(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -41,13 +51,23 @@ Result<const FileState*> SideTree::state(InodeNumber inode) {
     return &known->second;
   }
   UNIONFS_ASSIGN(FileState state, file_state_of(volume_, inode));
-  if (const auto user = users_.find(state.user_id); user != users_.end()) {
-    state.user_id = user->second;
-  }
-  if (const auto group = groups_.find(state.group_id); group != groups_.end()) {
-    state.group_id = group->second;
-  }
+  map_number(users_, state.user_id);
+  map_number(groups_, state.group_id);
   return &states_.emplace(inode, std::move(state)).first->second;
+}
+
+void SideTree::map_users(std::map<uint32_t, uint32_t> users) {
+  users_ = std::move(users);
+  for (auto& [inode, state] : states_) {
+    map_number(users_, state.user_id);
+  }
+}
+
+void SideTree::map_groups(std::map<uint32_t, uint32_t> groups) {
+  groups_ = std::move(groups);
+  for (auto& [inode, state] : states_) {
+    map_number(groups_, state.group_id);
+  }
 }
 
 Result<bool> SideTree::is_directory(InodeNumber inode) {

@@ -40,9 +40,10 @@ class SideTree {
   // What state() says of an inode that it has not been asked for yet.
   void know_state(InodeNumber inode, FileState state) { states_.emplace(inode, std::move(state)); }
 
-  // What owners and groups are called here, where another number is meant: see OwnerNames.
-  void map_users(std::map<uint32_t, uint32_t> users) { users_ = std::move(users); }
-  void map_groups(std::map<uint32_t, uint32_t> groups) { groups_ = std::move(groups); }
+  // What owners and groups are called here, where another number is meant: see OwnerNames.  Each
+  // at most once; it holds for states that are known already, too.
+  void map_users(std::map<uint32_t, uint32_t> users);
+  void map_groups(std::map<uint32_t, uint32_t> groups);
 
  private:
   const Volume& volume_;

@@ -145,8 +145,8 @@ Result<void> RebaseComparison::add_names_elsewhere() {
   }
   std::set<InodeNumber> wanted;
   for (const auto& [inode, count] : known) {
-    UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), inode));
-    if (record.raw().i_links_count > count) {
+    UNIONFS_ASSIGN(const FileState* state, ours_.state(inode));
+    if (state->links_count > count) {
       wanted.insert(inode);
     }
   }

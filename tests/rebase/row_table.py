@@ -296,14 +296,20 @@ row("var", "mkdir -p lib/dpkg/info lib/rpm; echo b >lib/dpkg/status; echo b >lib
                "lib/rpm": None, "lib/rpm/Packages": "o"},
     with_theirs={"lib": None, "lib/dpkg": None, "lib/dpkg/info": None, "lib/dpkg/status": "b",
                  "lib/dpkg/info/t.list": "t", "lib/rpm": None, "lib/rpm/Packages": "o"})
-row("etc", "echo web:x:33:33::/: >passwd; echo mail:x:8: >group",
-    "echo o >f; chown 33 f; echo o >g; chown 0:8 g; echo o >h; chown 44:44 h",
+row("etc", "echo web:x:33:33::/: >passwd; echo mail:x:8: >group; mkdir y; echo b >y/v; echo b >y/w; "
+    "chown 33 y/w",
+    "echo o >f; chown 33 f; echo o >g; chown 0:8 g; echo o >h; chown 44:44 h; "
+    "mv y z; cp -a z y; chown 33 y/v",
     "echo db:x:33:33::/: >passwd; echo web:x:34:34::/: >>passwd; echo mail:x:9: >group",
     [("owner", "f"), ("owner", "g")],
     with_ours={"f": "o", "owner f": 34, "g": "o", "group g": 9, "h": "o", "owner h": 44,
-               "passwd": "db:x:33:33::/:\nweb:x:34:34::/:", "group": "mail:x:9:"},
+               "passwd": "db:x:33:33::/:\nweb:x:34:34::/:", "group": "mail:x:9:",
+               "y": None, "y/v": "b", "owner y/v": 34, "y/w": "b", "owner y/w": 33,
+               "z": None, "z/v": "b", "z/w": "b", "owner z/w": 34},
     with_theirs={"f": "o", "owner f": 33, "g": "o", "group g": 8, "h": "o", "owner h": 44,
-                 "passwd": "db:x:33:33::/:\nweb:x:34:34::/:", "group": "mail:x:9:"})
+                 "passwd": "db:x:33:33::/:\nweb:x:34:34::/:", "group": "mail:x:9:",
+                 "y": None, "y/v": "b", "owner y/v": 33, "y/w": "b", "owner y/w": 33,
+                 "z": None, "z/v": "b", "z/w": "b", "owner z/w": 33})
 row("directory-moved-to-a-new-name-of-theirs", "mkdir d; echo b >d/x", "mv d e", "echo t >e",
     [("rename/add", "e")], with_ours={"e": None, "e/x": "b"},
     with_theirs={"d": None, "d/x": "b", "e": "t"},
