@@ -216,7 +216,10 @@ class RebaseComparison {
   // ---- whole trees
   Result<void> take_tree(const std::string& path, bool is_forced, bool replaces);
   Result<void> take_name(const std::string& path, bool is_forced);
-  void forget_rows(const std::string& path, bool is_tree);
+  // Decided for theirs, what was moved here stays where it was.
+  void forget_rows(const std::string& path, bool is_tree, Resolution resolution);
+  void forget_moves_out_of(const std::string& path, bool is_tree);
+  Result<void> replace_directory(const std::string& path);
   Result<void> settle_unit(const RebaseUnit& unit);
   Result<bool> has_theirs_changed(const RebaseUnit& unit);
   Result<bool> is_unit_same(const RebaseUnit& unit);

@@ -9,7 +9,7 @@
 
 namespace unionfs {
 
-void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
+void RebaseComparison::forget_rows(const std::string& path, bool is_tree, Resolution resolution) {
   const auto is_in = [&](const std::string& other) {
     return other == path || (is_tree && is_at_or_below(other, path));
   };
@@ -21,7 +21,7 @@ void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
     const Change& change = row->second.change;
     if (change.kind == ChangeKind::kRenamed) {
       moved_.erase(change.below_path);
-      if (!is_in(change.below_path)) {
+      if (!is_in(change.below_path) && resolution == Resolution::kOurs) {
         // What it was before goes, as ours has it.
         Change gone = change;
         gone.kind = ChangeKind::kDeleted;
@@ -32,6 +32,29 @@ void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
     row = rows_.erase(row);
   }
   std::erase_if(deletions_, [&](const auto& entry) { return is_in(entry.first); });
+}
+
+// A rename out of a unit that stays as theirs has it comes to nothing.
+void RebaseComparison::forget_moves_out_of(const std::string& path, bool is_tree) {
+  std::vector<std::string> moved_to;
+  for (const auto& [from, to] : moved_) {
+    if (from == path || (is_tree && is_at_or_below(from, path))) {
+      moved_to.push_back(to);
+    }
+  }
+  for (const std::string& to : moved_to) {
+    for (auto row = rows_.lower_bound(to); row != rows_.end() && row->first.starts_with(to);) {
+      if (!is_at_or_below(row->first, to)) {
+        ++row;
+        continue;
+      }
+      if (row->second.change.kind == ChangeKind::kRenamed) {
+        moved_.erase(row->second.change.below_path);
+      }
+      report_.dropped.push_back(row->first);
+      row = rows_.erase(row);
+    }
+  }
 }
 
 // Rows that make a path, and all below, what ours has.  Without `replaces` theirs has nothing
@@ -89,8 +112,10 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
     change.inode = *ours;
     change.file_type = record.file_type();
     change.new_size_bytes = state->size_bytes;
+    const bool is_directory = record.is_directory();
     rows_.emplace(path, RebaseRow{std::move(change), is_forced});
     queue_.push_back(path);
+    return is_directory ? Result<void>() : replace_directory(path);
   } else if (theirs) {
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(theirs_.volume(), *theirs));
     change.kind = ChangeKind::kDeleted;
@@ -132,6 +157,24 @@ Result<std::string> RebaseComparison::kept_name_of(const Change& link) {
     }
   }
   return std::string();
+}
+
+// A file that is taken stands where the old lower may have a directory.
+Result<void> RebaseComparison::replace_directory(const std::string& path) {
+  UNIONFS_ASSIGN(const auto base, base_.find(path));
+  UNIONFS_ASSIGN(const bool is_directory, base ? base_.is_directory(*base) : Result<bool>(false));
+  if (is_directory) {
+    Change gone;
+    gone.kind = ChangeKind::kDeleted;
+    gone.path = path;
+    gone.below_path = path;
+    gone.below = *base;
+    gone.file_type = ext2::kFileTypeDirectory;
+    RebaseRow row{std::move(gone)};
+    row.is_done = true;  // with what is taken
+    deletions_.emplace(path, std::move(row));
+  }
+  return {};
 }
 
 // Of a file of which a row tells, each name that the layer has is compared, also where nothing of
@@ -439,13 +482,11 @@ Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
     }
   }
   for (const std::string& path : paths_of(unit)) {
-    forget_rows(path, unit.is_tree);
+    forget_rows(path, unit.is_tree, is_same ? Resolution::kOurs : resolution);
     if (resolution == Resolution::kOurs) {
-      if (unit.is_tree) {
-        UNIONFS_TRY(take_tree(path, true, true));
-      } else {
-        UNIONFS_TRY(take_name(path, true));
-      }
+      UNIONFS_TRY(unit.is_tree ? take_tree(path, true, true) : take_name(path, true));
+    } else if (!is_same) {
+      forget_moves_out_of(path, unit.is_tree);
     }
   }
   if (resolution != Resolution::kOurs) {

@@ -278,6 +278,18 @@ row("database-of-another-kind-changed-by-both", "mkdir d; echo b >d/ibdata1; ech
     "echo o >d/1; rm d/ibdata1", "echo t >d/2", [("unit", "d")],
     with_ours={"d": None, "d/1": "o"},
     with_theirs={"d": None, "d/ibdata1": "b", "d/1": "b", "d/2": "t"})
+row("database-moved-out-of-and-into-and-changed-by-both",
+    "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; mkdir d/s; echo b >d/s/2; echo b >f",
+    "mv d/1 x; mv d/s y; echo o >y/n; mv f d/f", "echo t >d/3", [("unit", "d")],
+    with_ours={"d": None, "d/PG_VERSION": "14", "d/f": "b", "x": "b", "y": None, "y/2": "b",
+               "y/n": "o"},
+    with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/s": None, "d/s/2": "b",
+                 "d/3": "t", "f": "b"})
+row("database-that-became-a-link-and-changed",
+    "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; mkdir e", "mv d/* e; rmdir d; ln -s e d",
+    "echo t >d/2", [("unit", "d")],
+    with_ours={"d": "-> e", "e": None, "e/PG_VERSION": "14", "e/1": "b"},
+    with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/2": "t", "e": None})
 row("database-with-a-name-elsewhere-linked", "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; ln d/1 k",
     "ln k l", "echo t >d/2", result={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/2": "t",
                                      "k": "b", "l": "b", "links k": 3})
