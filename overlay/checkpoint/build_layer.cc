@@ -45,7 +45,7 @@ Result<LowerRecords> record_lower(const LayerSources& from, const Ownership& own
 Result<BuiltLayer> build_layer(const LayerSources& from, StagedFile& stage) {
   // What the session changed, what becomes own for it, and whether that is sound.
   UNIONFS_ASSIGN(const SessionChanges changes, find_changes(from));
-  UNIONFS_ASSIGN(const Ownership own, settle_ownership(from, changes, stage));
+  UNIONFS_ASSIGN(Ownership own, settle_ownership(from, changes, stage));
   UNIONFS_ASSIGN(const uint64_t inodes_checked, check_ownership(from, changes, own));
 
   // Own things in the layer's form.

@@ -11,19 +11,20 @@ uint64_t slot_offset(const LayerSources& from, InodeNumber inode) {
   return inode_offset(from.layout(), from.upper.groups(), inode);
 }
 
-// The record as the layer has it.
+// The merged image's record as the layer has it.
 Result<InodeRecord> form_record(const LayerSources& from, const Ownership& own,
-                                const OwnInode& inode, StagedFile& stage) {
-  InodeRecord formed = inode.record;
+                                const OwnInode& inode, const InodeRecord& merged,
+                                StagedFile& stage) {
+  InodeRecord formed = merged;
   ext2::Inode& raw = formed.raw();
-  if (inode.record.is_directory()) {
-    UNIONFS_ASSIGN(const DirectoryForm form, form_directory(from, own, inode.record, stage));
+  if (merged.is_directory()) {
+    UNIONFS_ASSIGN(const DirectoryForm form, form_directory(from, own, merged, stage));
     raw.i_flags =
         form.is_opaque ? raw.i_flags | ext2::kFlagOpaque : raw.i_flags & ~ext2::kFlagOpaque;
     raw.i_links_count = form.links_count;
   }
   // Without a block map i_block is a device number, or a symlink's target.
-  for (uint32_t slot = 0; slot < inode.pointers.size() && inode.record.has_block_map(); ++slot) {
+  for (uint32_t slot = 0; slot < inode.pointers.size() && merged.has_block_map(); ++slot) {
     raw.i_block[slot] = static_cast<uint32_t>(inode.pointers[slot].value());
   }
   raw.i_blocks = static_cast<uint32_t>(inode.own_blocks *
@@ -34,7 +35,7 @@ Result<InodeRecord> form_record(const LayerSources& from, const Ownership& own,
 }  // namespace
 
 Result<KeptInodes> form_inodes(const LayerSources& from, const SessionChanges& changes,
-                               const Ownership& own, StagedFile& stage) {
+                               Ownership& own, StagedFile& stage) {
   KeptInodes kept;
   for (const KeptInode& entry : from.layer.tables().kept_inodes) {
     kept[entry.inode] = entry;
@@ -46,10 +47,12 @@ Result<KeptInodes> form_inodes(const LayerSources& from, const SessionChanges& c
       UNIONFS_TRY(stage.write(slot_offset(from, inode), empty));
     }
   }
-  for (const auto& [number, inode] : own.inodes) {
+  for (auto& [number, inode] : own.inodes) {
     UNIONFS_TRY(check_not_cancelled(from.is_cancelled));
-    UNIONFS_ASSIGN(const InodeRecord formed, form_record(from, own, inode, stage));
-    const ext2::Inode& merged = inode.record.raw();
+    // The stage gets one as large in its place.
+    const InodeRecord record = std::move(inode.record);
+    UNIONFS_ASSIGN(const InodeRecord formed, form_record(from, own, inode, record, stage));
+    const ext2::Inode& merged = record.raw();
     kept.erase(number);
     if (formed.raw().i_blocks != merged.i_blocks ||
         formed.raw().i_links_count != merged.i_links_count) {

@@ -16,9 +16,9 @@ using KeptInodes = std::map<InodeNumber, KeptInode>;
 
 // Stages the inodes that are formed, with the content of directories, and clears
 // the slots of own inodes that were freed.  Returns the merged counts of all own
-// inodes, those that did not change among them.
+// inodes, those that did not change among them.  Takes the records out of `own`.
 Result<KeptInodes> form_inodes(const LayerSources& from, const SessionChanges& changes,
-                               const Ownership& own, StagedFile& stage);
+                               Ownership& own, StagedFile& stage);
 
 }  // namespace unionfs
 
