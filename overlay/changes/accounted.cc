@@ -133,11 +133,8 @@ bool AccountedCheck::is_name_planned(const std::map<InodeNumber, PlannedFileId>&
 }
 
 Result<void> AccountedCheck::check_changes() {
-  UNIONFS_ASSIGN(const std::vector<Change> changes, changes_of(from_.layer, from_.merged));
-  for (const Change& change : changes) {
-    UNIONFS_TRY(check_change(change));
-  }
-  return {};
+  return for_each_change(from_.layer, from_.merged,
+                         [this](const Change& change) { return check_change(change); });
 }
 
 Result<void> AccountedCheck::check_change(const Change& change) {

@@ -20,24 +20,24 @@ enum class ChangeKind { kAdded, kModified, kMetadata, kDeleted, kRenamed };
 // manager has put in the place of the old one is modified, not deleted and added.
 struct Change {
   ChangeKind kind = ChangeKind::kAdded;
+  uint8_t file_type = 0;            // ext2::kFileType...
+  bool is_content_changed = false;  // also of a renamed file
+  bool is_link = false;             // added: another name of a file that was there before;
+                                    // deleted: the file is still there under another name
+  InodeNumber inode;                // in the merged image; of a deleted name: in the lower
+  // The lower's name that it is compared with, and its inode.  Empty and 0: nothing.
+  InodeNumber below;
+  std::string below_path;
   std::string path;  // in the merged image; of a deleted name: in the lower
   std::string from;  // kRenamed: in the lower
-  // The lower's name that it is compared with, and its inode.  Empty and 0: nothing.
-  std::string below_path;
-  InodeNumber below;
   // Of a name that has come to a file that was there before: a name of that file in the lower,
   // which it has still, and all of those that the layer is known to have left it.
   std::string link_of;
   std::shared_ptr<const std::vector<std::string>> links_of;
-  InodeNumber inode;      // in the merged image; of a deleted name: in the lower
-  uint8_t file_type = 0;  // ext2::kFileType...
   uint64_t old_size_bytes = 0;
   uint64_t new_size_bytes = 0;
   uint64_t changed_bytes = 0;         // of the content, in whole blocks
-  bool is_content_changed = false;    // also of a renamed file
   std::vector<std::string> metadata;  // "mode", "owner", "times", ...
-  bool is_link = false;               // added: another name of a file that was there before;
-                                      // deleted: the file is still there under another name
 };
 
 }  // namespace unionfs

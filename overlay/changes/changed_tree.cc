@@ -117,8 +117,7 @@ Result<std::optional<InodeNumber>> ChangedTree::below_name(TreeFileId directory,
     return std::optional<InodeNumber>();
   }
   UNIONFS_ASSIGN(const LowerNames::Names* names, lower_names_.of(below->second));
-  const auto found = names->find(std::string(name));
-  return found == names->end() ? std::nullopt : std::optional(found->second);
+  return names->find(name);
 }
 
 // All of it is in the tree, and nothing of the lower's shows.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "overlay/changes/lower_names.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "overlay/upper/layer_tree.h"
@@ -15,9 +14,13 @@ Result<const LowerNames::Names*> LowerNames::of(InodeNumber directory) {
   UNIONFS_ASSIGN(const InodeRecord record, read_inode(lower_, directory));
   UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, sorted_entries(lower_, record));
   Names& names = names_[directory];
-  for (const NamedEntry& entry : entries) {
-    names[entry.name] = entry.inode;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    // Of a name that a damaged directory has twice the last one counts.
+    if (i + 1 == entries.size() || entries[i + 1].name != entries[i].name) {
+      names.add(entries[i].name, entries[i].inode);
+    }
   }
+  names.shrink();
   return &names;
 }
 
@@ -57,13 +60,12 @@ Result<std::string> LowerNames::path(InodeNumber directory) {
 
 Result<std::string> LowerNames::name_in(InodeNumber parent, InodeNumber child) {
   UNIONFS_ASSIGN(const Names* names, of(parent));
-  const auto found = std::find_if(names->begin(), names->end(),
-                                  [child](const auto& name) { return name.second == child; });
-  if (found == names->end()) {
+  std::optional<std::string> found = names->name_of(child);
+  if (!found) {
     return corrupt("{}: directory inode {} is not named by its parent, inode {}", lower_.name(),
                    child, parent);
   }
-  return found->first;
+  return *std::move(found);
 }
 
 }  // namespace unionfs

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fsparse/volume.h"
+#include "overlay/changes/sorted_names.h"
 
 namespace unionfs {
 
@@ -16,7 +17,7 @@ namespace unionfs {
 class LowerNames {
  public:
   // By name, without "." and "..".
-  using Names = std::map<std::string, InodeNumber>;
+  using Names = SortedNames;
 
   explicit LowerNames(const Volume& lower) : lower_(lower) {}
 

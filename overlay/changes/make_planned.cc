@@ -217,7 +217,7 @@ Result<void> PlanMaker::change_names(PlannedFileId id, DirectoryEditor& editor) 
 
 void PlanMaker::change_name(const PlannedNameKey& key, const PlannedName& name,
                             DirectoryEditor& editor) {
-  const auto former = tree_.former.find(key);
+  const auto former = tree_.former.find(&key);
   const bool is_there = former != tree_.former.end();
   if (is_there && former->second.is_directory) {
     editor.count_subdirectory(-1);

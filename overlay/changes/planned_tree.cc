@@ -179,12 +179,12 @@ Result<void> PlannedTreeMaker::find_former() {
       UNIONFS_ASSIGN(const InodeRecord directory, used_inode(*file(id).existing));
       UNIONFS_ASSIGN(const std::vector<NamedEntry> entries, read_directory(image_, directory));
       for (const NamedEntry& entry : entries) {
-        const PlannedNameKey key{id, entry.name};
-        if (entry.kind != EntryKind::kReal || !plan_.names.contains(key)) {
+        const auto planned = plan_.names.find({id, entry.name});
+        if (entry.kind != EntryKind::kReal || planned == plan_.names.end()) {
           continue;
         }
         UNIONFS_ASSIGN(const InodeRecord target, used_inode(entry.inode));
-        tree_.former.emplace(key, FormerTarget{entry.inode, target.is_directory()});
+        tree_.former.emplace(&planned->first, FormerTarget{entry.inode, target.is_directory()});
       }
     }
     while (name != plan_.names.end() && name->first.directory == id) {
@@ -199,7 +199,7 @@ Result<void> PlannedTreeMaker::compare_names() {
     if (!tree_.is_changed(plan_, key, name)) {
       continue;
     }
-    if (const auto former = tree_.former.find(key); former != tree_.former.end()) {
+    if (const auto former = tree_.former.find(&key); former != tree_.former.end()) {
       UNIONFS_TRY(lose(former->second));
     }
     if (name.file) {
@@ -405,7 +405,7 @@ Result<void> PlannedTreeMaker::count_links() {
 
 bool PlannedTree::is_changed(const Plan& plan, const PlannedNameKey& key,
                              const PlannedName& name) const {
-  const auto found = former.find(key);
+  const auto found = former.find(&key);
   if (!name.file || found == former.end()) {
     return name.file || found != former.end();
   }

@@ -22,10 +22,11 @@ struct FormerTarget {
   bool is_directory = false;
 };
 
-// A value.  Memory follows the plan, and what goes below directories that it removes.
+// A value that refers to its plan.  Memory follows the plan, and what goes below directories that
+// it removes.
 struct PlannedTree {
-  // Of each planned name that is there before.
-  std::map<PlannedNameKey, FormerTarget> former;
+  // Of each planned name that is there before, by its key in the plan.
+  std::map<const PlannedNameKey*, FormerTarget> former;
   // Of each planned file: a name of it, nullptr if the plan has none.
   std::vector<const std::map<PlannedNameKey, PlannedName>::value_type*> first_names;
   // Of each planned file that is no directory: its names afterwards.
@@ -39,7 +40,7 @@ struct PlannedTree {
   // Directories that have no name afterwards, and all below them.
   std::set<InodeNumber> gone_directories;
 
-  // Whether the name leads elsewhere afterwards.
+  // `key` and `name`: in the plan.  Whether the name leads elsewhere afterwards.
   bool is_changed(const Plan& plan, const PlannedNameKey& key, const PlannedName& name) const;
   // For messages: a path of the file as quoted_name() gives it, or else its inode.
   std::string describe(const Plan& plan, PlannedFileId id) const;

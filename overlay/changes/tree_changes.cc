@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "overlay/changes/inode_changes.h"
 #include "overlay/changes/lower_names.h"
@@ -22,14 +23,15 @@ namespace {
 // compared with itself, and one that took another's place with that one.
 class TreeChanges {
  public:
-  explicit TreeChanges(const ChangeSources& sources)
+  TreeChanges(const ChangeSources& sources, const ChangeVisitor& visit)
       : from_(sources),
+        visit_(visit),
         lower_names_(sources.lower),
         inodes_(sources),
         same_(sources, inodes_),
         counterparts_{{kRootDirectory, kRootDirectory}} {}
 
-  Result<std::vector<Change>> run();
+  Result<void> run();
 
  private:
   struct Name {
@@ -38,6 +40,7 @@ class TreeChanges {
     // Of a name of the layer: what it led to in the lower, and is compared with.
     std::optional<InodeNumber> below = std::nullopt;
     std::string below_path = {};  // of that
+    bool is_kept = false;         // it leads to the lower's file still
   };
 
   Result<void> visit_directory(const LayerDirectory& directory);
@@ -48,38 +51,37 @@ class TreeChanges {
                              const std::vector<NamedEntry>& entries);
   Result<bool> is_gone(const NamedEntry* entry, InodeNumber below);
   Result<void> lower_name_gone(std::string path, InodeNumber inode);
+  using OldNames = std::map<InodeNumber, std::deque<Name>>;  // by what they led to
+
   Result<void> settle_names();
-  Result<void> settle_name(const Name& name, std::deque<Name>& old_names);
+  void find_kept(const OldNames& gone_of);
+  Result<void> settle_name(Name name, OldNames& gone_of);
   void add_kept(InodeNumber file, const std::string& old_name);
-  Result<void> add_deleted(const Name& name, bool is_link);
-  Result<void> add_added(const Name& name);
-  Result<void> add_changed(const Name& name, InodeNumber below, const std::string& below_path,
-                           bool is_moved);
+  Result<void> add_deleted(Name name, bool is_link);
+  Result<void> add_added(Name name);
+  Result<void> add_changed(Name name, InodeNumber below, bool is_moved);
 
   const ChangeSources from_;
+  const ChangeVisitor& visit_;
   LowerNames lower_names_;
   InodeChanges inodes_;
   SameFile same_;
   // Of the layer's directories, those of the lower whose names they are compared with.
   std::map<InodeNumber, InodeNumber> counterparts_;
-  std::vector<Change> changes_;
   std::vector<Name> gone_;               // lower names, in the order in which they were met
-  std::vector<Name> come_;               // real names of the layer
+  std::deque<Name> come_;                // real names of the layer
   std::set<InodeNumber> names_changed_;  // own directories whose names changed
-  // Files of the lower that have names still: which.
+  // Of files of the lower that have lost a name or got one: the names that they have still.
   std::map<InodeNumber, std::shared_ptr<std::vector<std::string>>> kept_;
 };
 
-Result<std::vector<Change>> TreeChanges::run() {
+Result<void> TreeChanges::run() {
   UNIONFS_TRY(walk_layer(
       from_.upper, {[this](const LayerDirectory& directory) { return visit_directory(directory); },
                     [this](const LayerDirectory& directory, const NamedEntry& entry) {
                       return visit_name(directory, entry);
                     }}));
-  UNIONFS_TRY(settle_names());
-  std::stable_sort(changes_.begin(), changes_.end(),
-                   [](const Change& a, const Change& b) { return a.path < b.path; });
-  return std::move(changes_);
+  return settle_names();
 }
 
 Result<void> TreeChanges::visit_directory(const LayerDirectory& directory) {
@@ -179,8 +181,8 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
   Name come{directory.path + "/" + entry.name, entry.inode};
   if (const auto counterpart = counterparts_.find(parent); counterpart != counterparts_.end()) {
     UNIONFS_ASSIGN(const auto* names, lower_names_.of(counterpart->second));
-    if (const auto found = names->find(entry.name); found != names->end()) {
-      UNIONFS_ASSIGN(come.below, counterpart_of(entry.inode, found->second));
+    if (const auto found = names->find(entry.name)) {
+      UNIONFS_ASSIGN(come.below, counterpart_of(entry.inode, *found));
       UNIONFS_ASSIGN(const std::string below, lower_names_.path(counterpart->second));
       come.below_path = below + "/" + entry.name;
     }
@@ -188,9 +190,8 @@ Result<void> TreeChanges::visit_name(const LayerDirectory& directory, const Name
   // Inodes are compared later, when it is known which directories' names changed.
   UNIONFS_ASSIGN(const bool is_as_before,
                  come.below == entry.inode ? same_.is_possible(entry.inode) : Result<bool>(false));
-  if (is_as_before) {
-    add_kept(entry.inode, come.below_path);
-  } else {
+  come.is_kept = is_as_before;
+  if (!is_as_before) {
     names_changed_.insert(parent);
   }
   if (entry.file_type == ext2::kFileTypeDirectory) {
@@ -212,35 +213,56 @@ Result<void> TreeChanges::add_counterpart(InodeNumber directory, std::optional<I
 
 // Pairs names that are gone with names that have come for the same file.
 Result<void> TreeChanges::settle_names() {
-  std::map<InodeNumber, std::deque<Name>> gone_of;
-  for (Name& name : gone_) {
+  OldNames gone_of;
+  for (Name& name : std::exchange(gone_, {})) {
     gone_of[name.inode].push_back(std::move(name));
   }
-  for (const Name& name : come_) {
-    UNIONFS_TRY(settle_name(name, gone_of[name.inode]));
+  find_kept(gone_of);
+  while (!come_.empty()) {
+    Name name = std::move(come_.front());
+    come_.pop_front();
+    UNIONFS_TRY(settle_name(std::move(name), gone_of));
   }
-  for (const auto& [inode, names] : gone_of) {
-    for (const Name& name : names) {
-      UNIONFS_TRY(add_deleted(name, kept_.contains(inode)));
+  for (auto& [inode, names] : gone_of) {
+    for (Name& name : names) {
+      UNIONFS_TRY(add_deleted(std::move(name), kept_.contains(inode)));
     }
   }
   return {};
 }
 
-// A name of the layer; `old_names` are those that the lower's file of this number has lost.
-Result<void> TreeChanges::settle_name(const Name& name, std::deque<Name>& old_names) {
+// Most files have just the name that they had, and nobody asks for it.
+void TreeChanges::find_kept(const OldNames& gone_of) {
+  std::set<InodeNumber> linked;
+  for (const Name& name : come_) {
+    if (name.below != name.inode) {
+      linked.insert(name.inode);
+    }
+  }
+  for (const Name& name : come_) {
+    if (name.is_kept && (linked.contains(name.inode) || gone_of.contains(name.inode))) {
+      add_kept(name.inode, name.below_path);
+    }
+  }
+}
+
+// A name of the layer; those in `gone_of` are what the lower's file of this number has lost.
+Result<void> TreeChanges::settle_name(Name name, OldNames& gone_of) {
   if (name.below) {
-    return add_changed(name, *name.below, name.below_path, false);
+    const InodeNumber below = *name.below;
+    return add_changed(std::move(name), below, false);
   }
-  UNIONFS_ASSIGN(const bool is_moved,
-                 old_names.empty() ? Result<bool>(false) : same_.is_proven(name.inode));
+  const auto old_names = gone_of.find(name.inode);
+  const bool has_lost = old_names != gone_of.end() && !old_names->second.empty();
+  UNIONFS_ASSIGN(const bool is_moved, has_lost ? same_.is_proven(name.inode) : Result<bool>(false));
   if (!is_moved) {
-    return add_added(name);
+    return add_added(std::move(name));
   }
-  const std::string from = std::move(old_names.front().path);
-  old_names.pop_front();
-  add_kept(name.inode, from);
-  return add_changed(name, name.inode, from, true);
+  name.below_path = std::move(old_names->second.front().path);
+  old_names->second.pop_front();
+  add_kept(name.inode, name.below_path);
+  const InodeNumber inode = name.inode;
+  return add_changed(std::move(name), inode, true);
 }
 
 void TreeChanges::add_kept(InodeNumber file, const std::string& old_name) {
@@ -251,7 +273,7 @@ void TreeChanges::add_kept(InodeNumber file, const std::string& old_name) {
   names->push_back(old_name);
 }
 
-Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
+Result<void> TreeChanges::add_deleted(Name name, bool is_link) {
   UNIONFS_ASSIGN(const InodeRecord below, read_inode(from_.lower, name.inode));
   Change change;
   change.kind = ChangeKind::kDeleted;
@@ -259,18 +281,17 @@ Result<void> TreeChanges::add_deleted(const Name& name, bool is_link) {
   change.inode = name.inode;
   change.file_type = below.file_type();
   change.old_size_bytes = below.size_bytes();
-  change.below_path = name.path;
+  change.below_path = std::move(name.path);
   change.below = name.inode;
   change.is_link = is_link;
-  changes_.push_back(std::move(change));
-  return {};
+  return visit_(std::move(change));
 }
 
-Result<void> TreeChanges::add_added(const Name& name) {
+Result<void> TreeChanges::add_added(Name name) {
   UNIONFS_ASSIGN(const InodeRecord now, read_inode(from_.merged, name.inode));
   Change change;
   change.kind = ChangeKind::kAdded;
-  change.path = name.path;
+  change.path = std::move(name.path);
   change.inode = name.inode;
   change.file_type = now.file_type();
   change.new_size_bytes = now.size_bytes();
@@ -279,14 +300,12 @@ Result<void> TreeChanges::add_added(const Name& name) {
     change.link_of = kept->second->front();
     change.links_of = kept->second;
   }
-  changes_.push_back(std::move(change));
-  return {};
+  return visit_(std::move(change));
 }
 
-// Of a name whose file is compared with one of the lower, which is named so there.  Nothing
-// is told of a name that stayed and shows the same.
-Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
-                                      const std::string& below_path, bool is_moved) {
+// Of a name whose file is compared with one of the lower, which is named `below_path` there.
+// Nothing is told of a name that stayed and shows the same.
+Result<void> TreeChanges::add_changed(Name name, InodeNumber below, bool is_moved) {
   UNIONFS_ASSIGN(const InodeDifference* found,
                  inodes_.difference(below, name.inode, names_changed_.contains(name.inode)));
   if (!is_moved && !found->is_any()) {
@@ -298,9 +317,9 @@ Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
   change.kind = is_moved            ? ChangeKind::kRenamed
                 : found->is_content ? ChangeKind::kModified
                                     : ChangeKind::kMetadata;
-  change.path = name.path;
-  change.from = is_moved ? below_path : "";
-  change.below_path = below_path;
+  change.path = std::move(name.path);
+  change.from = is_moved ? name.below_path : "";
+  change.below_path = std::move(name.below_path);
   change.below = below;
   if (const auto kept = kept_.find(name.inode); below != name.inode && kept != kept_.end()) {
     change.link_of = kept->second->front();
@@ -313,14 +332,25 @@ Result<void> TreeChanges::add_changed(const Name& name, InodeNumber below,
   change.is_content_changed = found->is_content;
   change.changed_bytes = found->changed_bytes;
   change.metadata = found->metadata;
-  changes_.push_back(std::move(change));
-  return {};
+  return visit_(std::move(change));
 }
 
 }  // namespace
 
+Result<void> for_each_change(const LayerOverLower& layer, const Volume& merged,
+                             const ChangeVisitor& visit) {
+  return TreeChanges({layer.below().volume(), layer.upper(), merged, layer.layer()}, visit).run();
+}
+
 Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume& merged) {
-  return TreeChanges({layer.below().volume(), layer.upper(), merged, layer.layer()}).run();
+  std::vector<Change> changes;
+  UNIONFS_TRY(for_each_change(layer, merged, [&changes](Change change) -> Result<void> {
+    changes.push_back(std::move(change));
+    return {};
+  }));
+  std::stable_sort(changes.begin(), changes.end(),
+                   [](const Change& a, const Change& b) { return a.path < b.path; });
+  return changes;
 }
 
 namespace {

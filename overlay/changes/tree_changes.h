@@ -12,9 +12,15 @@
 
 namespace unionfs {
 
-// All changes between what is below the layer and the layer's merged image,
-// sorted by path.  Visits what the layer's own directories reach, and what lies
-// below names that are gone.
+// Takes one change; its error ends the comparison.
+using ChangeVisitor = std::function<Result<void>(Change change)>;
+
+// Calls `visit` with all changes between what is below the layer and the layer's merged image, in
+// no order.  Looks at what the layer's own directories reach, and what lies below names that are
+// gone.
+Result<void> for_each_change(const LayerOverLower& layer, const Volume& merged,
+                             const ChangeVisitor& visit);
+// The same, sorted by path.
 Result<std::vector<Change>> changes_of(const LayerOverLower& layer, const Volume& merged);
 
 // A disk's changes with the images that they lie between.

@@ -89,8 +89,7 @@ class NameCheck {
     if (siblings == nullptr) {
       return false;
     }
-    const auto named = siblings->find(place.name);
-    return named != siblings->end() && named->second == directory;
+    return siblings->find(place.name) == directory;
   }
 
   Result<void> check_entries(const Directory& directory) {
@@ -145,20 +144,21 @@ class NameCheck {
     if (entry.kind == EntryKind::kReal) {
       return check_real(directory.number(), entry);
     }
-    const bool is_below = directory.below != nullptr && directory.below->contains(entry.name);
+    const auto below =
+        directory.below == nullptr ? std::nullopt : directory.below->find(entry.name);
     if (entry.kind == EntryKind::kWhiteout) {
-      if (!is_below || !directory.is_in_place) {
+      if (!below || !directory.is_in_place) {
         violations_.add("directory inode {}: whiteout {} of a name that the lower does not have",
                         directory.number(), quoted_name(entry.name));
       }
       return {};
     }
-    if (!is_below) {
+    if (!below) {
       violations_.add("directory inode {}: fallthru {} to a name that the lower does not have",
                       directory.number(), quoted_name(entry.name));
       return {};
     }
-    return check_fallthru(directory, entry, directory.below->at(entry.name));
+    return check_fallthru(directory, entry, *below);
   }
 
   Result<void> check_fallthru(const Directory& directory, const NamedEntry& entry,

@@ -231,10 +231,10 @@ Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber bas
         continue;
       }
       const auto found = now->find(name);
-      if (found == now->end()) {
+      if (!found) {
         return false;
       }
-      queue.push_back({std::move(below), inode, found->second});
+      queue.push_back({std::move(below), inode, *found});
     }
   }
   return true;

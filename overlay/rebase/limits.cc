@@ -108,7 +108,7 @@ void LimitFinder::learn_names() {
     if (name.file && paths_[*name.file].empty()) {
       paths_[*name.file] = name.path;
     }
-    if (name.file && !tree_.former.contains(key)) {
+    if (name.file && !tree_.former.contains(&key)) {
       added_bytes_[key.directory] += ext2::entry_size_bytes(static_cast<uint32_t>(key.name.size()));
     }
   }

@@ -42,8 +42,7 @@ Result<std::optional<InodeNumber>> SideTree::child(InodeNumber directory, const 
     return std::optional<InodeNumber>();
   }
   UNIONFS_ASSIGN(const LowerNames::Names* names, names_.of(directory));
-  const auto found = names->find(name);
-  return found == names->end() ? std::optional<InodeNumber>() : found->second;
+  return names->find(name);
 }
 
 Result<const FileState*> SideTree::state(InodeNumber inode) {

@@ -72,8 +72,7 @@ Result<PlannedRebase> RebaseComparison::run() {
 }
 
 Result<void> RebaseComparison::read_changes() {
-  UNIONFS_ASSIGN(std::vector<Change> changes, changes_of(sources_.layer, sources_.ours));
-  for (Change& change : changes) {
+  return for_each_change(sources_.layer, sources_.ours, [this](Change change) -> Result<void> {
     for (std::string* path : {&change.path, &change.below_path, &change.from}) {
       *path = *path == "/" ? "" : *path;
     }
@@ -87,8 +86,8 @@ Result<void> RebaseComparison::read_changes() {
     std::string key = change.path;
     auto& rows = change.kind == ChangeKind::kDeleted ? deletions_ : rows_;
     rows.emplace(std::move(key), RebaseRow{std::move(change)});
-  }
-  return {};
+    return {};
+  });
 }
 
 Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced) {
@@ -192,13 +191,13 @@ Result<void> RebaseComparison::check_dependent_moves() const {
 Result<bool> RebaseComparison::has_other_names(InodeNumber base, InodeNumber theirs) {
   UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(base));
   UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(theirs));
-  if (!std::equal(before->begin(), before->end(), now->begin(), now->end(),
-                  [](const auto& a, const auto& b) { return a.first == b.first; })) {
+  const auto is_missing = [now](const auto& entry) { return !now->contains(entry.first); };
+  if (before->size() != now->size() || std::any_of(before->begin(), before->end(), is_missing)) {
     return true;
   }
-  for (auto old = before->begin(), current = now->begin(); old != before->end(); ++old, ++current) {
-    UNIONFS_ASSIGN(const InodeRecord one, read_inode(base_.volume(), old->second));
-    UNIONFS_ASSIGN(const InodeRecord other, read_inode(theirs_.volume(), current->second));
+  for (const auto& [name, inode] : *before) {
+    UNIONFS_ASSIGN(const InodeRecord one, read_inode(base_.volume(), inode));
+    UNIONFS_ASSIGN(const InodeRecord other, read_inode(theirs_.volume(), *now->find(name)));
     if (one.type() != other.type()) {
       return true;
     }
