@@ -22,7 +22,7 @@ Result<std::optional<InodeNumber>> CopiedInodes::possible(TreeFileId id) {
   if (!is_used) {
     return std::optional<InodeNumber>();
   }
-  UNIONFS_ASSIGN(const FileState* present, lower_.state(state.inode));
+  UNIONFS_ASSIGN(const SharedState present, lower_.state(state.inode));
   const bool has_other_birth =
       state.created && present->created && *state.created != *present->created;
   const bool is_same = present->type() == state.type() && present->links_count > 0 &&
@@ -62,7 +62,7 @@ Result<bool> CopiedInodes::prove(TreeFileId id, InodeNumber inode) {
   if (file.state.is_regular()) {
     return has_same_bytes(file, inode);
   }
-  UNIONFS_ASSIGN(const FileState* present, lower_.state(inode));
+  UNIONFS_ASSIGN(const SharedState present, lower_.state(inode));
   return file.state.target == present->target && file.state.device_major == present->device_major &&
          file.state.device_minor == present->device_minor;
 }
@@ -82,7 +82,7 @@ Result<bool> CopiedInodes::has_same_child(const TreeFile& directory, InodeNumber
 }
 
 Result<bool> CopiedInodes::has_same_bytes(const TreeFile& file, InodeNumber inode) {
-  UNIONFS_ASSIGN(const FileState* present, lower_.state(inode));
+  UNIONFS_ASSIGN(const SharedState present, lower_.state(inode));
   if (file.content == nullptr || present->size_bytes == 0) {
     return file.content == nullptr && present->size_bytes == 0;
   }

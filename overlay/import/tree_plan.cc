@@ -130,9 +130,9 @@ Result<PlannedFileId> ImportComparison::planned_directory(TreeFileId id,
   }
   claimed_.insert(*inode);
   UNIONFS_ASSIGN(const PlannedFileId planned, builder_.existing(*inode));
-  UNIONFS_ASSIGN(const FileState* present, below_.state(*inode));
+  UNIONFS_ASSIGN(const SharedState present, below_.state(*inode));
   if (!file.is_implied && !has_same_metadata(file.state, *present)) {
-    builder_.file(planned).state = state_over(file.state, present);
+    builder_.file(planned).state = state_over(file.state, present.get());
     ++figures_.changed;
   }
   return planned;
@@ -323,8 +323,8 @@ Result<PlannedFileId> ImportComparison::change_file(const TreeFile& file,
   UNIONFS_ASSIGN(const PlannedFileId id, builder_.existing(chosen.inode));
   PlannedFile& planned = builder_.file(id);
   if (!chosen.difference.is_equal()) {
-    UNIONFS_ASSIGN(const FileState* present, below_.state(chosen.inode));
-    planned.state = state_over(file.state, present);
+    UNIONFS_ASSIGN(const SharedState present, below_.state(chosen.inode));
+    planned.state = state_over(file.state, present.get());
   }
   if (chosen.difference.in_content) {
     planned.content = PlannedContent{nullptr, InodeNumber(0), file.content};
@@ -345,7 +345,7 @@ Result<std::vector<InodeNumber>> ImportComparison::candidates(
         std::ranges::find(found, *place.below) != found.end()) {
       continue;
     }
-    UNIONFS_ASSIGN(const FileState* present, below_.state(*place.below));
+    UNIONFS_ASSIGN(const SharedState present, below_.state(*place.below));
     if (present->type() == file.state.type()) {
       found.push_back(*place.below);
     }
@@ -359,14 +359,14 @@ Result<bool> ImportComparison::is_wholly_named(InodeNumber inode,
   if (rules_.are_inodes_of_lower) {
     return true;  // the tree has, or removes, each name of the lower
   }
-  UNIONFS_ASSIGN(const FileState* present, below_.state(inode));
+  UNIONFS_ASSIGN(const SharedState present, below_.state(inode));
   const auto count =
       std::ranges::count_if(places, [&](const FilePlace& place) { return place.below == inode; });
   return static_cast<uint64_t>(count) >= present->links_count;
 }
 
 Result<FileDifference> ImportComparison::compare_file(const TreeFile& file, InodeNumber inode) {
-  UNIONFS_ASSIGN(const FileState* present, below_.state(inode));
+  UNIONFS_ASSIGN(const SharedState present, below_.state(inode));
   FileDifference difference;
   difference.in_metadata = !has_same_metadata(file.state, *present);
   if (file.state.is_regular()) {

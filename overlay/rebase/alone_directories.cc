@@ -95,7 +95,7 @@ Result<void> AloneComparison::place_in_conflict(AloneDirectory& directory, Alone
                                                 const std::string& text) {
   std::string link;
   if (holder) {
-    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*holder));
+    UNIONFS_ASSIGN(const SharedState state, theirs_.state(*holder));
     link = state->type() == ext2::kModeSymlink
                ? "in the new lower it is a symlink to " + state->target
                : "";
@@ -120,7 +120,7 @@ Result<void> AloneComparison::place_in_conflict(AloneDirectory& directory, Alone
 
 Result<void> AloneComparison::make_directory(AloneDirectory& directory, AloneDirectory& parent,
                                              const std::string& name) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(directory.ours));
   UNIONFS_ASSIGN(const PlannedFileId parent_id, id_of(parent));
   has_owners_ |= state->user_id != 0 || state->group_id != 0;
   directory.id = builder_.add(*state, std::nullopt);
@@ -142,8 +142,8 @@ Result<void> AloneComparison::merge_directory(AloneDirectory& directory) {
   std::vector<std::string> fields;
   UNIONFS_ASSIGN(const bool is_equal, is_same(directory.ours, *directory.theirs, fields));
   UNIONFS_ASSIGN(const bool is_proven, are_names_proven(directory));
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
   if (is_equal && (!is_proven || ours->modified == theirs->modified)) {
     return {};
   }
@@ -211,8 +211,8 @@ Result<void> AloneComparison::settle_directory_times() {
       continue;
     }
     UNIONFS_ASSIGN(const bool is_proven, are_names_proven(directory));
-    UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
-    UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+    UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
+    UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
     FileState& state = builder_.file(*directory.id).state;
     state.modified = is_proven ? ours->modified : std::max(ours->modified, theirs->modified);
     state.changed = std::max(ours->changed, theirs->changed);

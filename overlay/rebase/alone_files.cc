@@ -56,8 +56,8 @@ Result<void> AloneComparison::settle_against(const AloneFile& file, InodeNumber 
   std::vector<std::string> fields;
   UNIONFS_ASSIGN(const bool is_equal, is_same(file.inode, holder, fields));
   UNIONFS_ASSIGN(const bool is_in_place, is_proven_in_place(file.inode, holder));
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(file.inode));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(holder));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(file.inode));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(holder));
   if (is_equal && (!is_in_place || ours->modified == theirs->modified)) {
     groups_[file.inode].push_back({file, holder, true});
     return {};
@@ -82,7 +82,7 @@ Result<void> AloneComparison::settle_against(const AloneFile& file, InodeNumber 
 }
 
 Result<void> AloneComparison::place(const AloneFile& file, std::optional<InodeNumber> holder) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(file.inode));
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(file.inode));
   has_owners_ |= state->user_id != 0 || state->group_id != 0;
   FileState copy = *state;
   const bool loses_privileges = file.parent->is_beside && take_privileges(copy);
@@ -109,7 +109,7 @@ Result<void> AloneComparison::place_beside(const AloneFile& file) {
   }
   UNIONFS_ASSIGN(const std::string beside, beside_name(*file.parent, file.name));
   UNIONFS_ASSIGN(const PlannedFileId directory, id_of(*file.parent));
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(file.inode));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(file.inode));
   FileState state = *ours;
   const std::string path = file.parent->result_path + "/" + beside;
   if (take_privileges(state)) {
@@ -129,7 +129,7 @@ void AloneComparison::drop(const AloneFile& file) {
 }
 
 Result<std::optional<PlannedContent>> AloneComparison::planned_content(InodeNumber ours) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(ours));
   if (state->type() == ext2::kModeFifo || state->type() == ext2::kModeSocket) {
     return std::optional<PlannedContent>();
   }
@@ -159,7 +159,7 @@ Result<void> AloneComparison::settle_groups() {
 // What the names of a group lead to; they lose privileges all or none.
 Result<FileState> AloneComparison::state_of(InodeNumber ours,
                                             const std::vector<Outcome>& outcomes) {
-  UNIONFS_ASSIGN(const FileState* known, ours_.state(ours));
+  UNIONFS_ASSIGN(const SharedState known, ours_.state(ours));
   FileState state = *known;
   for (const Outcome& outcome : outcomes) {
     if (outcome.loses_privileges) {
@@ -174,7 +174,7 @@ Result<FileState> AloneComparison::state_of(InodeNumber ours,
 // The inode of theirs that is changed in place: all its names lead to this file, or it is equal.
 Result<std::optional<InodeNumber>> AloneComparison::existing_for(
     InodeNumber ours, const std::vector<Outcome>& outcomes) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(ours));
   std::map<InodeNumber, uint32_t> names;
   for (const Outcome& outcome : outcomes) {
     if (outcome.is_same) {
@@ -186,7 +186,7 @@ Result<std::optional<InodeNumber>> AloneComparison::existing_for(
   }
   bool has_further_names = false;
   for (const auto& [holder, count] : names) {
-    UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(holder));
+    UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(holder));
     if (theirs->type() == state->type() && count >= theirs->links_count && !builder_.has(holder)) {
       return std::optional(holder);
     }

@@ -72,19 +72,27 @@ struct ResultDirectory {
   bool is_linked() const { return !link_text.empty(); }
 };
 
-// A name of ours with the file that it leads to.
-struct FileOutcome {
-  std::string path;  // of ours
-  std::string result_path;
-  PlannedFileId directory = kPlannedRoot;
-  std::string name;
-  bool has_place = true;  // false: theirs has the name already, and it stays
+// A name of ours that has found its place.
+struct PlacedFile {
+  const RebaseRow* row;
+  const ResultDirectory* parent;
+  PlannedFileId directory = kPlannedRoot;  // of `parent`
+  std::string name = {};
+  std::optional<InodeNumber> base = {};    // what it is merged with
+  std::optional<InodeNumber> theirs = {};  // the file of the new lower that it becomes
+  std::optional<InodeNumber> theirs_at_place = {};
+  Resolution resolution = Resolution::kOurs;  // of fields that both want
   bool is_followed = false;
-  bool is_unchanged = false;          // see RebaseRow
-  std::optional<InodeNumber> theirs;  // the file of the new lower that it becomes
-  std::optional<InodeNumber> theirs_at_place;
-  MergedFileFields merged;
   bool is_whole = false;  // ours altogether, because theirs has nothing to merge
+  bool is_copy = false;   // so, and without privileges
+};
+
+// The same with what it becomes, while its group is settled.
+struct FileOutcome : PlacedFile {
+  const std::string& path() const { return row->change.path; }  // of ours
+  std::string result_path() const { return parent->path + "/" + name; }
+
+  MergedFileFields merged;
 };
 
 class RebaseComparison {
@@ -203,6 +211,7 @@ class RebaseComparison {
   // ---- link groups
   Result<void> find_lost_names();
   void count_named();
+  Result<MergedFileFields> merged_of(InodeNumber ours, const PlacedFile& placed);
   Result<void> settle_group(InodeNumber ours, std::vector<FileOutcome>& outcomes);
   Result<void> settle_equal(InodeNumber ours, std::vector<FileOutcome*>& outcomes);
   Result<std::optional<InodeNumber>> existing_for(const std::vector<FileOutcome*>& outcomes);
@@ -233,14 +242,14 @@ class RebaseComparison {
   FileMerge files_;
   PlanBuilder builder_;
   // Of files that are changed in place.
-  std::vector<std::pair<PlannedNameKey, PlannedName>> staying_names_;
+  std::deque<std::pair<PlannedNameKey, PlannedName>> staying_names_;
   RebaseReport report_;
 
   std::map<std::string, RebaseRow> rows_;               // by path in ours; "" is the root
   std::map<std::string, RebaseRow> deletions_;          // by path in the old lower
   std::map<std::string, std::string> moved_;            // by path in the old lower: path in ours
   std::map<std::string, ResultDirectory> directories_;  // by path in ours
-  std::map<InodeNumber, std::vector<FileOutcome>> groups_;  // by inode of ours
+  std::multimap<InodeNumber, PlacedFile> groups_;       // by inode of ours
   // By inode of theirs: names of it that are removed, or lead to something else.
   std::map<InodeNumber, std::set<PlannedNameKey>> lost_names_;
   std::map<InodeNumber, unsigned> named_;         // by inode of ours: names that rows tell of

@@ -250,7 +250,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
     return make_directory(directory, parent, name);
   }
   if (holder) {
-    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*holder));
+    UNIONFS_ASSIGN(const SharedState state, theirs_.state(*holder));
     if (state->type() == ext2::kModeSymlink) {
       directory.is_behind_link = true;
       directory.link_text =
@@ -278,7 +278,7 @@ Result<void> RebaseComparison::settle_kept_directory(ResultDirectory& directory,
 
 Result<void> RebaseComparison::make_directory(ResultDirectory& directory, ResultDirectory& parent,
                                               const std::string& name) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(directory.ours));
   UNIONFS_ASSIGN(const PlannedFileId parent_id, id_of(parent));
   directory.id = builder_.add(*state, std::nullopt);
   directory.theirs.reset();
@@ -329,7 +329,7 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
   }
   const bool has_times = std::find(row.change.metadata.begin(), row.change.metadata.end(),
                                    "times") != row.change.metadata.end();
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
   FileTime modified = theirs->modified;
   if (has_times) {
     UNIONFS_ASSIGN(modified, files.base ? modified_time_of(directory, false)

@@ -158,8 +158,8 @@ void merge_times(const FileState* base, const FileState& ours, const FileState& 
 }  // namespace
 
 Result<bool> FileMerge::has_same_content(Pair pair, InodeNumber one, InodeNumber other) {
-  UNIONFS_ASSIGN(const FileState* a, first_of(pair).state(one));
-  UNIONFS_ASSIGN(const FileState* b, second_of(pair).state(other));
+  UNIONFS_ASSIGN(const SharedState a, first_of(pair).state(one));
+  UNIONFS_ASSIGN(const SharedState b, second_of(pair).state(other));
   if (a->type() != b->type() || a->device_major != b->device_major ||
       a->device_minor != b->device_minor || a->target != b->target) {
     return false;
@@ -181,8 +181,8 @@ Result<bool> FileMerge::has_same_content(Pair pair, InodeNumber one, InodeNumber
 }
 
 Result<bool> FileMerge::is_same(Pair pair, InodeNumber one, InodeNumber other) {
-  UNIONFS_ASSIGN(const FileState* a, first_of(pair).state(one));
-  UNIONFS_ASSIGN(const FileState* b, second_of(pair).state(other));
+  UNIONFS_ASSIGN(const SharedState a, first_of(pair).state(one));
+  UNIONFS_ASSIGN(const SharedState b, second_of(pair).state(other));
   return has_same_metadata(*a, *b) ? has_same_content(pair, one, other) : Result<bool>(false);
 }
 
@@ -241,12 +241,12 @@ Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber bas
 }
 
 Result<MergedFileFields> FileMerge::merge(const ThreeFiles& files, Resolution resolution) {
-  const FileState* base = nullptr;
+  SharedState base;
   if (files.base) {
     UNIONFS_ASSIGN(base, base_.state(*files.base));
   }
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(*files.ours));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*files.theirs));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(*files.ours));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*files.theirs));
   MergedFileFields merged;
   merged.state = *theirs;
 
@@ -272,9 +272,9 @@ Result<MergedFileFields> FileMerge::merge(const ThreeFiles& files, Resolution re
     merged.is_as_ours = merged.is_content_ours;
     merged.is_as_theirs = !merged.is_content_ours;
   }
-  FieldMerge(base, *ours, *theirs, resolution, merged).merge_metadata();
+  FieldMerge(base.get(), *ours, *theirs, resolution, merged).merge_metadata();
   if (are_alike) {
-    merge_times(base, *ours, *theirs, merged);
+    merge_times(base.get(), *ours, *theirs, merged);
   } else if (merged.is_content_ours) {
     merged.state.modified = ours->modified;
     merged.state.accessed = ours->accessed;

@@ -57,8 +57,8 @@ Result<void> RebaseComparison::leave_file(RebaseRow& row) {
   if (stays_in == nullptr || stays_in->is_dropped || !stays_in->theirs) {
     return {};
   }
-  UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
-  UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+  UNIONFS_ASSIGN(const SharedState before, base_.state(change.below));
+  UNIONFS_ASSIGN(const SharedState after, theirs_.state(*theirs));
   return before->type() != after->type()
              ? Result<void>()
              : merge_file(row, *stays_in, split_path(change.below_path).second,
@@ -67,21 +67,17 @@ Result<void> RebaseComparison::leave_file(RebaseRow& row) {
 
 Result<void> RebaseComparison::place_ours(RebaseRow& row, ResultDirectory& parent,
                                           const std::string& name) {
-  UNIONFS_ASSIGN(const FileState* state, ours_.state(row.change.inode));
-  FileOutcome outcome;
-  outcome.path = row.change.path;
-  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
-  outcome.name = name;
-  outcome.result_path = parent.path + "/" + name;
-  outcome.merged.state = *state;
-  if (parent.is_beside) {
-    take_privileges_of_copy(outcome.merged.state, outcome.result_path);
+  PlacedFile placed{&row, &parent};
+  UNIONFS_ASSIGN(placed.directory, id_of(parent));
+  placed.name = name;
+  placed.is_whole = true;
+  placed.is_copy = parent.is_beside;
+  if (placed.is_copy) {
+    UNIONFS_ASSIGN(const SharedState ours, ours_.state(row.change.inode));
+    FileState state = *ours;
+    take_privileges_of_copy(state, parent.path + "/" + name);
   }
-  outcome.merged.is_content_ours = true;
-  outcome.merged.is_content_as_ours = true;
-  outcome.merged.is_as_theirs = false;
-  outcome.is_whole = true;
-  groups_[row.change.inode].push_back(std::move(outcome));
+  groups_.emplace(row.change.inode, std::move(placed));
   return {};
 }
 
@@ -93,8 +89,8 @@ Result<std::optional<InodeNumber>> RebaseComparison::link_target(const RebaseRow
   if (!target) {
     return target;
   }
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*target));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(row.change.inode));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*target));
   return ours->type() == theirs->type() ? target : std::nullopt;
 }
 
@@ -119,7 +115,7 @@ Result<void> RebaseComparison::place_beside(RebaseRow& row, ResultDirectory& par
   if (has_copy) {
     return {};  // one for all names of the file
   }
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(row.change.inode));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(row.change.inode));
   UNIONFS_ASSIGN(const std::string beside, beside_name(parent, name));
   UNIONFS_ASSIGN(const PlannedFileId directory, id_of(parent));
   FileState state = *ours;
@@ -160,7 +156,8 @@ Result<bool> RebaseComparison::decide_whole(RebaseRow& row, ResultDirectory& par
 Result<void> RebaseComparison::merge_file(RebaseRow& row, ResultDirectory& parent,
                                           const std::string& name, const ThreeFiles& files,
                                           bool is_followed) {
-  UNIONFS_ASSIGN(MergedFileFields merged, files_.merge(files, Resolution::kOurs));
+  UNIONFS_ASSIGN(const MergedFileFields merged, files_.merge(files, Resolution::kOurs));
+  PlacedFile placed{&row, &parent};
   if (merged.has_conflict()) {
     const ConflictClass conflict_class = !files.base                  ? ConflictClass::kAddAdd
                                          : merged.is_content_conflict ? ConflictClass::kEditEdit
@@ -168,25 +165,21 @@ Result<void> RebaseComparison::merge_file(RebaseRow& row, ResultDirectory& paren
     const Raised raised{conflict_class, row.change.path, row.change.from, files, merged.fields};
     UNIONFS_ASSIGN(const Resolution resolution, raise(raised, row.is_forced));
     if (resolution != Resolution::kOurs) {
-      UNIONFS_ASSIGN(merged, files_.merge(files, Resolution::kTheirs));
+      placed.resolution = Resolution::kTheirs;
     }
     if (resolution == Resolution::kBoth) {
       UNIONFS_TRY(place_beside(row, parent, name));
     }
   }
-  FileOutcome outcome;
-  outcome.path = row.change.path;
-  UNIONFS_ASSIGN(outcome.directory, id_of(parent));
-  outcome.name = name;
-  outcome.result_path = parent.path + "/" + name;
-  outcome.theirs = files.theirs;
+  UNIONFS_ASSIGN(placed.directory, id_of(parent));
+  placed.name = name;
+  placed.base = files.base;
+  placed.theirs = files.theirs;
   if (parent.theirs) {
-    UNIONFS_ASSIGN(outcome.theirs_at_place, theirs_.child(*parent.theirs, name));
+    UNIONFS_ASSIGN(placed.theirs_at_place, theirs_.child(*parent.theirs, name));
   }
-  outcome.merged = std::move(merged);
-  outcome.is_followed = is_followed;
-  outcome.is_unchanged = row.is_unchanged;
-  groups_[row.change.inode].push_back(std::move(outcome));
+  placed.is_followed = is_followed;
+  groups_.emplace(row.change.inode, std::move(placed));
   return {};
 }
 
@@ -200,8 +193,8 @@ Result<void> RebaseComparison::settle_changed_file(RebaseRow& row, ResultDirecto
                                       : settle_new_link(row, parent, name);
   }
   if (theirs) {
-    UNIONFS_ASSIGN(const FileState* before, base_.state(base));
-    UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+    UNIONFS_ASSIGN(const SharedState before, base_.state(base));
+    UNIONFS_ASSIGN(const SharedState after, theirs_.state(*theirs));
     if (before->type() == after->type()) {
       // A link in the place of what is the same is no change of that.
       const bool is_link = !row.change.link_of.empty() && !row.has_only_times();
@@ -296,8 +289,8 @@ Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory
   UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
   const bool is_gone = !theirs;
   if (theirs) {
-    UNIONFS_ASSIGN(const FileState* before, base_.state(change.below));
-    UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+    UNIONFS_ASSIGN(const SharedState before, base_.state(change.below));
+    UNIONFS_ASSIGN(const SharedState after, theirs_.state(*theirs));
     if (before->type() != after->type()) {
       theirs.reset();
     }

@@ -3,6 +3,7 @@
 // Names that share an inode: which of theirs' inodes they become, or a new one.
 #include <algorithm>
 
+#include "overlay/rebase/beside.h"
 #include "overlay/rebase/comparison.h"
 
 namespace unionfs {
@@ -23,10 +24,34 @@ bool is_equal_result(const FileOutcome& a, const FileOutcome& b) {
 Result<void> RebaseComparison::settle_groups() {
   UNIONFS_TRY(find_lost_names());
   count_named();
-  for (auto& [ours, outcomes] : groups_) {
+  while (!groups_.empty()) {
+    const InodeNumber ours = groups_.begin()->first;
+    std::vector<FileOutcome> outcomes;
+    for (auto placed = groups_.begin(); placed != groups_.end() && placed->first == ours;
+         placed = groups_.erase(placed)) {
+      UNIONFS_ASSIGN(MergedFileFields merged, merged_of(ours, placed->second));
+      outcomes.push_back({std::move(placed->second), std::move(merged)});
+    }
     UNIONFS_TRY(settle_group(ours, outcomes));
   }
   return {};
+}
+
+// What the name becomes: not kept from the time when it was placed, because that takes room.
+Result<MergedFileFields> RebaseComparison::merged_of(InodeNumber ours, const PlacedFile& placed) {
+  if (!placed.is_whole) {
+    return files_.merge({placed.base, ours, placed.theirs}, placed.resolution);
+  }
+  MergedFileFields merged;
+  UNIONFS_ASSIGN(const SharedState state, ours_.state(ours));
+  merged.state = *state;
+  if (placed.is_copy) {
+    take_privileges(merged.state);
+  }
+  merged.is_content_ours = true;
+  merged.is_content_as_ours = true;
+  merged.is_as_theirs = false;
+  return merged;
 }
 
 // Names with one result stay one file.
@@ -42,8 +67,8 @@ Result<void> RebaseComparison::settle_group(InodeNumber ours, std::vector<FileOu
       (is_equal_result(*left.front(), *outcome) ? equal : others).push_back(outcome);
     }
     if (!is_first) {
-      note("links-split", equal.front()->path,
-           "it was the same file as " + outcomes.front().path + ", and is not after the rebase");
+      note("links-split", equal.front()->path(),
+           "it was the same file as " + outcomes.front().path() + ", and is not after the rebase");
     }
     UNIONFS_TRY(settle_equal(ours, equal));
     left = std::move(others);
@@ -93,7 +118,7 @@ Result<std::optional<InodeNumber>> RebaseComparison::existing_for(
     if (!outcome->theirs) {
       continue;
     }
-    UNIONFS_ASSIGN(const FileState* state, theirs_.state(*outcome->theirs));
+    UNIONFS_ASSIGN(const SharedState state, theirs_.state(*outcome->theirs));
     const bool has_same_type = state->type() == outcome->merged.state.type();
     const bool is_unchanged = outcome->merged.is_as_theirs && outcome->merged.are_times_theirs;
     // A file that another group has planned already is no longer as theirs has it.
@@ -153,19 +178,19 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
       });
   if (is_unchanged && are_all_in_place) {
     for (const FileOutcome* outcome : outcomes) {
-      if (!outcome->is_unchanged) {
-        report_.dropped.push_back(outcome->path);
+      if (!outcome->row->is_unchanged) {
+        report_.dropped.push_back(outcome->path());
       }
     }
     return {};
   }
   if (!existing && first->theirs) {
-    note("links-split", first->path,
+    note("links-split", first->path(),
          "the new lower has further names for it, which keep the new lower's file");
   } else if (!existing) {
-    UNIONFS_ASSIGN(const FileState* state, ours_.state(ours));
+    UNIONFS_ASSIGN(const SharedState state, ours_.state(ours));
     if (first->is_whole && state->links_count > named_[ours]) {
-      note("links-split", first->path,
+      note("links-split", first->path(),
            "it has further names in ours, which are as in the new lower");
     }
   }
@@ -174,25 +199,25 @@ Result<void> RebaseComparison::settle_equal(InodeNumber ours, std::vector<FileOu
         return outcome->theirs && first->theirs && outcome->theirs != first->theirs;
       });
   if (meets_several) {
-    note("links-joined", first->path, "in the new lower its names are several files");
+    note("links-joined", first->path(), "in the new lower its names are several files");
   }
   UNIONFS_ASSIGN(const PlannedFileId id, planned_file(ours, *first, existing));
   for (const FileOutcome* outcome : outcomes) {
-    const std::string path = outcome->path;
+    const std::string& path = outcome->path();
     if (!existing || outcome->theirs_at_place != existing) {
-      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path);
+      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path());
     } else if (const PlannedName* planned = builder_.name(outcome->directory, outcome->name);
                planned != nullptr && !planned->file) {
-      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path);
+      builder_.set_name(outcome->directory, outcome->name, id, outcome->result_path());
     } else {
-      staying_names_.push_back({{outcome->directory, outcome->name}, {id, outcome->result_path}});
+      staying_names_.push_back({{outcome->directory, outcome->name}, {id, outcome->result_path()}});
     }
     const MergedFileFields& fields = outcome->merged;
     if (outcome->is_followed && !fields.is_as_ours) {
       note("followed", path, "what the new lower has of it is here, with its changes");
     }
     const bool is_ours = outcome->is_whole || fields.is_as_ours;
-    if (!outcome->is_unchanged) {
+    if (!outcome->row->is_unchanged) {
       (is_ours ? report_.applied : report_.merged).push_back(path);
     }
   }

@@ -40,8 +40,8 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   if (row.is_dropped && !row.is_open) {
     return holder;
   }
-  UNIONFS_ASSIGN(const FileState* base, base_.state(row.change.below));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*holder));
+  UNIONFS_ASSIGN(const SharedState base, base_.state(row.change.below));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*holder));
   if (base->type() != theirs->type()) {
     return holder;  // that is another thing, and does not follow
   }

@@ -15,7 +15,7 @@ Result<PlannedFileId> PlanBuilder::existing(InodeNumber inode) {
   if (const auto known = ids_.find(inode); known != ids_.end()) {
     return known->second;
   }
-  UNIONFS_ASSIGN(const FileState* state, theirs_->state(inode));
+  UNIONFS_ASSIGN(const SharedState state, theirs_->state(inode));
   const PlannedFileId id = add(*state, std::nullopt);
   plan_.files[id].existing = inode;
   ids_.emplace(inode, id);

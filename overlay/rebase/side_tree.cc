@@ -45,28 +45,46 @@ Result<std::optional<InodeNumber>> SideTree::child(InodeNumber directory, const 
   return names->find(name);
 }
 
-Result<const FileState*> SideTree::state(InodeNumber inode) {
-  if (const auto known = states_.find(inode); known != states_.end()) {
-    return &known->second;
+Result<SharedState> SideTree::state(InodeNumber inode) {
+  for (const auto* states : {&known_states_, &new_states_}) {
+    if (const auto known = states->find(inode); known != states->end()) {
+      return known->second;
+    }
   }
+  SharedState state;
+  if (const auto old = old_states_.find(inode); old != old_states_.end()) {
+    state = old->second;
+  } else {
+    UNIONFS_ASSIGN(state, read_state(inode));
+  }
+  if (new_states_.size() == kKeptStates) {
+    old_states_ = std::exchange(new_states_, {});
+  }
+  new_states_.emplace(inode, state);
+  return state;
+}
+
+Result<SharedState> SideTree::read_state(InodeNumber inode) const {
   UNIONFS_ASSIGN(FileState state, file_state_of(volume_, inode));
   map_number(users_, state.user_id);
   map_number(groups_, state.group_id);
-  return &states_.emplace(inode, std::move(state)).first->second;
+  return std::make_shared<const FileState>(std::move(state));
+}
+
+// What was read before the numbers were known says the old ones.
+void SideTree::forget_read() {
+  new_states_.clear();
+  old_states_.clear();
 }
 
 void SideTree::map_users(std::map<uint32_t, uint32_t> users) {
   users_ = std::move(users);
-  for (auto& [inode, state] : states_) {
-    map_number(users_, state.user_id);
-  }
+  forget_read();
 }
 
 void SideTree::map_groups(std::map<uint32_t, uint32_t> groups) {
   groups_ = std::move(groups);
-  for (auto& [inode, state] : states_) {
-    map_number(groups_, state.group_id);
-  }
+  forget_read();
 }
 
 Result<bool> SideTree::is_directory(InodeNumber inode) {

@@ -122,7 +122,7 @@ Result<Resolution> RebaseComparison::raise(const Raised& raised, bool is_forced)
     if (!inode) {
       return std::optional<FileState>();
     }
-    UNIONFS_ASSIGN(const FileState* state, tree.state(*inode));
+    UNIONFS_ASSIGN(const SharedState state, tree.state(*inode));
     return std::optional<FileState>(*state);
   };
   UNIONFS_ASSIGN(conflict.base, state_in(base_, raised.files.base));
@@ -227,7 +227,8 @@ Result<bool> RebaseComparison::has_ours_changed_names(const ResultDirectory& dir
 }
 
 void RebaseComparison::add_staying_names() {
-  for (const auto& [key, name] : staying_names_) {
+  for (; !staying_names_.empty(); staying_names_.pop_front()) {
+    const auto& [key, name] = staying_names_.front();
     if (builder_.name(key.directory, key.name) == nullptr) {
       builder_.set_name(key.directory, key.name, name.file, name.path);
     }
@@ -239,8 +240,8 @@ Result<bool> RebaseComparison::has_of_type(const std::string& base_path, InodeNu
   if (!theirs) {
     return false;
   }
-  UNIONFS_ASSIGN(const FileState* before, base_.state(base));
-  UNIONFS_ASSIGN(const FileState* after, theirs_.state(*theirs));
+  UNIONFS_ASSIGN(const SharedState before, base_.state(base));
+  UNIONFS_ASSIGN(const SharedState after, theirs_.state(*theirs));
   return before->type() == after->type();
 }
 
@@ -256,9 +257,9 @@ Result<void> RebaseComparison::visit_left_directories() {
 
 Result<FileTime> RebaseComparison::modified_time_of(const ResultDirectory& directory,
                                                     bool has_ours_changed) {
-  UNIONFS_ASSIGN(const FileState* base, base_.state(*directory.base));
-  UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
-  UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+  UNIONFS_ASSIGN(const SharedState base, base_.state(*directory.base));
+  UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
+  UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
   UNIONFS_ASSIGN(const bool has_theirs_changed,
                  has_other_names(*directory.base, *directory.theirs));
   if (has_ours_changed != has_theirs_changed) {
@@ -274,15 +275,15 @@ Result<void> RebaseComparison::settle_directory_times() {
         directory.are_times_decided) {
       continue;
     }
-    UNIONFS_ASSIGN(const FileState* ours, ours_.state(directory.ours));
-    UNIONFS_ASSIGN(const FileState* base, base_.state(*directory.base));
+    UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
+    UNIONFS_ASSIGN(const SharedState base, base_.state(*directory.base));
     UNIONFS_ASSIGN(const bool has_ours, has_ours_changed_names(directory));
     // A file in another's place may have got its number.  Then the diff tells of that name, and
     // so not of the directory's time.
     if (!has_ours && ours->modified == base->modified) {
       continue;
     }
-    UNIONFS_ASSIGN(const FileState* theirs, theirs_.state(*directory.theirs));
+    UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
     UNIONFS_ASSIGN(const FileTime modified, modified_time_of(directory, true));
     if (modified != theirs->modified) {
       UNIONFS_ASSIGN(const PlannedFileId id, id_of(directory));

@@ -106,7 +106,7 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
       known->second.is_taken = true;  // it has its own row
       return {};
     }
-    UNIONFS_ASSIGN(const FileState* state, ours_.state(*ours));
+    UNIONFS_ASSIGN(const SharedState state, ours_.state(*ours));
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), *ours));
     change.kind = ChangeKind::kAdded;
     change.inode = *ours;
@@ -188,7 +188,7 @@ Result<void> RebaseComparison::add_names_elsewhere() {
   }
   std::set<InodeNumber> wanted;
   for (const auto& [inode, count] : known) {
-    UNIONFS_ASSIGN(const FileState* state, ours_.state(inode));
+    UNIONFS_ASSIGN(const SharedState state, ours_.state(inode));
     if (state->links_count > count) {
       wanted.insert(inode);
     }

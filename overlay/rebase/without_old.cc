@@ -94,7 +94,7 @@ Result<Resolution> AloneComparison::raise(const Raised& raised) {
     if (!inode) {
       return std::optional<FileState>();
     }
-    UNIONFS_ASSIGN(const FileState* state, tree.state(*inode));
+    UNIONFS_ASSIGN(const SharedState state, tree.state(*inode));
     return std::optional<FileState>(*state);
   };
   Conflict conflict;
@@ -148,8 +148,9 @@ Result<bool> AloneComparison::know(InodeNumber ours) {
   UNIONFS_ASSIGN(AloneState found, layer_.state_of(ours));
   UNIONFS_ASSIGN(const AloneContent content, layer_.content_of(ours));
   const bool is_known = found.has_all_attributes && content != AloneContent::kUnknown;
-  over_.know_state(ours, found.state);
-  ours_.know_state(ours, std::move(found.state));
+  const auto state = std::make_shared<const FileState>(std::move(found.state));
+  over_.know_state(ours, state);
+  ours_.know_state(ours, state);
   known_.emplace(ours, is_known);
   return is_known;
 }
