@@ -147,6 +147,9 @@ class FieldMerge {
 // Times of a file whose content neither side changed, or both in the same way.
 void merge_times(const FileState* base, const FileState& ours, const FileState& theirs,
                  MergedFileFields& merged) {
+  if (base == nullptr && !theirs.is_directory()) {
+    return;  // both have made the same file, and theirs stays
+  }
   const bool ours_changed = base == nullptr || base->modified != ours.modified;
   const bool theirs_changed = base == nullptr || base->modified != theirs.modified;
   const bool takes_ours = ours_changed && (!theirs_changed || ours.modified > theirs.modified);

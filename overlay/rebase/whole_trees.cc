@@ -96,6 +96,19 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
   return {};
 }
 
+// A name that has its own row.
+void RebaseComparison::take_row(RebaseRow& row) {
+  row.is_taken = true;
+  const bool is_file = row.change.file_type != ext2::kFileTypeDirectory;
+  if (is_file && row.is_dropped && row.has_only_times()) {
+    // A link of the file asked for it before it was known that all of the tree is taken.
+    row.is_done = false;
+    row.is_dropped = false;
+    std::erase(report_.dropped, row.change.path);
+    queue_.push_back(row.change.path);
+  }
+}
+
 Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced) {
   UNIONFS_ASSIGN(const auto ours, ours_.find(path));
   UNIONFS_ASSIGN(const auto theirs, theirs_.find(path));
@@ -103,7 +116,7 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
   change.path = path;
   if (ours) {
     if (const auto known = rows_.find(path); known != rows_.end()) {
-      known->second.is_taken = true;  // it has its own row
+      take_row(known->second);
       return {};
     }
     UNIONFS_ASSIGN(const SharedState state, ours_.state(*ours));

@@ -58,6 +58,9 @@ row("gone-and-changed", "echo b >f", "rm f", "echo t >f", [("delete/edit", "f")]
     with_ours={}, with_theirs={"f": "t"}, with_both={"f": "t"})
 row("added", "", "echo o >f", "", result={"f": "o"})
 row("added-alike", "", "echo x >f", "echo x >f", result={"f": "x"})
+row("added-alike-and-linked-by-theirs", "", "echo x >f; touch -d @1700000000 f",
+    "echo x >f; ln f g; touch -d @1600000000 f",
+    result={"f": "x", "g": "x", "links f": 2, "time f": 1600000000})
 row("added-by-both", "", "echo o >f", "echo t >f", [("add/add", "f")],
     with_ours={"f": "o"}, with_theirs={"f": "t"}, with_both={"f": "t", "f.ours": "o"})
 row("directories-added-by-both", "", "mkdir d; echo o >d/f", "mkdir d; echo t >d/g",
@@ -238,6 +241,10 @@ row("touched-in-a-directory-that-moved-and-is-gone",
                "time g/x": 1700000000, "time g/e": 1700000000},
     with_theirs={},
     with_both={"g": None, "g/e": None, "g/e/z": "b", "g/x": "b", "g/y": "b"})
+row("linked-before-a-directory-that-moved-and-is-gone", "mkdir d; echo b >d/x", "mv d g; ln g/x a",
+    "rm -r d", [("edit/delete", "a"), ("rename/delete", "g")],
+    with_ours={"a": "b", "g": None, "g/x": "b", "links a": 2}, with_theirs={},
+    with_both={"a": "b", "g": None, "g/x": "b", "links a": 2})
 row("directory-moved-alike", "mkdir d; echo b >d/x; echo b >d/y", "mv d e; echo o >e/y", "mv d e",
     result={"e": None, "e/x": "b", "e/y": "o"})
 row("directory-moved-to-another-directory-of-theirs", "mkdir d; echo b >d/x", "mv d e",
