@@ -161,9 +161,9 @@ class Model:
         """What the layer moved into something that is not taken stays where it was."""
         for name in self.merged.names_in(path):
             below = f"{path}/{name}"
-            if self.source_of(below) is None:
+            if self.source_of(below) is None or self.is_lost(below):
                 self.give_back_below(below)
-            elif not self.is_lost(below):
+            else:
                 self.give_back(below)
 
     def give_back(self, path):
