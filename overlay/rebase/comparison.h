@@ -226,6 +226,7 @@ class RebaseComparison {
   Result<void> take_tree(const std::string& path, bool is_forced, bool replaces);
   Result<void> take_name(const std::string& path, bool is_forced);
   void take_row(RebaseRow& row);
+  bool has_moved_elsewhere(const std::string& path) const;
   // Decided for theirs, what was moved here stays where it was.
   void forget_rows(const std::string& path, bool is_tree, Resolution resolution);
   void forget_moves_out_of(const std::string& path, bool is_tree);

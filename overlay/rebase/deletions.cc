@@ -46,7 +46,10 @@ Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRo
        moved != moved_.end() && moved->first.starts_with(path + "/"); ++moved) {
     const RebaseRow& row_inside = rows_.at(moved->second);
     const bool is_given_up = row_inside.is_dropped && !row_inside.is_open;
-    is_kept_inside = is_kept_inside || is_given_up;
+    UNIONFS_ASSIGN(const bool is_kept, is_given_up
+                                           ? has_of_type(moved->first, row_inside.change.below)
+                                           : Result<bool>(false));
+    is_kept_inside = is_kept_inside || is_kept;
   }
   UNIONFS_ASSIGN(const bool is_as_base,
                  row.is_forced ? Result<bool>(true)

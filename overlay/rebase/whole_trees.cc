@@ -71,7 +71,7 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
     UNIONFS_TRY(take_name(at, is_forced));
     std::set<std::string> names;
     for (SideTree* side : {&ours_, &theirs_}) {
-      if (side == &theirs_ && !replaces) {
+      if (side == &theirs_ && (!replaces || has_moved_elsewhere(at))) {
         break;
       }
       UNIONFS_ASSIGN(const auto inode, side->find(at));
@@ -94,6 +94,12 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
     }
   }
   return {};
+}
+
+// What theirs has under a name follows the old lower's directory, which ours has elsewhere.
+bool RebaseComparison::has_moved_elsewhere(const std::string& path) const {
+  const std::optional<std::string> now = ours_path_of(path);
+  return now && *now != path;
 }
 
 // A name that has its own row.
@@ -129,7 +135,7 @@ Result<void> RebaseComparison::take_name(const std::string& path, bool is_forced
     rows_.emplace(path, RebaseRow{std::move(change), is_forced});
     queue_.push_back(path);
     return is_directory ? Result<void>() : replace_directory(path);
-  } else if (theirs) {
+  } else if (theirs && !has_moved_elsewhere(path)) {
     UNIONFS_ASSIGN(const InodeRecord record, read_inode(theirs_.volume(), *theirs));
     change.kind = ChangeKind::kDeleted;
     change.below_path = path;

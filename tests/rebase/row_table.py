@@ -272,6 +272,9 @@ row("moved-to-the-name-of-one-that-moved-into-a-directory-that-is-gone",
     with_ours={"p": None, "p/c": None, "p/c/g": "b", "c": None, "c/f": "b"},
     with_theirs={"a": None, "a/f": "b", "c": None, "c/g": "b"},
     with_both={"p": None, "p/c": None, "p/c/g": "b", "c": None, "c/f": "b"})
+row("moved-out-of-a-directory-that-goes-and-gone", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d/x g; rm -r d", "rm d/x", [("rename/delete", "g")], with_ours={"g": "b"}, with_theirs={},
+    with_both={"g": "b"})
 row("database-changed-by-both", "echo b >x.db; echo b >x.db-wal", "echo o >x.db-wal",
     "echo t >x.db", [("unit", "x.db")], with_ours={"x.db": "b", "x.db-wal": "o"},
     with_theirs={"x.db": "t", "x.db-wal": "b"})

@@ -64,4 +64,18 @@ for policy in "${policies[@]}"; do
     python3 "$ROWS" check "$policy" report.json result
     umount result
 done
+
+step "--ours-tree of names whose directories ours has moved"
+rm -f result.img flat.img
+rebase --conflicts=theirs --ids=numbers --ours-tree /directories-swapped/d \
+    --ours-tree /directory-moved-and-changed/d \
+    -o result.img --verify
+[ "$status" = 0 ] || fail "status $status"
+"$IMG" convert -b new.img result.img flat.img
+mount -o loop,ro -t ext2 flat.img result
+[ "$(cat result/directories-swapped/e/x result/directories-swapped/d/y)" = $'t\nb' ] ||
+    fail "what theirs has is not at the new names: $(ls -R result/directories-swapped)"
+[ "$(ls result/directory-moved-and-changed/e)" = $'x\ny\nz' ] ||
+    fail "names are lost: $(ls -R result/directory-moved-and-changed)"
+umount result
 sha256sum --quiet -c before
