@@ -27,8 +27,11 @@ for count in "$SMALL" "$LARGE"; do
     image "old.$count" "$count" old
     cp "old.$count" "new.$count"
     debugfs -w -R "write $MEMORY of-theirs" "new.$count" >debugfs.log 2>&1
+    debugfs -R "stat /of-theirs" "new.$count" 2>&1 | grep -q 'Type: regular' || fail "$(cat debugfs.log)"
     image "changed.$count" "$count" changed
     "$IMG" import -b "old.$count" "upper:changed.$count" "upper.$count" >import.log
+    "$IMG" diff --stat -b "old.$count" "upper.$count" >stat
+    grep -q "\b$count modified" stat || fail "not all of $count files are changed: $(cat stat)"
 done
 
 # What it is, the most bytes for each file, and its arguments; N is the number of files.
@@ -37,7 +40,7 @@ slope() {
     shift 2
     step "$what: at most $most bytes for each file"
     rm -f out.*
-    python3 "$MEMORY" slope "$what" "$most" "$SMALL" "$LARGE" "$IMG" "$@"
+    python3 -I -S "$MEMORY" slope "$what" "$most" "$SMALL" "$LARGE" "$IMG" "$@"
 }
 
 slope diff 800 diff -b old.N upper.N
