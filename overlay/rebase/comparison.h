@@ -33,8 +33,9 @@ namespace unionfs {
 // A change of ours that has to find its place.
 struct RebaseRow {
   Change change;
-  bool is_forced = false;  // ours, whatever theirs has: decided with something larger
-  bool is_taken = false;   // it goes with a tree that is taken as a whole
+  bool is_forced = false;    // ours, whatever theirs has: decided with something larger
+  bool is_taken = false;     // it goes with a tree that is taken as a whole
+  bool is_given_up = false;  // a rename that comes to nothing, because a unit is theirs
   bool is_done = false;
   bool is_dropped = false;  // once it is done: theirs stays as if there was no change
   bool is_open = false;     // so because nobody has decided
@@ -228,13 +229,17 @@ class RebaseComparison {
   void take_row(RebaseRow& row);
   bool has_moved_elsewhere(const std::string& path) const;
   // Decided for theirs, what was moved here stays where it was.
-  void forget_rows(const std::string& path, bool is_tree, Resolution resolution);
-  void forget_moves_out_of(const std::string& path, bool is_tree);
+  std::vector<std::string> rows_in(const std::string& path, bool is_tree) const;
+  void forget_rows(const std::string& path, bool is_tree);
   Result<void> replace_directory(const std::string& path);
   Result<void> settle_unit(const RebaseUnit& unit);
+  Result<Resolution> decide_unit(const RebaseUnit& unit);
   Result<bool> has_theirs_changed(const RebaseUnit& unit);
   Result<bool> is_unit_same(const RebaseUnit& unit);
   std::vector<std::string> paths_of(const RebaseUnit& unit) const;
+  bool is_in_unit(const RebaseUnit& unit, const std::string& path) const;
+  const RebaseRow* rename_above(const std::string& path, const std::string& top) const;
+  void give_up_unit(const RebaseUnit& unit, bool is_open);
 
   const RebaseSources& sources_;
   const RebasePolicy& policy_;

@@ -27,6 +27,16 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
     }
     return &root;
   }
+  if (change != nullptr && change->is_given_up) {
+    change->is_done = true;
+    ResultDirectory& directory = directories_[path];
+    directory.ours_path = path;
+    directory.ours = change->change.inode;
+    directory.is_settling = true;
+    UNIONFS_TRY(leave_directory(directory, *change));
+    directory.is_settling = false;
+    return &directory;
+  }
   const auto [parent_path, name] = split_path(path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
   UNIONFS_ASSIGN(const std::optional<InodeNumber> inode, ours_.child(parent->ours, name));

@@ -10,6 +10,9 @@ namespace unionfs {
 
 Result<void> RebaseComparison::settle_file(RebaseRow& row) {
   row.is_done = true;
+  if (row.is_given_up) {
+    return leave_file(row);
+  }
   const auto [parent_path, name] = split_path(row.change.path);
   UNIONFS_ASSIGN(ResultDirectory * parent, directory_at(parent_path));
   if (parent->is_dropped) {

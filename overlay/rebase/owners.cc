@@ -41,14 +41,11 @@ Result<void> RebaseComparison::settle_owners() {
       UNIONFS_ASSIGN(const InodeRecord record, read_inode(ours_.volume(), row.change.inode));
       used.emplace(is_user ? record.user_id() : record.group_id(), row_path);
     }
-    std::map<uint32_t, uint32_t> numbers;
     for (const auto& [number, example] : used) {
       const std::optional<MovedOwner> moved = moved_owner(before, theirs, number);
-      if (!moved || policy_.ids == IdPolicy::kNumbers) {
-        continue;
-      }
-      if (policy_.ids == IdPolicy::kNames && moved->new_number) {
-        numbers.emplace(number, *moved->new_number);
+      const bool is_decided = policy_.ids == IdPolicy::kNumbers ||
+                              (policy_.ids == IdPolicy::kNames && moved && moved->new_number);
+      if (!moved || is_decided) {
         continue;
       }
       Conflict conflict;
@@ -57,6 +54,17 @@ Result<void> RebaseComparison::settle_owners() {
       conflict.fields = {is_user ? "owner" : "group"};
       conflict.text = text_of(*moved, is_user ? "user" : "group");
       report_.conflicts.push_back(std::move(conflict));
+    }
+    if (policy_.ids != IdPolicy::kNames) {
+      continue;
+    }
+    // Of all names: what ours has not changed is compared, and taken along, too.
+    std::map<uint32_t, uint32_t> numbers;
+    for (const auto& [number, name] : before.names) {
+      const std::optional<MovedOwner> moved = moved_owner(before, theirs, number);
+      if (moved && moved->new_number) {
+        numbers.emplace(number, *moved->new_number);
+      }
     }
     for (SideTree* side : {&base_, &ours_}) {
       is_user ? side->map_users(numbers) : side->map_groups(numbers);

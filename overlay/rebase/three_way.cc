@@ -48,7 +48,7 @@ Result<PlannedRebase> RebaseComparison::run() {
   UNIONFS_TRY(settle_owners());
   UNIONFS_TRY(settle_units());
   for (const std::string& tree : policy_.ours_trees) {
-    forget_rows(tree == "/" ? "" : tree, true, Resolution::kOurs);
+    forget_rows(tree == "/" ? "" : tree, true);
     UNIONFS_TRY(take_tree(tree == "/" ? "" : tree, true, true));
   }
   for (const auto& [path, row] : rows_) {

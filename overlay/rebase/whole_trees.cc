@@ -9,19 +9,29 @@
 
 namespace unionfs {
 
-void RebaseComparison::forget_rows(const std::string& path, bool is_tree, Resolution resolution) {
+// The paths of rows at this one, or at or below it.
+std::vector<std::string> RebaseComparison::rows_in(const std::string& path, bool is_tree) const {
+  std::vector<std::string> found;
+  for (auto row = rows_.lower_bound(path); row != rows_.end() && row->first.starts_with(path);
+       ++row) {
+    if (row->first == path || (is_tree && is_at_or_below(row->first, path))) {
+      found.push_back(row->first);
+    }
+  }
+  return found;
+}
+
+// What is taken as ours is told by rows of its own.
+void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
   const auto is_in = [&](const std::string& other) {
     return other == path || (is_tree && is_at_or_below(other, path));
   };
-  for (auto row = rows_.begin(); row != rows_.end();) {
-    if (!is_in(row->first)) {
-      ++row;
-      continue;
-    }
+  for (const std::string& row_path : rows_in(path, is_tree)) {
+    const auto row = rows_.find(row_path);
     const Change& change = row->second.change;
     if (change.kind == ChangeKind::kRenamed) {
       moved_.erase(change.below_path);
-      if (!is_in(change.below_path) && resolution == Resolution::kOurs) {
+      if (!is_in(change.below_path)) {
         // What it was before goes, as ours has it.
         Change gone = change;
         gone.kind = ChangeKind::kDeleted;
@@ -29,32 +39,9 @@ void RebaseComparison::forget_rows(const std::string& path, bool is_tree, Resolu
         deletions_.emplace(change.below_path, RebaseRow{std::move(gone)});
       }
     }
-    row = rows_.erase(row);
+    rows_.erase(row);
   }
   std::erase_if(deletions_, [&](const auto& entry) { return is_in(entry.first); });
-}
-
-// A rename out of a unit that stays as theirs has it comes to nothing.
-void RebaseComparison::forget_moves_out_of(const std::string& path, bool is_tree) {
-  std::vector<std::string> moved_to;
-  for (const auto& [from, to] : moved_) {
-    if (from == path || (is_tree && is_at_or_below(from, path))) {
-      moved_to.push_back(to);
-    }
-  }
-  for (const std::string& to : moved_to) {
-    for (auto row = rows_.lower_bound(to); row != rows_.end() && row->first.starts_with(to);) {
-      if (!is_at_or_below(row->first, to)) {
-        ++row;
-        continue;
-      }
-      if (row->second.change.kind == ChangeKind::kRenamed) {
-        moved_.erase(row->second.change.below_path);
-      }
-      report_.dropped.push_back(row->first);
-      row = rows_.erase(row);
-    }
-  }
 }
 
 // Rows that make a path, and all below, what ours has.  Without `replaces` theirs has nothing
@@ -397,6 +384,61 @@ std::vector<std::string> RebaseComparison::paths_of(const RebaseUnit& unit) cons
   return paths;
 }
 
+bool RebaseComparison::is_in_unit(const RebaseUnit& unit, const std::string& path) const {
+  return std::ranges::any_of(paths_of(unit), [&](const std::string& top) {
+    return path == top || (unit.is_tree && is_at_or_below(path, top));
+  });
+}
+
+// The nearest rename at or above the path, as far up as `top`; nullptr if there is none.
+const RebaseRow* RebaseComparison::rename_above(const std::string& path,
+                                                const std::string& top) const {
+  std::string at = path;
+  while (true) {
+    const auto row = rows_.find(at);
+    if (row != rows_.end() && row->second.change.kind == ChangeKind::kRenamed) {
+      return &row->second;
+    }
+    if (at == top) {
+      return nullptr;
+    }
+    at = split_path(at).first;
+  }
+}
+
+// The unit stays as theirs has it, and so does what ours had moved out of it.  What ours had moved
+// into one of these from elsewhere stays where it was, with what ours changed in it.
+void RebaseComparison::give_up_unit(const RebaseUnit& unit, bool is_open) {
+  std::vector<std::string> tops = paths_of(unit);
+  for (const auto& [from, to] : moved_) {
+    if (is_in_unit(unit, from)) {
+      tops.push_back(to);
+    }
+  }
+  std::set<std::string> lost;
+  for (const std::string& top : tops) {
+    for (const std::string& path : rows_in(top, true)) {
+      RebaseRow& row = rows_.at(path);
+      const RebaseRow* const moved = rename_above(path, top);
+      if (moved == nullptr || is_in_unit(unit, moved->change.below_path)) {
+        lost.insert(path);
+      } else if (moved == &row) {
+        row.is_given_up = true;
+        row.is_open = is_open;
+      }
+    }
+  }
+  for (const std::string& path : lost) {
+    const auto row = rows_.find(path);
+    if (row->second.change.kind == ChangeKind::kRenamed) {
+      moved_.erase(row->second.change.below_path);
+    }
+    drop(row->second);
+    rows_.erase(row);
+  }
+  std::erase_if(deletions_, [&](const auto& entry) { return is_in_unit(unit, entry.first); });
+}
+
 Result<bool> RebaseComparison::has_theirs_changed(const RebaseUnit& unit) {
   for (const std::string& path : paths_of(unit)) {
     UNIONFS_ASSIGN(const auto base, base_.find(path));
@@ -470,46 +512,45 @@ Result<void> RebaseComparison::settle_units() {
   return {};
 }
 
+Result<Resolution> RebaseComparison::decide_unit(const RebaseUnit& unit) {
+  ThreeFiles files;
+  UNIONFS_ASSIGN(files.base, base_.find(unit.path));
+  UNIONFS_ASSIGN(files.ours, ours_.find(unit.path));
+  UNIONFS_ASSIGN(files.theirs, theirs_.find(unit.path));
+  UNIONFS_ASSIGN(const Resolution resolution,
+                 raise({ConflictClass::kUnit, unit.path, "", files, {}, unit.text}));
+  if (resolution != Resolution::kBoth) {
+    return resolution;
+  }
+  // A second one under another name is of no use to its program.
+  raised_conflict().resolution = Resolution::kNone;
+  raised_conflict().decided_by.clear();
+  raised_conflict().text += "; it can be ours or theirs, not both";
+  return Resolution::kNone;
+}
+
 Result<void> RebaseComparison::settle_unit(const RebaseUnit& unit) {
   UNIONFS_ASSIGN(const bool has_changed, has_theirs_changed(unit));
   if (!has_changed) {
     return {};
   }
-  std::vector<std::string> ours_paths;
+  UNIONFS_ASSIGN(const bool is_same, is_unit_same(unit));
+  UNIONFS_ASSIGN(const Resolution resolution,
+                 is_same ? Result<Resolution>(Resolution::kOurs) : decide_unit(unit));
+  if (resolution != Resolution::kOurs) {
+    give_up_unit(unit, resolution == Resolution::kNone);
+    return {};
+  }
   for (const std::string& path : paths_of(unit)) {
-    for (const auto& [row_path, row] : rows_) {
-      const bool is_in = row_path == path || (unit.is_tree && is_at_or_below(row_path, path));
-      if (is_in && !row.is_unchanged) {
-        ours_paths.push_back(row_path);
+    if (is_same) {
+      for (const std::string& row_path : rows_in(path, unit.is_tree)) {
+        drop(rows_.at(row_path));
       }
     }
-  }
-  UNIONFS_ASSIGN(const bool is_same, is_unit_same(unit));
-  Resolution resolution = Resolution::kTheirs;
-  if (!is_same) {
-    ThreeFiles files;
-    UNIONFS_ASSIGN(files.base, base_.find(unit.path));
-    UNIONFS_ASSIGN(files.ours, ours_.find(unit.path));
-    UNIONFS_ASSIGN(files.theirs, theirs_.find(unit.path));
-    UNIONFS_ASSIGN(resolution, raise({ConflictClass::kUnit, unit.path, "", files, {}, unit.text}));
-    if (resolution == Resolution::kBoth) {
-      // A second one under another name is of no use to its program.
-      raised_conflict().resolution = Resolution::kNone;
-      raised_conflict().decided_by.clear();
-      raised_conflict().text += "; it can be ours or theirs, not both";
-      resolution = Resolution::kNone;
-    }
-  }
-  for (const std::string& path : paths_of(unit)) {
-    forget_rows(path, unit.is_tree, is_same ? Resolution::kOurs : resolution);
-    if (resolution == Resolution::kOurs) {
+    forget_rows(path, unit.is_tree);
+    if (!is_same) {
       UNIONFS_TRY(unit.is_tree ? take_tree(path, true, true) : take_name(path, true));
-    } else if (!is_same) {
-      forget_moves_out_of(path, unit.is_tree);
     }
-  }
-  if (resolution != Resolution::kOurs) {
-    report_.dropped.insert(report_.dropped.end(), ours_paths.begin(), ours_paths.end());
   }
   return {};
 }

@@ -295,6 +295,30 @@ row("database-moved-out-of-and-into-and-changed-by-both",
                "y/n": "o"},
     with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/s": None, "d/s/2": "b",
                  "d/3": "t", "f": "b"})
+MOVED_INTO_A_DATABASE = ("mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; mkdir d/s; echo b >d/s/2; "
+                         "mkdir -p o/q; echo b >o/q/w; echo b >o/q/y; echo b >o/q/z")
+row("database-into-which-a-directory-moved-and-changed", MOVED_INTO_A_DATABASE,
+    "mv o/q d/q; rm d/q/z; mv d/q/w w; echo o >d/q/y; echo o >d/q/n", "echo t >d/1",
+    [("unit", "d")],
+    with_ours={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/s": None, "d/s/2": "b",
+               "d/q": None, "d/q/y": "o", "d/q/n": "o", "o": None, "w": "b"},
+    with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "t", "d/s": None, "d/s/2": "b",
+                 "o": None, "o/q": None, "o/q/y": "o", "o/q/n": "o", "w": "b"})
+row("database-into-which-a-directory-moved-and-left-a-link", MOVED_INTO_A_DATABASE,
+    "mv o/q d/q; ln -s ../d/q o/q", "echo t >d/1", [("unit", "d")],
+    following=[("add/add", "o/q")],
+    with_ours={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/s": None, "d/s/2": "b",
+               "d/q": None, "d/q/w": "b", "d/q/y": "b", "d/q/z": "b", "o": None,
+               "o/q": "-> ../d/q"},
+    with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "t", "d/s": None, "d/s/2": "b",
+                 "o": None, "o/q": None, "o/q/w": "b", "o/q/y": "b", "o/q/z": "b"})
+row("database-of-which-a-directory-moved-and-took-another-in", MOVED_INTO_A_DATABASE,
+    "mv d/s e; mv o/q e/q; rm e/q/z; echo o >e/n; rm d/PG_VERSION; echo 15 >d/PG_VERSION",
+    "echo t >d/1", [("unit", "d")],
+    with_ours={"d": None, "d/PG_VERSION": "15", "d/1": "b", "e": None, "e/2": "b", "e/n": "o",
+               "e/q": None, "e/q/w": "b", "e/q/y": "b", "o": None},
+    with_theirs={"d": None, "d/PG_VERSION": "14", "d/1": "t", "d/s": None, "d/s/2": "b",
+                 "o": None, "o/q": None, "o/q/w": "b", "o/q/y": "b"})
 row("database-that-became-a-link-and-changed",
     "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1; mkdir e", "mv d/* e; rmdir d; ln -s e d",
     "echo t >d/2", [("unit", "d")],
