@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "fsparse/entered_directories.h"
 #include "overlay/changes/inode_changes.h"
 #include "overlay/changes/lower_names.h"
 #include "overlay/changes/same_file.h"
@@ -154,6 +155,7 @@ Result<std::optional<InodeNumber>> TreeChanges::counterpart_of(InodeNumber inode
 
 // A name that is gone, and, if it was a directory that is gone too, all below.
 Result<void> TreeChanges::lower_name_gone(std::string path, InodeNumber inode) {
+  EnteredDirectories entered(from_.lower);
   std::deque<Name> queue = {{std::move(path), inode}};
   while (!queue.empty()) {
     Name name = std::move(queue.front());
@@ -162,6 +164,7 @@ Result<void> TreeChanges::lower_name_gone(std::string path, InodeNumber inode) {
     if (below.is_directory()) {
       UNIONFS_ASSIGN(const bool went_elsewhere, same_.is_proven(name.inode));
       if (!went_elsewhere) {
+        UNIONFS_TRY(entered.enter(name.inode));
         UNIONFS_ASSIGN(const auto* names, lower_names_.of(name.inode));
         for (const auto& [child, child_inode] : *names) {
           queue.push_back({name.path + "/" + child, child_inode});

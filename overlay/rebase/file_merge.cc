@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "fsparse/entered_directories.h"
 #include "overlay/tree/file_reader.h"
 
 namespace unionfs {
@@ -209,6 +210,7 @@ Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber bas
     InodeNumber base;
     InodeNumber theirs;
   };
+  EnteredDirectories entered(base_.volume());
   std::vector<Left> queue = {{path, base, theirs}};
   while (!queue.empty()) {
     const Left left = std::move(queue.back());
@@ -221,6 +223,7 @@ Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber bas
     if (!is_directory) {
       continue;
     }
+    UNIONFS_TRY(entered.enter(left.base));
     UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(left.base));
     UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(left.theirs));
     for (const auto& [name, inode] : *now) {

@@ -3,6 +3,7 @@
 // What means something only together, and is decided as a whole.
 #include <algorithm>
 
+#include "fsparse/entered_directories.h"
 #include "overlay/rebase/comparison.h"
 
 namespace unionfs {
@@ -90,6 +91,7 @@ Result<bool> RebaseComparison::has_theirs_changed(const RebaseUnit& unit) {
 
 // Whether both sides have come to the same.
 Result<bool> RebaseComparison::is_unit_same(const RebaseUnit& unit) {
+  EnteredDirectories entered(ours_.volume());
   std::vector<std::string> left = paths_of(unit);
   while (!left.empty()) {
     const std::string path = std::move(left.back());
@@ -106,6 +108,7 @@ Result<bool> RebaseComparison::is_unit_same(const RebaseUnit& unit) {
     }
     UNIONFS_ASSIGN(const bool is_directory, ours ? ours_.is_directory(*ours) : Result<bool>(false));
     if (is_directory) {
+      UNIONFS_TRY(entered.enter(*ours));
       for (const auto& [side, inode] : {std::pair{&ours_, *ours}, std::pair{&theirs_, *theirs}}) {
         UNIONFS_ASSIGN(const LowerNames::Names* names, side->names_of(inode));
         for (const auto& [name, child] : *names) {

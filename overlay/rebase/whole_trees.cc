@@ -3,6 +3,7 @@
 // What is taken as a whole: the trees of --ours-tree, directories that theirs has no
 // more, and copies of directories.
 
+#include "fsparse/entered_directories.h"
 #include "overlay/rebase/comparison.h"
 #include "overlay/upper/layer_tree.h"
 
@@ -46,6 +47,8 @@ void RebaseComparison::forget_rows(const std::string& path, bool is_tree) {
 // Rows that make a path, and all below, what ours has.  Without `replaces` theirs has nothing
 // there that would have to go.
 Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced, bool replaces) {
+  EnteredDirectories entered_ours(ours_.volume());
+  EnteredDirectories entered_theirs(theirs_.volume());
   std::vector<std::string> left{path};
   while (!left.empty()) {
     const std::string at = std::move(left.back());
@@ -70,6 +73,7 @@ Result<void> RebaseComparison::take_tree(const std::string& path, bool is_forced
         }
         continue;
       }
+      UNIONFS_TRY((side == &ours_ ? entered_ours : entered_theirs).enter(*inode));
       UNIONFS_ASSIGN(const LowerNames::Names* in, side->names_of(*inode));
       for (const auto& [name, child] : *in) {
         names.insert(name);

@@ -2,7 +2,8 @@
 #include "overlay/upper/layer_tree.h"
 
 #include <algorithm>
-#include <set>
+
+#include "fsparse/entered_directories.h"
 
 namespace unionfs {
 
@@ -23,7 +24,7 @@ namespace {
 class LayerWalk {
  public:
   LayerWalk(const Volume& upper, const LayerTreeVisitor& visitor)
-      : upper_(upper), visitor_(visitor) {}
+      : upper_(upper), visitor_(visitor), entered_(upper) {}
 
   Result<void> run() {
     UNIONFS_TRY(enter(kRootDirectory));
@@ -58,9 +59,7 @@ class LayerWalk {
 
   // Enters the root, or a directory of this name in the one on top.
   Result<void> enter(InodeNumber inode, const std::string& name = "") {
-    if (!seen_.insert(inode).second) {
-      return corrupt("{}: directory inode {} is named twice", upper_.name(), inode);
-    }
+    UNIONFS_TRY(entered_.enter(inode));
     UNIONFS_ASSIGN(InodeRecord record, read_inode(upper_, inode));
     UNIONFS_ASSIGN(std::vector<NamedEntry> entries, sorted_entries(upper_, record));
     const size_t parent_path_length = path_.size();
@@ -75,7 +74,7 @@ class LayerWalk {
   const LayerTreeVisitor& visitor_;
   std::string path_;
   std::vector<Level> levels_;  // the directories on the path
-  std::set<InodeNumber> seen_;
+  EnteredDirectories entered_;
 };
 
 }  // namespace
