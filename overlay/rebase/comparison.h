@@ -111,6 +111,8 @@ class RebaseComparison {
   Result<void> add_names_elsewhere();
   Result<void> add_unchanged(const std::string& path, InodeNumber inode);
   bool has_moved_into(const std::string& path, const std::string& directory) const;
+  void separate_file(const std::string& base_path, bool is_same_file);
+  void undo_rename(RebaseRow& row, const std::string& base_path, InodeNumber base);
   Result<void> compare_by_path(const std::string& path, const std::string& base_path,
                                InodeNumber base);
   Result<void> compare_file_by_path(RebaseRow& row, const std::string& base_path, InodeNumber base);

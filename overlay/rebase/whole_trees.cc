@@ -337,9 +337,16 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
       if (now) {
         deletions_.erase(below);  // it was deleted of the copy, and is here again
         const auto again = rows_.find(left.path + "/" + name);
-        if (moved_.contains(below) || again == rows_.end() ||
-            again->second.change.kind != ChangeKind::kAdded ||
+        if (again != rows_.end()) {
+          undo_rename(again->second, below, inode);
+        }
+        if (again == rows_.end() || again->second.change.kind != ChangeKind::kAdded ||
             again->second.change.file_type != record.file_type()) {
+          continue;
+        }
+        if (!record.is_directory()) {
+          separate_file(below, again->second.change.inode == inode);
+        } else if (moved_.contains(below)) {
           continue;
         }
         if (record.is_directory()) {
@@ -359,6 +366,47 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
     }
   }
   return {};
+}
+
+// A file that was moved, and of which the old name is there again: another name of it where that
+// leads to the same file, else a copy.
+void RebaseComparison::separate_file(const std::string& base_path, bool is_same_file) {
+  const auto moved = moved_.find(base_path);
+  if (moved == moved_.end()) {
+    return;
+  }
+  Change& change = rows_.at(moved->second).change;
+  change.kind = ChangeKind::kAdded;
+  change.from.clear();
+  change.below_path.clear();
+  if (is_same_file) {
+    change.is_link = true;
+    change.link_of = base_path;
+    change.links_of = std::make_shared<const std::vector<std::string>>(1, base_path);
+  }
+  moved_.erase(moved);
+}
+
+// The name leads to the file that it had, which has lost another one, in the moved directory
+// perhaps.  So it was taken for a name that came, and is none.
+void RebaseComparison::undo_rename(RebaseRow& row, const std::string& base_path, InodeNumber base) {
+  Change& change = row.change;
+  if (change.kind != ChangeKind::kRenamed || change.inode != base ||
+      change.file_type == ext2::kFileTypeDirectory) {
+    return;
+  }
+  const std::string old_name = std::exchange(change.below_path, {});
+  moved_.erase(old_name);
+  if (old_name != base_path) {
+    Change gone = change;
+    gone.kind = ChangeKind::kDeleted;
+    gone.path = old_name;
+    gone.below_path = old_name;
+    gone.from.clear();
+    deletions_.emplace(old_name, RebaseRow{std::move(gone)});
+  }
+  change.kind = ChangeKind::kAdded;
+  change.from.clear();
 }
 
 Result<void> RebaseComparison::compare_file_by_path(RebaseRow& row, const std::string& base_path,

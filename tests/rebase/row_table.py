@@ -275,6 +275,24 @@ row("moved-to-the-name-of-one-that-moved-into-a-directory-that-is-gone",
 row("moved-out-of-a-directory-that-goes-and-gone", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d/x g; rm -r d", "rm d/x", [("rename/delete", "g")], with_ours={"g": "b"}, with_theirs={},
     with_both={"g": "b"})
+row("linked-back-and-gone-in-the-copy", "mkdir -p d/s; echo b >d/x; echo b >d/y; echo b >d/s/z",
+    "mv d e; cp -al e d; rm e/x e/s/z", "",
+    result={"d": None, "d/x": "b", "links d/x": 1, "d/y": "b", "links d/y": 2, "d/s": None,
+            "d/s/z": "b", "e": None, "e/y": "b", "e/s": None})
+row("linked-back-and-moved-in-the-copy", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d e; cp -al e d; mv e/x a; mv e/y z", "echo t >d/x; echo t >d/y",
+    result={"d": None, "d/x": "t", "links d/x": 2, "d/y": "t", "links d/y": 2, "e": None, "a": "t",
+            "z": "t"})
+row("copied-back-and-moved-in-the-copy", "mkdir d; echo b >d/x; echo b >d/y",
+    "mv d e; cp -a e d; mv e/x e/x2", "echo t >d/x",
+    result={"d": None, "d/x": "t", "d/y": "b", "e": None, "e/x2": "b", "e/y": "b"})
+row("linked-back-and-another-name-gone", "mkdir d g; echo b >d/x; ln d/x g/x; echo b >g/y",
+    "mv d e; cp -al e d; rm -r g", "echo t >g/y", [("delete/edit", "g")],
+    with_ours={"d": None, "d/x": "b", "links d/x": 2, "e": None, "e/x": "b"},
+    with_theirs={"d": None, "d/x": "b", "links d/x": 3, "e": None, "e/x": "b", "g": None,
+                 "g/x": "b", "g/y": "t"},
+    with_both={"d": None, "d/x": "b", "links d/x": 3, "e": None, "e/x": "b", "g": None,
+               "g/x": "b", "g/y": "t"})
 row("database-changed-by-both", "echo b >x.db; echo b >x.db-wal", "echo o >x.db-wal",
     "echo t >x.db", [("unit", "x.db")], with_ours={"x.db": "b", "x.db-wal": "o"},
     with_theirs={"x.db": "t", "x.db-wal": "b"})
