@@ -51,7 +51,7 @@ class SortedNames {
   // `name` is behind all that were added before.  All names together have less than 4 GiB, as
   // those of any directory of ext2 have.
   void add(std::string_view name, InodeNumber inode);
-  // What needs no more room for further names.
+  // Gives back the room that was kept for further names.
   void shrink();
 
   std::optional<InodeNumber> find(std::string_view name) const;

@@ -230,7 +230,6 @@ class RebaseComparison {
   Result<void> take_name(const std::string& path, bool is_forced);
   void take_row(RebaseRow& row);
   bool has_moved_elsewhere(const std::string& path) const;
-  // Decided for theirs, what was moved here stays where it was.
   std::vector<std::string> rows_in(const std::string& path, bool is_tree) const;
   void forget_rows(const std::string& path, bool is_tree);
   Result<void> replace_directory(const std::string& path);

@@ -187,7 +187,7 @@ Result<void> UnplannedCheck::compare_blocks(const std::string& path, const Inode
     UNIONFS_TRY(check_not_cancelled(is_cancelled_));
     UNIONFS_TRY(lower_.read_block(block, ByteSpan(before).first(block_size)));
     UNIONFS_TRY(merged_.read_block(block, ByteSpan(now).first(block_size)));
-    if (now != before) {
+    if (!same_bytes(now, before)) {
       return differs(path, "has another content");
     }
     bytes_ += block_size;

@@ -2,12 +2,25 @@
 //
 // What is taken as a whole: the trees of --ours-tree, directories that theirs has no
 // more, and copies of directories.
-
 #include "fsparse/entered_directories.h"
 #include "overlay/rebase/comparison.h"
 #include "overlay/upper/layer_tree.h"
 
 namespace unionfs {
+namespace {
+
+// A name of the old lower that ours has no more.
+RebaseRow deletion_of(const std::string& path, const InodeRecord& below) {
+  Change gone;
+  gone.kind = ChangeKind::kDeleted;
+  gone.path = path;
+  gone.below_path = path;
+  gone.below = below.number();
+  gone.file_type = below.file_type();
+  return RebaseRow{std::move(gone)};
+}
+
+}  // namespace
 
 // The paths of rows at this one, or at or below it.
 std::vector<std::string> RebaseComparison::rows_in(const std::string& path, bool is_tree) const {
@@ -173,13 +186,8 @@ Result<void> RebaseComparison::replace_directory(const std::string& path) {
   UNIONFS_ASSIGN(const auto base, base_.find(path));
   UNIONFS_ASSIGN(const bool is_directory, base ? base_.is_directory(*base) : Result<bool>(false));
   if (is_directory) {
-    Change gone;
-    gone.kind = ChangeKind::kDeleted;
-    gone.path = path;
-    gone.below_path = path;
-    gone.below = *base;
-    gone.file_type = ext2::kFileTypeDirectory;
-    RebaseRow row{std::move(gone)};
+    UNIONFS_ASSIGN(const InodeRecord record, read_inode(base_.volume(), *base));
+    RebaseRow row = deletion_of(path, record);
     row.is_done = true;  // with what is taken
     deletions_.emplace(path, std::move(row));
   }
@@ -337,31 +345,22 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
       if (now) {
         deletions_.erase(below);  // it was deleted of the copy, and is here again
         const auto again = rows_.find(left.path + "/" + name);
-        if (again != rows_.end()) {
-          undo_rename(again->second, below, inode);
+        if (again == rows_.end()) {
+          continue;
         }
-        if (again == rows_.end() || again->second.change.kind != ChangeKind::kAdded ||
-            again->second.change.file_type != record.file_type()) {
+        undo_rename(again->second, below, inode);
+        const Change& change = again->second.change;
+        if (change.kind != ChangeKind::kAdded || change.file_type != record.file_type()) {
           continue;
         }
         if (!record.is_directory()) {
-          separate_file(below, again->second.change.inode == inode);
-        } else if (moved_.contains(below)) {
-          continue;
-        }
-        if (record.is_directory()) {
-          queue.push_back({again->first, below, inode});
-        } else {
+          separate_file(below, change.inode == inode);
           UNIONFS_TRY(compare_file_by_path(again->second, below, inode));
+        } else if (!moved_.contains(below)) {
+          queue.push_back({again->first, below, inode});
         }
       } else if (!moved_.contains(below)) {
-        Change gone;
-        gone.kind = ChangeKind::kDeleted;
-        gone.path = below;
-        gone.below_path = below;
-        gone.below = inode;
-        gone.file_type = record.file_type();
-        deletions_.emplace(below, RebaseRow{std::move(gone)});
+        deletions_.emplace(below, deletion_of(below, record));
       }
     }
   }
