@@ -80,6 +80,12 @@ class InitialFile {
   bool remove_ = false;
 };
 
+// What a script that kills servers waits for: each server is to die under this client.
+void say_connected(const Client& client) {
+  fmt::print("connected, {} reconnections\n", client.counters().reconnections);
+  std::fflush(stdout);
+}
+
 void carry_on_or_fail(Client& client, const Options& options) {
   if (!client.lost()) {
     return;
@@ -91,7 +97,7 @@ void carry_on_or_fail(Client& client, const Options& options) {
   if (!client.connect(std::chrono::seconds(options.reconnect_seconds))) {
     throw Failure(fmt::format("no server within {} s", options.reconnect_seconds));
   }
-  fmt::print("connected again\n");
+  say_connected(client);
 }
 
 blocktest::TrafficWeights weights_for(const blocktest::Abilities& abilities) {
@@ -148,6 +154,7 @@ void run_with(DiskModel& model, const Options& options) {
   if (!client.connect(first_patience)) {
     throw Failure(fmt::format("cannot connect to {}", options.uri));
   }
+  say_connected(client);
   if (options.connection_count > 1 && !client.abilities().multi_connection) {
     fmt::print("note: the server does not advertise that several connections see one disk\n");
   }

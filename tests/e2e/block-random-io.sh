@@ -28,8 +28,8 @@ BLOCK_SIZES=${BLOCK_SIZES:-1024 2048 4096}
 OPERATIONS=${OPERATIONS:-3000}
 CONNECTIONS=${CONNECTIONS:-4}
 BLOCK_RANDOM_IO=${BLOCK_RANDOM_IO:-$BUILD_DIR/tests/block/block-random-io}
-# A run that takes longer hangs.
-RUN_TIMEOUT=${RUN_TIMEOUT:-600}
+# A run that takes longer hangs; it is told before the whole test is cut off.
+RUN_TIMEOUT=${RUN_TIMEOUT:-$((200 + OPERATIONS / 30))}
 
 require mke2fs e2fsck resize2fs nbdkit sha256sum timeout
 [ -x "$BLOCK_RANDOM_IO" ] || fail "there is no program $BLOCK_RANDOM_IO"
@@ -47,18 +47,23 @@ random_io() {
         --connections "$CONNECTIONS" --hot "$LOWER_SIZE" "$@"
 }
 
-# The client goes on while the server dies and another takes its place, twice.
+# The client goes on while the server dies and another takes its place, twice. It waits for
+# both deaths, so that each server must die after the client has come to it.
 random_io_through_kills() {
-    local client status=0
-    random_io 3 --resume --reconnect 60 --until-reconnections 2 &
+    local client status=0 deaths
+    random_io 3 --resume --reconnect 60 --until-reconnections 2 >"$WORK/client.log" &
     client=$!
-    for _ in 1 2; do
+    for deaths in 0 1; do
+        until grep -q "^connected, $deaths reconnections" "$WORK/client.log"; do
+            kill -0 "$client" 2>/dev/null || break 2
+            sleep 0.02
+        done
         sleep "0.$((RANDOM % 700 + 200))"
-        kill -0 "$client" 2>/dev/null || break
         kill_server disk
         serve disk "${IMAGES[@]}"
     done
     wait "$client" || status=$?
+    cat "$WORK/client.log"
     [ "$status" = 0 ] || fail "the client that was to carry on ended with status $status"
 }
 
