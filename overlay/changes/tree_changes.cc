@@ -56,7 +56,7 @@ class TreeChanges {
 
   Result<void> settle_names();
   void find_kept(const OldNames& gone_of);
-  Result<void> settle_name(Name name, OldNames& gone_of);
+  Result<bool> settle_if_moved(Name& name, OldNames& gone_of);
   void add_kept(InodeNumber file, const std::string& old_name);
   Result<void> add_deleted(Name name, bool is_link);
   Result<void> add_added(Name name);
@@ -214,17 +214,31 @@ Result<void> TreeChanges::add_counterpart(InodeNumber directory, std::optional<I
   return {};
 }
 
-// Pairs names that are gone with names that have come for the same file.
+// Pairs names that are gone with names that have come for the same file.  Renames go first, for
+// the file has what they make, and so a name in the place of another file is a link to that.
 Result<void> TreeChanges::settle_names() {
   OldNames gone_of;
   for (Name& name : std::exchange(gone_, {})) {
     gone_of[name.inode].push_back(std::move(name));
   }
   find_kept(gone_of);
+  std::deque<Name> others;
   while (!come_.empty()) {
     Name name = std::move(come_.front());
     come_.pop_front();
-    UNIONFS_TRY(settle_name(std::move(name), gone_of));
+    UNIONFS_ASSIGN(const bool is_moved, settle_if_moved(name, gone_of));
+    if (!is_moved) {
+      others.push_back(std::move(name));
+    }
+  }
+  while (!others.empty()) {
+    Name name = std::move(others.front());
+    others.pop_front();
+    if (const std::optional<InodeNumber> below = name.below) {
+      UNIONFS_TRY(add_changed(std::move(name), *below, false));
+    } else {
+      UNIONFS_TRY(add_added(std::move(name)));
+    }
   }
   for (auto& [inode, names] : gone_of) {
     for (Name& name : names) {
@@ -249,23 +263,23 @@ void TreeChanges::find_kept(const OldNames& gone_of) {
   }
 }
 
-// A name of the layer; those in `gone_of` are what the lower's file of this number has lost.
-Result<void> TreeChanges::settle_name(Name name, OldNames& gone_of) {
-  if (name.below) {
-    const InodeNumber below = *name.below;
-    return add_changed(std::move(name), below, false);
-  }
+// Whether the name is one to which a file of the lower has moved, which is told then; those in
+// `gone_of` are what these files have lost.
+Result<bool> TreeChanges::settle_if_moved(Name& name, OldNames& gone_of) {
   const auto old_names = gone_of.find(name.inode);
-  const bool has_lost = old_names != gone_of.end() && !old_names->second.empty();
-  UNIONFS_ASSIGN(const bool is_moved, has_lost ? same_.is_proven(name.inode) : Result<bool>(false));
+  if (name.below || old_names == gone_of.end() || old_names->second.empty()) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const bool is_moved, same_.is_proven(name.inode));
   if (!is_moved) {
-    return add_added(std::move(name));
+    return false;
   }
   name.below_path = std::move(old_names->second.front().path);
   old_names->second.pop_front();
   add_kept(name.inode, name.below_path);
   const InodeNumber inode = name.inode;
-  return add_changed(std::move(name), inode, true);
+  UNIONFS_TRY(add_changed(std::move(name), inode, true));
+  return true;
 }
 
 void TreeChanges::add_kept(InodeNumber file, const std::string& old_name) {

@@ -173,9 +173,13 @@ class Model:
             self.plan.leave_open("a rename that is given up, and its old name")
             self.plan.optional.append(
                 Conflict({ADD_ADD, TYPE, RENAME_ADD}, {source, f"{place}/{name_of(source)}"}))
+            if place is None:
+                # Then there is something in the directory that ours has removed.
+                above = [source[:end] for end, byte in enumerate(source) if byte == "/" and end]
+                self.plan.optional.append(Conflict({DELETE_EDIT}, set(above)))
+                return
             self.silent += 1
-            if place is not None:
-                self.follow(path, f"{place}/{name_of(source)}")
+            self.follow(path, f"{place}/{name_of(source)}")
             self.silent -= 1
             return
         self.loose.add(place)

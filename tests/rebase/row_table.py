@@ -478,6 +478,12 @@ row("link-in-the-place-of-a-file-that-is-gone", "echo b >f; ln f l; echo g >g", 
 row("link-in-the-place-of-a-symlink-that-is-gone", "echo b >f; ln -s t l", "ln -f f l",
     "echo t >f; rm l", [("edit/delete", "l")], with_ours={"f": "t", "l": "t", "links f": 2},
     with_theirs={"f": "t"}, with_both={"f": "t", "l": "t", "links f": 2})
+# The link is met before the name that its file has now.
+row("link-of-a-moved-file-in-the-place-of-another", "echo k >a; mkdir d; echo b >f; chmod 600 f",
+    "mv f d/z; ln -f d/z a", "chmod 640 a", [("edit/edit", "a")],
+    with_ours={"a": "b", "d": None, "d/z": "b", "links a": 2, "mode a": 0o600},
+    with_theirs={"a": "k", "mode a": 0o640, "d": None, "d/z": "b", "links d/z": 1},
+    with_both={"a": "k", "mode a": 0o640, "d": None, "d/z": "b", "links d/z": 1, "a.ours": "b"})
 row("link-of-a-copy-in-the-place-of-what-it-was", "echo b >f; ln f g",
     "cp -p f t; mv t f; ln f h", "", result={"f": "b", "g": "b", "h": "b", "links f": 3})
 row("device", "mknod n c 1 3", "rm n; mknod n c 1 5", "", result={"n": "device 1 5"})
