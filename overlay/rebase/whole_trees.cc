@@ -336,6 +336,7 @@ Result<void> RebaseComparison::compare_by_path(const std::string& path,
     row.change.kind = ChangeKind::kMetadata;
     row.change.below_path = left.base_path;
     row.change.below = left.base;
+    row.change.metadata.clear();  // they were of the directory that it was taken for
     UNIONFS_ASSIGN(row.is_made_alike, files_.is_ours_as_base(left.base, row.change.inode));
     UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(left.base));
     for (const auto& [name, inode] : *before) {

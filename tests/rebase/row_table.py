@@ -275,6 +275,9 @@ row("moved-to-the-name-of-one-that-moved-into-a-directory-that-is-gone",
 row("moved-out-of-a-directory-that-goes-and-gone", "mkdir d; echo b >d/x; echo b >d/y",
     "mv d/x g; rm -r d", "rm d/x", [("rename/delete", "g")], with_ours={"g": "b"}, with_theirs={},
     with_both={"g": "b"})
+row("directories-moved-in-turn-and-touched", "mkdir a b; echo b >a/x; echo b >b/y",
+    "mv b c; mv a b; mkdir a; touch -d @1500000000 b", "touch -d @1600000000 b",
+    result={"a": None, "b": None, "b/x": "b", "c": None, "c/y": "b", "time b": 1500000000})
 row("linked-back-and-gone-in-the-copy", "mkdir -p d/s; echo b >d/x; echo b >d/y; echo b >d/s/z",
     "mv d e; cp -al e d; rm e/x e/s/z", "",
     result={"d": None, "d/x": "b", "links d/x": 1, "d/y": "b", "links d/y": 2, "d/s": None,
