@@ -141,7 +141,7 @@ Result<void> AloneComparison::merge_directory(AloneDirectory& directory) {
   }
   std::vector<std::string> fields;
   UNIONFS_ASSIGN(const bool is_equal, is_same(directory.ours, *directory.theirs, fields));
-  UNIONFS_ASSIGN(const bool is_proven, are_names_proven(directory));
+  UNIONFS_ASSIGN(const bool is_proven, are_old_names_proven(directory));
   UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
   UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
   if (is_equal && (!is_proven || ours->modified == theirs->modified)) {

@@ -155,10 +155,14 @@ Result<bool> AloneComparison::know(InodeNumber ours) {
   return is_known;
 }
 
+// Not where ours has another file, which got the number.
 Result<bool> AloneComparison::is_proven_in_place(InodeNumber ours,
                                                  std::optional<InodeNumber> theirs) {
-  return theirs == ours && layer_.may_be_of_old(ours) ? layer_.is_as_recorded(ours)
-                                                      : Result<bool>(false);
+  if (theirs != ours) {
+    return false;
+  }
+  UNIONFS_ASSIGN(const bool is_new, layer_.is_new(ours));
+  return is_new ? Result<bool>(false) : layer_.is_as_recorded(ours);
 }
 
 Result<bool> AloneComparison::are_names_proven(const AloneDirectory& directory) {

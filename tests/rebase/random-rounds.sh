@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# random-rounds.sh [--remake] [--seed S] [--rounds N]
+# random-rounds.sh [--remake] [--without-old] [--seed S] [--rounds N]
 # random-rounds.sh --kept             the seeds below, which have found something once
 #
 # --remake: the layers move many directories away and make others of their names.
+# --without-old: the program is not shown OLD, and without_old_model.py says what it must not do.
 #
 # Random layers, laid over random rebuilds of their lower, against a model by paths.
 # Each round makes OLD, NEW and a layer: through the kernel's mount of the served
@@ -36,6 +37,11 @@ while [ $# -gt 0 ]; do
     fi
     if [ "$1" = --remake ]; then
         export REBASE_REMAKE=1
+        shift
+        continue
+    fi
+    if [ "$1" = --without-old ]; then
+        export REBASE_WITHOUT_OLD=1
         shift
         continue
     fi

@@ -8,7 +8,9 @@ random_rounds.py judge SEED WORK TOOL       rebases by each policy, and compares
 
 The changes are told in WORK/base.txt, new.txt and layer.txt.
 
-Environment: REBASE_REMAKE, if it is not empty, lets layers make many directories anew.
+Environment, each if it is not empty:
+  REBASE_REMAKE       layers make many directories anew
+  REBASE_WITHOUT_OLD  rebases without the old lower; new.img is a changed copy half of the time
 """
 
 import base64
@@ -23,12 +25,16 @@ import sys
 
 import actions
 from client_writes import ClientWrites
+from identity import Identity
 from model import rebase
 from trees import METADATA_FIELDS, named_paths, read_tree
+from without_old_model import WithoutOldJudge
 
 POLICIES = ("fail", "ours", "theirs", "both")
 SHOWN_DIFFERENCES = 30
 FLAG_NODUMP = 0x40
+# A copied lower is older than each file of the layer.
+COPY_MADE_AT = "1700000000"
 
 
 class Round:
@@ -47,6 +53,8 @@ class Round:
         self.touches_all = chance.random() < 0.5
         self.of_layer = (actions.OF_REMAKING_LAYER if os.environ.get("REBASE_REMAKE")
                          else actions.OF_LAYER)
+        self.is_without_old = bool(os.environ.get("REBASE_WITHOUT_OLD"))
+        self.is_copy = self.is_without_old and self.chance("copy").random() < 0.5
 
     def chance(self, part):
         return random.Random(f"{self.seed} {part}")
@@ -59,28 +67,50 @@ class Round:
 
     def describe(self):
         shapes = " -> ".join(f"{block}/{inode}" for block, inode in self.shapes)
-        return (f"{self.way}, checkpoint {self.checkpoint}, blocks and inodes {shapes}, "
+        kind = "a copy, " if self.is_copy else ""
+        return (f"{kind}{self.way}, checkpoint {self.checkpoint}, blocks and inodes {shapes}, "
                 f"{'with' if self.has_generations else 'no'} generations, {self.shared} shared, "
                 f"{self.new_count} in N, {self.layer_count} in L")
 
     # Making
 
     def make(self):
-        base, new = self.path("base"), self.path("new")
+        base = self.path("base")
         os.mkdir(base, 0o755)
         actions.make_base(base, self.chance("base"))
+        self.make_image(base, "old.img", self.shapes[0], 1)
+        if self.is_copy:
+            self.make_copy()
+        else:
+            self.make_rebuilt(base)
+        shutil.rmtree(base)
+
+    def make_rebuilt(self, base):
+        new = self.path("new")
         subprocess.run(["cp", "-a", base, new], check=True)
-        with self.log("new.txt") as log:
-            self.change_shared(new, log)
-            change = actions.Actions(new, self.chance("new"), log)
-            change.run(actions.OF_REBUILD, self.new_count)
+        self.change_new(new)
         chance = self.chance("times")
         actions.set_times(new, chance, 16 * 10**8,
                           lambda seconds: self.touches_all or seconds > 17 * 10**8)
-        self.make_image(base, "old.img", self.shapes[0], 1)
         self.make_image(new, "new.img", self.shapes[1], 1001)
-        for tree in (base, new):
-            shutil.rmtree(tree)
+        shutil.rmtree(new)
+
+    def make_copy(self):
+        image, new = self.path("new.img"), self.path("new")
+        shutil.copyfile(self.path("old.img"), image)
+        os.mkdir(new)
+        subprocess.run(["mount", "-o", "loop", "-t", "ext2", image, new], check=True)
+        try:
+            self.change_new(new)
+        finally:
+            subprocess.run(["umount", new], check=True)
+        os.rmdir(new)
+
+    def change_new(self, top):
+        with self.log("new.txt") as log:
+            self.change_shared(top, log)
+            change = actions.Actions(top, self.chance("new"), log)
+            change.run(actions.OF_REBUILD, self.new_count)
 
     def change_shared(self, top, log):
         """The same changes in N and L, as long as both trees are the same."""
@@ -91,9 +121,10 @@ class Round:
         block_size, inode_size = shape
         image = self.path(name)
         size = "8M" if block_size == 1024 else "16M"
+        times = {"E2FSPROGS_FAKE_TIME": COPY_MADE_AT} if self.is_copy else {}
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext2", "-b", str(block_size), "-I",
                         str(inode_size), "-N", "1024", "-d", tree, image, size],
-                       stdout=subprocess.DEVNULL, check=True)
+                       stdout=subprocess.DEVNULL, env={**os.environ, **times}, check=True)
         commands = []
         chance = self.chance("flags")
         flagged = {f"file{chance.randint(1, 4)}", f"file{chance.randint(1, 4)}"}
@@ -122,13 +153,17 @@ class Round:
     # Judging
 
     def judge(self, tool):
-        old, new, upper = self.path("old.img"), self.path("new.img"), self.path("upper.img")
+        old, upper = self.path("old.img"), self.path("upper.img")
         self.run_tool(tool, "convert", "-b", old, upper, self.path("merged.img"))
         trees = [read_tree(self.path(name)) for name in ("old.img", "merged.img", "new.img")]
         named = named_paths(self.layer_of(tool, old, upper))
         before = digest(upper)
         complaints, counts = [], collections.Counter()
         for policy in POLICIES:
+            if self.is_without_old:
+                found = self.judge_without_old(tool, policy, trees, named, counts)
+                complaints += [f"{policy}: {line}" for line in found]
+                continue
             plan = rebase(*trees, policy, named)
             found = self.judge_policy(tool, policy, plan, trees[2], counts)
             complaints += [f"{policy}: {line}" for line in found]
@@ -182,16 +217,60 @@ class Round:
         yield from self.judge_result(tool, target, out, plan, new)
 
     def judge_result(self, tool, target, out, plan, new):
+        result = self.result_of(tool, target, out)
+        yield from check_file_system(result)
+        if plan.open is None:
+            yield from compare_trees(plan, read_tree(result), new, self.shapes[1][1] > 128)
+
+    def result_of(self, tool, target, out):
         result = self.path("result.img")
         if os.path.exists(result):
             os.unlink(result)
         self.run_tool(tool, "convert", "-b", target, out, result)
-        check = subprocess.run(["e2fsck", "-fn", result], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, check=False)
-        if check.returncode:
-            yield f"e2fsck: {check.stdout.decode(errors='replace')}"
-        if plan.open is None:
-            yield from compare_trees(plan, read_tree(result), new, self.shapes[1][1] > 128)
+        return result
+
+    def judge_without_old(self, tool, policy, trees, named, counts):
+        out, target = self.path("out.img"), self.path("new.img")
+        if os.path.exists(out):
+            os.unlink(out)
+        layer = self.path("upper.img" if self.checkpoint == "auto" else "layer.img")
+        command = [tool, "rebase", "--without-old", "--onto", target, f"--conflicts={policy}",
+                   "--verify", "--output=json", "-o", out]
+        done = None
+        # What can never be ours is theirs; then there may be more of it.
+        while done is None or policy != "fail" and done.returncode == 3:
+            done = subprocess.run([*command, layer], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, check=False)
+            if done.returncode not in (0, 3):
+                yield f"exit status {done.returncode}: {done.stderr.decode(errors='replace')}"
+                return
+            report = json.loads(done.stdout)
+            conflicts = {path_of(one).rstrip("/"): one["resolution"]
+                         for one in report["conflicts"]}
+            open_paths = [path for path, decided in conflicts.items() if decided is None]
+            if policy != "fail" and (done.returncode == 3) != bool(open_paths):
+                yield f"exit status {done.returncode}, and open are {open_paths}"
+                return
+            for path in open_paths:
+                command += ["--theirs", path or "/"]
+        if policy == "fail":
+            counts["needs-old"] += len(conflicts)
+        if done.returncode:
+            return
+        counts["trees"] += 1
+        of_fields = {path_of(one).rstrip("/") for one in report["conflicts"] if one.get("fields")}
+        notes = {one["kind"] for one in report["notes"]}
+        result = self.result_of(tool, target, out)
+        yield from check_file_system(result)
+        judge = WithoutOldJudge(Identity(*trees[:2], named), trees[2], conflicts, of_fields, notes)
+        yield from judge.complaints(read_tree(result))
+
+
+def check_file_system(image):
+    check = subprocess.run(["e2fsck", "-fn", image], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL, check=False)
+    if check.returncode:
+        yield f"e2fsck: {check.stdout.decode(errors='replace')}"
 
 
 def digest(path):

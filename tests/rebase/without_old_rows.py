@@ -28,6 +28,13 @@ def row(name, base, ours, theirs, rebuilt=(), copy=(), /, result=None, **trees):
                  "result": result, "trees": trees})
 
 
+def make_with_number_of(gone, name):
+    """Commands that remove one name and make a file that gets its number."""
+    return (f"number=$(stat -c %i {gone}); rm -r {gone}; spare=0; "
+            f"until echo o >{name} && [ $(stat -c %i {name}) = $number ]; do "
+            f"spare=$((spare + 1)); [ $spare -lt 500 ]; mv {name} spare$spare; done; rm -f spare*")
+
+
 row("added", "", "echo o >f", "", result={"f": "o"})
 row("added-alike", "", "echo x >f", "echo x >f", result={"f": "x"})
 row("added-by-both", "", "echo o >f", "echo t >f", ["f"], ["f"],
@@ -109,6 +116,14 @@ row("never-a-file-moved-and-changed", "echo b >f", "mv f g", "echo t >f", ["f", 
 row("type-by-ours", "echo b >f", "rm f; mkdir f; echo o >f/x", "", ["f"],
     ours={"f": None, "f/x": "o"}, theirs={"f": "b"},
     both={"f": "b", "f.ours": None, "f.ours/x": "o"}, proven={"f": None, "f/x": "o"})
+row("file-in-the-place-of-a-directory", "mkdir d; echo b >d/x", "rm -r d; echo o >d", "", ["d"],
+    ours={"d": "o"}, theirs={"d": None, "d/x": "b"},
+    both={"d": None, "d/x": "b", "d.ours": "o"}, proven={"d": "o"})
+row("file-in-the-place-of-a-directory-that-changed", "mkdir d; echo b >d/x",
+    make_with_number_of("d", "d"), "echo t >d/x", ["d"], ["d"], ours={"d": "o"}, theirs={"d": None, "d/x": "t"},
+    both={"d": None, "d/x": "t", "d.ours": "o"})
+row("file-with-the-number-of-one-that-theirs-moved", "echo b >f", make_with_number_of("f", "g"),
+    "mv f g", ["g"], ["g"], ours={"g": "o"}, theirs={"g": "b"}, both={"g": "b", "g.ours": "o"})
 row("type-to-link", "mkdir d; echo b >d/x", "rm -r d; ln -s other d", "", ["d"],
     ours={"d": "-> other"}, theirs={"d": None, "d/x": "b"},
     both={"d": None, "d/x": "b", "d.ours": "-> other"}, proven={"d": "-> other"})
