@@ -66,6 +66,7 @@ struct ResultDirectory {
   bool is_behind_link = false;  // theirs has a symlink in its place, or above
   std::string link_text;        // where that leads; stays when it is made again
   bool is_beside = false;       // it or one above lies beside what theirs has there
+  bool is_alike = false;        // theirs has the same there, with all below, and so its times
   bool are_times_decided = false;
   bool is_settling = false;  // its place is not known yet
 

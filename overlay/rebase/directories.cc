@@ -47,6 +47,7 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
   directory.path = path;
   directory.ours_path = path;
   directory.ours = *inode;
+  directory.is_alike = parent->is_alike;
   directory.is_settling = true;
   UNIONFS_TRY(settle_directory(directory, *parent, name, change));
   directory.is_settling = false;
@@ -152,7 +153,11 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
                    stranger && !theirs
                        ? files_.is_tree_as_base(change.below_path, change.below, *stranger, moved_)
                        : Result<bool>(false));
-    if (is_same_move) {
+    UNIONFS_ASSIGN(directory.is_alike,
+                   stranger && !theirs && !is_same_move
+                       ? files_.is_ours_tree_as_theirs(directory.ours, *stranger)
+                       : Result<bool>(false));
+    if (is_same_move || directory.is_alike) {
       directory.theirs = stranger;
       row.change.metadata.clear();
       return merge_directory(directory, row, true);
@@ -337,8 +342,9 @@ Result<void> RebaseComparison::merge_directory(ResultDirectory& directory, Rebas
       UNIONFS_ASSIGN(merged, files_.merge(files, Resolution::kTheirs));
     }
   }
-  const bool has_times = std::find(row.change.metadata.begin(), row.change.metadata.end(),
-                                   "times") != row.change.metadata.end();
+  const bool has_times =
+      !directory.is_alike && std::find(row.change.metadata.begin(), row.change.metadata.end(),
+                                       "times") != row.change.metadata.end();
   UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
   FileTime modified = theirs->modified;
   if (has_times) {

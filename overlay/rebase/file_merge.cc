@@ -205,38 +205,42 @@ Result<bool> FileMerge::is_ours_as_theirs(InodeNumber ours, InodeNumber theirs) 
 Result<bool> FileMerge::is_tree_as_base(const std::string& path, InodeNumber base,
                                         InodeNumber theirs,
                                         const std::map<std::string, std::string>& moved) {
-  struct Left {
-    std::string path;
-    InodeNumber base;
-    InodeNumber theirs;
-  };
-  EnteredDirectories entered(base_.volume());
-  std::vector<Left> queue = {{path, base, theirs}};
+  return is_same_tree(Pair::kBaseTheirs, {path, base, theirs}, moved);
+}
+
+Result<bool> FileMerge::is_ours_tree_as_theirs(InodeNumber ours, InodeNumber theirs) {
+  return is_same_tree(Pair::kOursTheirs, {"", ours, theirs}, {});
+}
+
+Result<bool> FileMerge::is_same_tree(Pair pair, TwoFiles tops,
+                                     const std::map<std::string, std::string>& without) {
+  EnteredDirectories entered(first_of(pair).volume());
+  std::vector<TwoFiles> queue = {std::move(tops)};
   while (!queue.empty()) {
-    const Left left = std::move(queue.back());
+    const TwoFiles left = std::move(queue.back());
     queue.pop_back();
-    UNIONFS_ASSIGN(const bool same, is_theirs_as_base(left.base, left.theirs));
+    UNIONFS_ASSIGN(const bool same, is_same(pair, left.one, left.other));
     if (!same) {
       return false;
     }
-    UNIONFS_ASSIGN(const bool is_directory, base_.is_directory(left.base));
+    UNIONFS_ASSIGN(const bool is_directory, first_of(pair).is_directory(left.one));
     if (!is_directory) {
       continue;
     }
-    UNIONFS_TRY(entered.enter(left.base));
-    UNIONFS_ASSIGN(const LowerNames::Names* before, base_.names_of(left.base));
-    UNIONFS_ASSIGN(const LowerNames::Names* now, theirs_.names_of(left.theirs));
-    for (const auto& [name, inode] : *now) {
-      if (!before->contains(name)) {
+    UNIONFS_TRY(entered.enter(left.one));
+    UNIONFS_ASSIGN(const LowerNames::Names* one, first_of(pair).names_of(left.one));
+    UNIONFS_ASSIGN(const LowerNames::Names* other, second_of(pair).names_of(left.other));
+    for (const auto& [name, inode] : *other) {
+      if (!one->contains(name)) {
         return false;
       }
     }
-    for (const auto& [name, inode] : *before) {
+    for (const auto& [name, inode] : *one) {
       std::string below = left.path + "/" + name;
-      if (moved.contains(below)) {
+      if (without.contains(below)) {
         continue;
       }
-      const auto found = now->find(name);
+      const auto found = other->find(name);
       if (!found) {
         return false;
       }

@@ -54,6 +54,8 @@ class FileMerge {
   // lower that are keys of `moved`.  `path`: that of `base`.
   Result<bool> is_tree_as_base(const std::string& path, InodeNumber base, InodeNumber theirs,
                                const std::map<std::string, std::string>& moved);
+  // The same of what ours and theirs have.
+  Result<bool> is_ours_tree_as_theirs(InodeNumber ours, InodeNumber theirs);
 
   // `ours` and `theirs` are there.  Without a base each field that differs is in conflict.
   // Fields in conflict are decided by `resolution`: kTheirs, or else ours.
@@ -65,6 +67,13 @@ class FileMerge {
   enum class Pair { kBaseOurs, kBaseTheirs, kOursTheirs };
   Result<bool> has_same_content(Pair pair, InodeNumber one, InodeNumber other);
   Result<bool> is_same(Pair pair, InodeNumber one, InodeNumber other);
+  struct TwoFiles {
+    std::string path;  // of the first
+    InodeNumber one;
+    InodeNumber other;
+  };
+  Result<bool> is_same_tree(Pair pair, TwoFiles tops,
+                            const std::map<std::string, std::string>& without);
   SideTree& first_of(Pair pair) { return pair == Pair::kOursTheirs ? ours_ : base_; }
   SideTree& second_of(Pair pair) { return pair == Pair::kBaseOurs ? ours_ : theirs_; }
 

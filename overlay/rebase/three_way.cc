@@ -272,7 +272,7 @@ Result<FileTime> RebaseComparison::modified_time_of(const ResultDirectory& direc
 Result<void> RebaseComparison::settle_directory_times() {
   for (auto& [path, directory] : directories_) {
     if (directory.is_dropped || !directory.theirs || !directory.base ||
-        directory.are_times_decided) {
+        directory.are_times_decided || directory.is_alike) {
       continue;
     }
     UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));

@@ -245,6 +245,11 @@ row("linked-before-a-directory-that-moved-and-is-gone", "mkdir d; echo b >d/x", 
     "rm -r d", [("edit/delete", "a"), ("rename/delete", "g")],
     with_ours={"a": "b", "g": None, "g/x": "b", "links a": 2}, with_theirs={},
     with_both={"a": "b", "g": None, "g/x": "b", "links a": 2})
+row("directory-moved-and-added-to-alike", "mkdir -p d/s; echo b >d/x; echo b >d/s/y",
+    "mv d e; echo n >e/new; echo n >e/s/new; echo e >e/x",
+    "mv d e; echo n >e/new; echo n >e/s/new; echo e >e/x; touch -d @1600000000 e e/s",
+    result={"e": None, "e/x": "e", "e/new": "n", "e/s": None, "e/s/y": "b", "e/s/new": "n",
+            "time e": 1600000000, "time e/s": 1600000000})
 row("directory-moved-alike", "mkdir d; echo b >d/x; echo b >d/y", "mv d e; echo o >e/y", "mv d e",
     result={"e": None, "e/x": "b", "e/y": "o"})
 row("directory-moved-to-another-directory-of-theirs", "mkdir d; echo b >d/x", "mv d e",
