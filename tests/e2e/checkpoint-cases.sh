@@ -425,7 +425,11 @@ rule_checkpoint_by_itself() {
     mount_merged merged "$WORK/merged"
     echo x >"$WORK/merged/b/x"
     unmount_merged merged
-    sleep 3
+    local deadline=$((SECONDS + SERVER_TIMEOUT))
+    until grep -q 'checkpoint made' "$WORK/merged.log"; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "no checkpoint when the last client has gone"
+        sleep 0.1
+    done
     copy_layer
     expect_own_inodes 2
     # The next client of the same server goes on.

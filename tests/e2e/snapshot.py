@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""snapshot.py write URI | check URI [ACKNOWLEDGED]
+"""snapshot.py write URI FILE | check URI [ACKNOWLEDGED]
 
 The block of the n-th write and its bytes follow from n alone, so a disk shows the first so many writes or
 it is wrong.
 
-write: finds how many writes the disk shows and goes on from there until the server is gone. Prints the last one that
-was answered.
+write: finds how many writes the disk shows and goes on from there until the server is gone. Makes FILE once one was
+answered, and prints the last one that was.
 check: the disk must show the first so many writes, and all that were answered; prints how many.
 """
 
@@ -49,9 +49,13 @@ if sys.argv[1] == "check":
     print(number)
     client.shutdown()
 else:
+    first = True
     try:
         while True:
             number += 1
             client.pwrite(number.to_bytes(8, "little") * (BLOCK // 8), (FIRST + place(number)) * BLOCK)
+            if first:
+                open(sys.argv[3], "w", encoding="ascii").close()
+                first = False
     except nbd.Error:
         print(number - 1)

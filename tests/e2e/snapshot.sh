@@ -20,11 +20,15 @@ rounds=${ROUNDS:-5}
 answered=0
 for ((round = 1; round <= rounds; round++)); do
     step "round $round"
-    rm -f control.sock
+    rm -f control.sock writing
     serve disk lower.img upper.img control=control.sock checkpoint=never
     disk check "$(socket_uri disk)" "$answered" >shown
-    disk write "$(socket_uri disk)" >answered &
+    disk write "$(socket_uri disk)" writing >answered &
     writer=$!
+    until [ -e writing ]; do
+        kill -0 "$writer" 2>/dev/null || fail "the writer failed"
+        sleep 0.02
+    done
     sleep 0.1
     "$IMG" --control control.sock snapshot "before-$round" >/dev/null
     # Anywhere in this one: it takes some ten milliseconds.
