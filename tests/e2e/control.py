@@ -144,6 +144,7 @@ def check_gauges(client):
 
 
 def check_checkpoint(client):
+    wait_until(lambda: metrics()["unionfs_clients"] == 1)  # the other one is just going
     status, answer = ask("POST", "/v1/checkpoint")
     assert status == 409 and "1 client is connected" in answer["error"], answer
     client.shutdown()
