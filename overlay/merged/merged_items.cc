@@ -137,17 +137,35 @@ Result<InodeRecord> MergedItems::inode_at(InodeNumber inode) const {
     return InodeRecord(inode, zeros, geometry_.merged().block_size_bytes);
   }
   UNIONFS_ASSIGN(InodeRecord record, below_or_empty(inode));
-  if (is_own(inode)) {
-    UNIONFS_TRY(own_inode(inode, record.bytes()));
-  }
+  UNIONFS_TRY(own_inodes(inode, record.bytes()));
   return record;
 }
 
-Result<void> MergedItems::own_inode(InodeNumber inode, ByteSpan slot) const {
+Result<void> MergedItems::own_inodes(InodeNumber first, ByteSpan slots) const {
+  const size_t slot_bytes = geometry_.merged().inode_size_bytes;
+  std::vector<std::byte> own;
+  for (size_t offset = 0; offset < slots.size(); offset += slot_bytes) {
+    const InodeNumber inode(first.value() + static_cast<uint32_t>(offset / slot_bytes));
+    const ByteSpan slot = slots.subspan(offset, slot_bytes);
+    if (is_own(inode)) {
+      if (own.empty()) {
+        own.resize(slots.size());
+        UNIONFS_TRY(
+            upper_.image().read(inode_offset(geometry_.merged(), upper_.groups(), first), own));
+      }
+      UNIONFS_TRY(merge_own(inode, ByteSpan(own).subspan(offset, slot_bytes), slot));
+    } else if (is_whited_out(inode)) {
+      std::fill(slot.begin(), slot.end(), std::byte{0});
+    }
+  }
+  return {};
+}
+
+// `slot` holds what the level below has for that number, and then the merged record.
+Result<void> MergedItems::merge_own(InodeNumber inode, ConstByteSpan own, ByteSpan slot) const {
   ext2::Inode below;
   std::memcpy(&below, slot.data(), sizeof(below));
-  const uint64_t offset = inode_offset(geometry_.merged(), upper_.groups(), inode);
-  UNIONFS_TRY(upper_.image().read(offset, slot));
+  std::copy(own.begin(), own.end(), slot.begin());
   ext2::Inode raw;
   std::memcpy(&raw, slot.data(), sizeof(raw));
   if ((raw.i_mode & ext2::kModeTypeMask) == ext2::kModeDirectory) {

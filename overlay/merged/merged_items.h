@@ -41,9 +41,10 @@ class MergedItems {
   Result<std::unique_ptr<NamesBelow>> names_of(InodeNumber directory, BlockNumber block,
                                                FileBlock file_block) const;
 
-  // The merged record of an own inode, into its slot.  The slot holds what the level below
-  // has for that number; zeros where that level ends before it.
-  Result<void> own_inode(InodeNumber inode, ByteSpan slot) const;
+  // The merged records of the inodes from `first` on, which share a block of the inode table, into
+  // their slots.  A slot holds what the level below has for its number; zeros where that level
+  // ends before it.
+  Result<void> own_inodes(InodeNumber first, ByteSpan slots) const;
   // Turns the bytes of an own indirect block into the merged ones.
   Result<void> fill_own_pointers(const TranslatedBlock& entry, ByteSpan block) const;
 
@@ -51,6 +52,7 @@ class MergedItems {
   bool is_whited_out(InodeNumber inode) const;
   bool is_whited_out(BlockNumber block) const;
   Result<InodeRecord> below_or_empty(InodeNumber inode) const;
+  Result<void> merge_own(InodeNumber inode, ConstByteSpan own, ByteSpan slot) const;
   Result<std::optional<PointerBlock>> falling_pointers(InodeNumber inode, BlockRole role) const;
   Result<bool> may_fall_through(InodeNumber inode) const;
   Result<void> fill_holes(std::span<Le32> pointers, std::span<const ClaimedBlock> below) const;

@@ -185,8 +185,12 @@ bool MergedView::is_home_unused(BlockNumber block) const {
 
 Result<void> MergedView::synthesize(const Run& run, BlockNumber block, size_t skip,
                                     ByteSpan out) const {
-  std::array<std::byte, ext2::kMaxBlockSizeBytes> scratch;
   const bool is_whole = out.size() == block_size_;
+  if (!is_whole && run.source == Source::kSynthesizedFixed &&
+      run.synthesis->has_parts(*run.fixed, skip, out.size())) {
+    return run.synthesis->inode_table(*run.fixed, block, skip, out);
+  }
+  std::array<std::byte, ext2::kMaxBlockSizeBytes> scratch;
   const ByteSpan target = is_whole ? out : ByteSpan(scratch).first(block_size_);
   UNIONFS_TRY(run.source == Source::kSynthesizedFixed
                   ? run.synthesis->fixed_block(*run.fixed, block, target)

@@ -95,7 +95,7 @@ Result<void> Synthesis::compose_fixed(const FixedRange& range, BlockNumber block
     case FixedKind::kInodeBitmap:
       return items_.used_inodes(range.group, out);
     case FixedKind::kInodeTable:
-      return inode_table(range, block, out);
+      return inode_table(range, block, 0, out);
   }
   return corrupt("block {}: no kind of F-block", block);
 }
@@ -137,34 +137,31 @@ bool Synthesis::has_plain_inode_table(GroupNumber group) const {
   return !layer_.own_inodes().has_any(group) && !layer_.inode_whiteouts().has_any(group);
 }
 
-Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block,
+bool Synthesis::has_parts(const FixedRange& range, size_t skip, size_t length) const {
+  const uint32_t inode_bytes = geometry_.merged().inode_size_bytes;
+  return range.kind == FixedKind::kInodeTable && composed_ == nullptr && skip % inode_bytes == 0 &&
+         length % inode_bytes == 0;
+}
+
+// `out` is the block from `skip` on, or so much of it.
+Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block, size_t skip,
                                     ByteSpan out) const {
   const Layout& merged = geometry_.merged();
-  const uint32_t group_first = range.group.value() * merged.inodes_per_group;
-  const uint64_t first_slot = (block - range.blocks.begin) * merged.inodes_per_block();
   if (geometry_.is_appended(range.group)) {
     std::fill(out.begin(), out.end(), std::byte{0});
   } else {
-    UNIONFS_TRY(below_.volume().read_block(block, out));
+    UNIONFS_TRY(below_.volume().image().read(block.value() * merged.block_size_bytes + skip, out));
   }
-  if (has_plain_inode_table(range.group)) {
+  const uint64_t first_slot =
+      (block - range.blocks.begin) * merged.inodes_per_block() + skip / merged.inode_size_bytes;
+  if (has_plain_inode_table(range.group) || first_slot >= merged.inodes_per_group) {
     return {};
   }
-  for (uint32_t i = 0; i < merged.inodes_per_block(); ++i) {
-    const uint64_t slot = first_slot + i;
-    if (slot >= merged.inodes_per_group) {
-      break;
-    }
-    const auto bit = static_cast<uint32_t>(slot);
-    const ByteSpan bytes =
-        out.subspan(size_t{i} * merged.inode_size_bytes, merged.inode_size_bytes);
-    if (layer_.own_inodes().test(range.group, bit)) {
-      UNIONFS_TRY(items_.own_inode(InodeNumber(group_first + bit + 1), bytes));
-    } else if (layer_.inode_whiteouts().test(range.group, bit)) {
-      std::fill(bytes.begin(), bytes.end(), std::byte{0});
-    }
-  }
-  return {};
+  const uint64_t count = std::min<uint64_t>(out.size() / merged.inode_size_bytes,
+                                            merged.inodes_per_group - first_slot);
+  const uint64_t first = uint64_t{range.group.value()} * merged.inodes_per_group + first_slot + 1;
+  return items_.own_inodes(InodeNumber(static_cast<uint32_t>(first)),
+                           out.first(count * merged.inode_size_bytes));
 }
 
 Result<void> Synthesis::translated_block(size_t index, ByteSpan out) const {

@@ -29,6 +29,11 @@ class Synthesis {
 
   // An F-block of the range; `out` is one block.
   Result<void> fixed_block(const FixedRange& range, BlockNumber block, ByteSpan out) const;
+  // Whether so much of a block of the range, from `skip` on, is composed for less than the block:
+  // whole inodes, over a plain image.  Then inode_table() does it.
+  bool has_parts(const FixedRange& range, size_t skip, size_t length) const;
+  Result<void> inode_table(const FixedRange& range, BlockNumber block, size_t skip,
+                           ByteSpan out) const;
   // The translated block at this index of the layer's table; `out` is one block.
   Result<void> translated_block(size_t index, ByteSpan out) const;
 
@@ -51,7 +56,6 @@ class Synthesis {
 
   Result<void> superblock(GroupNumber group, BlockNumber block, ByteSpan out) const;
   void descriptors(uint32_t index, ByteSpan out) const;
-  Result<void> inode_table(const FixedRange& range, BlockNumber block, ByteSpan out) const;
   // The first 1024 bytes.
   Result<void> boot_area(ByteSpan out) const;
 
