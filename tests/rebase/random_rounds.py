@@ -258,7 +258,8 @@ class Round:
         if done.returncode:
             return
         counts["trees"] += 1
-        of_fields = {path_of(one).rstrip("/") for one in report["conflicts"] if one.get("fields")}
+        of_fields = conflicts.keys() - {path_of(one).rstrip("/") for one in report["conflicts"]
+                                        if not one.get("fields")}
         notes = {one["kind"] for one in report["notes"]}
         result = self.result_of(tool, target, out)
         yield from check_file_system(result)
