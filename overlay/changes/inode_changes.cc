@@ -2,14 +2,77 @@
 #include "overlay/changes/inode_changes.h"
 
 #include <algorithm>
-#include <array>
+#include <optional>
+#include <utility>
+#include <vector>
 
+#include "fsparse/bytes.h"
 #include "fsparse/paired_walk.h"
 #include "fsparse/symlink.h"
 #include "fsparse/xattr.h"
 
 namespace unionfs {
 namespace {
+
+// Compares data blocks of the merged image with those of the lower, many at a time where they
+// follow one another on both sides.
+class BlockPairs {
+ public:
+  BlockPairs(const ChangeSources& sources, InodeDifference& difference)
+      : from_(sources),
+        block_size_(sources.merged.layout().block_size_bytes),
+        difference_(difference) {}
+
+  // None: zeros.
+  Result<void> add(std::optional<BlockNumber> now, std::optional<BlockNumber> below) {
+    const auto follows = [this](std::optional<BlockNumber> first, std::optional<BlockNumber> next) {
+      return first ? next && *next == *first + count_ : !next;
+    };
+    if (count_ == kMostBlocks || !follows(now_, now) || !follows(below_, below)) {
+      UNIONFS_TRY(compare());
+    }
+    if (count_ == 0) {
+      now_ = now;
+      below_ = below;
+    }
+    ++count_;
+    return {};
+  }
+
+  // What was added since the last time.
+  Result<void> compare() {
+    const uint64_t count = std::exchange(count_, 0);
+    UNIONFS_TRY(read(from_.merged, now_, count, now_bytes_));
+    UNIONFS_TRY(read(from_.lower, below_, count, below_bytes_));
+    for (uint64_t at = 0; at < count * block_size_; at += block_size_) {
+      if (!same_bytes(ByteSpan(now_bytes_).subspan(at, block_size_),
+                      ByteSpan(below_bytes_).subspan(at, block_size_))) {
+        difference_.is_content = true;
+        difference_.changed_bytes += block_size_;
+      }
+    }
+    return {};
+  }
+
+ private:
+  static constexpr uint64_t kMostBlocks = 32;
+
+  Result<void> read(const Volume& image, std::optional<BlockNumber> first, uint64_t count,
+                    std::vector<std::byte>& bytes) const {
+    bytes.assign(count * block_size_, std::byte{0});
+    return first && count > 0 ? image.image().read(image.layout().offset_of(*first), bytes)
+                              : Result<void>();
+  }
+
+  const ChangeSources& from_;
+  const uint32_t block_size_;
+  InodeDifference& difference_;
+  std::optional<BlockNumber> now_;
+  std::optional<BlockNumber> below_;
+  uint64_t count_ = 0;
+  std::vector<std::byte> now_bytes_;
+  std::vector<std::byte> below_bytes_;
+};
 
 // Compares what the layer and the lower have in each role of a file.  A hole of
 // the layer shows the lower's block, unless that is whited out.
@@ -20,21 +83,12 @@ class ContentComparison final : public PairedVisitor {
       : from_(sources),
         block_size_(sources.merged.layout().block_size_bytes),
         block_whiteouts_(block_whiteouts),
-        difference_(difference) {}
+        difference_(difference),
+        pairs_(sources, difference) {}
 
   Result<PairedStep> enter(const PairedBlock& place) override {
-    if (place.role.level > 0) {
-      return PairedStep::kContinue;
-    }
-    std::array<std::byte, ext2::kMaxBlockSizeBytes> now = {};
-    std::array<std::byte, ext2::kMaxBlockSizeBytes> before = {};
-    UNIONFS_TRY(from_.merged.read_block(place.block, ByteSpan(now).first(block_size_)));
-    if (const auto below = from_.lower.file_block(place.below)) {
-      UNIONFS_TRY(from_.lower.read_block(*below, ByteSpan(before).first(block_size_)));
-    }
-    if (now != before) {
-      difference_.is_content = true;
-      difference_.changed_bytes += block_size_;
+    if (place.role.level == 0) {
+      UNIONFS_TRY(pairs_.add(place.block, from_.lower.file_block(place.below)));
     }
     return PairedStep::kContinue;
   }
@@ -50,6 +104,8 @@ class ContentComparison final : public PairedVisitor {
     }
     return {};
   }
+
+  Result<void> finish() { return pairs_.compare(); }
 
  private:
   // The block, if it is one of the lower that is whited out.
@@ -84,22 +140,19 @@ class ContentComparison final : public PairedVisitor {
   const uint32_t block_size_;
   const BlockSet& block_whiteouts_;
   InodeDifference& difference_;
+  BlockPairs pairs_;
 };
 
 // Compares two files of which one has taken the other's name: all of their content.
 class ReplacedContent final : public PairedVisitor {
  public:
   ReplacedContent(const ChangeSources& sources, InodeDifference& difference)
-      : from_(sources),
-        block_size_(sources.merged.layout().block_size_bytes),
-        difference_(difference) {}
+      : from_(sources), pairs_(sources, difference) {}
 
   Result<PairedStep> enter(const PairedBlock& place) override {
-    if (place.role.level > 0) {
-      return PairedStep::kContinue;
+    if (place.role.level == 0) {
+      UNIONFS_TRY(pairs_.add(place.block, from_.lower.file_block(place.below)));
     }
-    UNIONFS_TRY(from_.merged.read_block(place.block, ByteSpan(now_).first(block_size_)));
-    UNIONFS_TRY(compare_with(place.below));
     return PairedStep::kContinue;
   }
 
@@ -114,8 +167,7 @@ class ReplacedContent final : public PairedVisitor {
                      from_.lower.name(), *block);
     }
     if (role.level == 0) {
-      now_ = {};
-      return compare_with(below);
+      return pairs_.add(std::nullopt, block);
     }
     UNIONFS_ASSIGN(const std::vector<ClaimedBlock> pointers, read_pointers(from_.lower, *block));
     for (uint32_t i = 0; i < pointers.size(); ++i) {
@@ -127,25 +179,11 @@ class ReplacedContent final : public PairedVisitor {
     return {};
   }
 
+  Result<void> finish() { return pairs_.compare(); }
+
  private:
-  using Block = std::array<std::byte, ext2::kMaxBlockSizeBytes>;
-
-  Result<void> compare_with(ClaimedBlock below) {
-    Block before = {};
-    if (const auto block = from_.lower.file_block(below)) {
-      UNIONFS_TRY(from_.lower.read_block(*block, ByteSpan(before).first(block_size_)));
-    }
-    if (now_ != before) {
-      difference_.is_content = true;
-      difference_.changed_bytes += block_size_;
-    }
-    return {};
-  }
-
   const ChangeSources& from_;
-  const uint32_t block_size_;
-  InodeDifference& difference_;
-  Block now_ = {};
+  BlockPairs pairs_;
   uint64_t visits_ = 0;  // of blocks of the lower that stand beside a hole
 };
 
@@ -208,14 +246,14 @@ Result<void> InodeChanges::compare_blocks(const InodeRecord& below, const InodeR
   UNIONFS_ASSIGN(const InodeRecord own, read_inode(from_.upper, now.number()));
   ContentComparison comparison(from_, block_whiteouts_, difference);
   UNIONFS_TRY(walk_paired(from_.upper, own, from_.lower, slot_pointers(below), comparison));
-  return {};
+  return comparison.finish();
 }
 
 Result<void> InodeChanges::compare_replaced(const InodeRecord& below, const InodeRecord& now,
                                             InodeDifference& difference) const {
   ReplacedContent comparison(from_, difference);
   UNIONFS_TRY(walk_paired(from_.merged, now, from_.lower, slot_pointers(below), comparison));
-  return {};
+  return comparison.finish();
 }
 
 // Access and change times do not count, nor does the number of links: a name

@@ -90,6 +90,9 @@ Result<std::optional<ByteRange>> FileReader::next_data(uint64_t offset) {
   if (offset >= size_bytes()) {
     return std::optional<ByteRange>();
   }
+  if (offset >= known_data_.begin && offset < known_data_.end) {
+    return std::optional<ByteRange>({offset, known_data_.end});
+  }
   const uint32_t block_size = volume_.layout().block_size_bytes;
   FileBlock begin(offset / block_size);
   const FileBlock end(divide_round_up(size_bytes(), block_size));
@@ -115,8 +118,9 @@ Result<std::optional<ByteRange>> FileReader::next_data(uint64_t offset) {
     }
     behind = behind + 1;
   }
-  return std::optional<ByteRange>({std::max(offset, begin.value() * block_size),
-                                   std::min(size_bytes(), behind.value() * block_size)});
+  known_data_ = {std::max(offset, begin.value() * block_size),
+                 std::min(size_bytes(), behind.value() * block_size)};
+  return std::optional<ByteRange>(known_data_);
 }
 
 std::unique_ptr<FileBytes> bytes_of_inode(const Volume& image, InodeRecord record) {

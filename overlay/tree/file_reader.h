@@ -13,8 +13,8 @@
 
 namespace unionfs {
 
-// Keeps the last block of pointers, so reading forwards reads each of them once.  Refers to
-// the image, which must outlive it.  Stored are the blocks that the inode maps.
+// Keeps the last block of pointers, so reading forwards reads and looks at each of them once.
+// Refers to the image, which must outlive it.  Stored are the blocks that the inode maps.
 class FileReader final : public FileBytes {
  public:
   FileReader(const Volume& volume, InodeRecord record)
@@ -35,6 +35,7 @@ class FileReader final : public FileBytes {
   const InodeRecord record_;
   std::optional<BlockRole> known_;            // the block of pointers that is kept
   std::vector<ClaimedBlock> known_pointers_;  // empty: a hole
+  ByteRange known_data_;                      // that next_data() found last
 };
 
 }  // namespace unionfs
