@@ -173,6 +173,8 @@ class RebaseComparison {
   Result<PlannedFileId> id_of(ResultDirectory& directory);
   // Whether its place depends on that of a directory that is being settled.
   bool waits_for_directory(const std::string& ours_path) const;
+  // What theirs has of what the old lower had in a place, also in a directory that both have moved.
+  Result<std::optional<InodeNumber>> theirs_of(const std::string& base_path);
   // What theirs has in a place, unless ours has moved it away.
   Result<std::optional<InodeNumber>> holder_at(ResultDirectory& parent, const std::string& name);
   // What the old lower has in a place, unless ours has moved it away.
@@ -258,7 +260,9 @@ class RebaseComparison {
   std::map<std::string, RebaseRow> deletions_;          // by path in the old lower
   std::map<std::string, std::string> moved_;            // by path in the old lower: path in ours
   std::map<std::string, ResultDirectory> directories_;  // by path in ours
-  std::multimap<InodeNumber, PlacedFile> groups_;       // by inode of ours
+  // Of directories that both have moved to the same name: old path, and theirs.
+  std::map<std::string, InodeNumber> moved_alike_;
+  std::multimap<InodeNumber, PlacedFile> groups_;  // by inode of ours
   // By inode of theirs: names of it that are removed, or lead to something else.
   std::map<InodeNumber, std::set<PlannedNameKey>> lost_names_;
   std::map<InodeNumber, unsigned> named_;         // by inode of ours: names that rows tell of

@@ -28,7 +28,7 @@ Result<void> RebaseComparison::settle_deletions() {
 
 Result<void> RebaseComparison::settle_deletion(const std::string& path, RebaseRow& row) {
   row.is_done = true;
-  UNIONFS_ASSIGN(const std::optional<InodeNumber> theirs, theirs_.find(path));
+  UNIONFS_ASSIGN(const std::optional<InodeNumber> theirs, theirs_of(path));
   const auto [parent_path, name] = split_path(path);
   const std::optional<std::string> ours_parent = ours_path_of(parent_path);
   if (!theirs) {

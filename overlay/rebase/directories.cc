@@ -142,7 +142,8 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
   const Change& change = row.change;
   directory.base_path = change.below_path;
   directory.base = change.below;
-  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
+  directory.is_alike = false;
+  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_of(change.below_path));
   UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
   std::optional<InodeNumber> base;
   UNIONFS_ASSIGN(const auto stranger, stranger_at(parent, name, base));
@@ -159,6 +160,7 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
                        : Result<bool>(false));
     if (is_same_move || directory.is_alike) {
       directory.theirs = stranger;
+      moved_alike_.emplace(change.below_path, *stranger);
       row.change.metadata.clear();
       return merge_directory(directory, row, true);
     }
@@ -223,7 +225,8 @@ Result<void> RebaseComparison::leave_directory(ResultDirectory& directory, Rebas
   directory.is_open = row.is_open;
   directory.base_path = row.change.below_path;
   directory.base = row.change.below;
-  UNIONFS_ASSIGN(const auto theirs, theirs_.find(row.change.below_path));
+  directory.is_alike = false;
+  UNIONFS_ASSIGN(const auto theirs, theirs_of(row.change.below_path));
   UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
   if (!is_there) {
     return {};  // nor need there be a directory that it could stay in

@@ -52,7 +52,7 @@ Result<void> RebaseComparison::leave_file(RebaseRow& row) {
   if (change.kind != ChangeKind::kRenamed) {
     return {};
   }
-  UNIONFS_ASSIGN(const auto theirs, theirs_.find(change.below_path));
+  UNIONFS_ASSIGN(const auto theirs, theirs_of(change.below_path));
   if (!theirs) {
     return {};  // nor need there be a directory that it could stay in
   }
@@ -289,7 +289,7 @@ Result<void> RebaseComparison::settle_new_link(RebaseRow& row, ResultDirectory& 
 Result<void> RebaseComparison::settle_moved_file(RebaseRow& row, ResultDirectory& parent,
                                                  const std::string& name) {
   const Change& change = row.change;
-  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_.find(change.below_path));
+  UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_of(change.below_path));
   const bool is_gone = !theirs;
   if (theirs) {
     UNIONFS_ASSIGN(const SharedState before, base_.state(change.below));

@@ -49,6 +49,23 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   return std::optional<InodeNumber>();
 }
 
+Result<std::optional<InodeNumber>> RebaseComparison::theirs_of(const std::string& base_path) {
+  for (std::string above = split_path(base_path).first; !above.empty();
+       above = split_path(above).first) {
+    const auto moved = moved_.find(above);
+    if (moved != moved_.end() && !waits_for_directory(moved->second + "/")) {
+      UNIONFS_TRY(settle_row(moved->second));
+    }
+  }
+  for (std::string above = base_path; !above.empty(); above = split_path(above).first) {
+    const auto alike = moved_alike_.find(above);
+    if (alike != moved_alike_.end()) {
+      return theirs_.find_below(alike->second, base_path.substr(above.size()));
+    }
+  }
+  return theirs_.find(base_path);
+}
+
 Result<std::optional<InodeNumber>> RebaseComparison::base_at(const ResultDirectory& parent,
                                                              const std::string& name) {
   if (!parent.base || moved_.contains(*parent.base_path + "/" + name)) {
@@ -112,7 +129,7 @@ Result<ResultDirectory*> RebaseComparison::directory_of_old(const std::string& b
 
 Result<void> RebaseComparison::visit_directory_of(const std::string& base_path) {
   const std::string above = split_path(base_path).first;
-  UNIONFS_ASSIGN(const auto theirs, theirs_.find(above));
+  UNIONFS_ASSIGN(const auto theirs, theirs_of(above));
   UNIONFS_ASSIGN(const bool is_directory,
                  theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
   if (const auto ours = ours_path_of(above); ours && is_directory) {
@@ -124,7 +141,7 @@ Result<void> RebaseComparison::visit_directory_of(const std::string& base_path) 
 // Of something that was moved: theirs has it there still.
 Result<void> RebaseComparison::remove_old_name(const std::string& base_path) {
   const auto [parent_path, name] = split_path(base_path);
-  UNIONFS_ASSIGN(const std::optional<InodeNumber> parent, theirs_.find(parent_path));
+  UNIONFS_ASSIGN(const std::optional<InodeNumber> parent, theirs_of(parent_path));
   if (!parent) {
     return {};
   }

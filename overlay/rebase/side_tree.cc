@@ -25,8 +25,8 @@ bool is_at_or_below(std::string_view path, std::string_view top) {
   return path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');
 }
 
-Result<std::optional<InodeNumber>> SideTree::find(const std::string& path) {
-  std::optional<InodeNumber> at = kRootDirectory;
+Result<std::optional<InodeNumber>> SideTree::find_below(InodeNumber top, const std::string& path) {
+  std::optional<InodeNumber> at = top;
   size_t begin = 1;
   while (at && begin < path.size()) {
     const size_t end = std::min(path.find('/', begin), path.size());

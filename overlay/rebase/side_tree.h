@@ -34,7 +34,11 @@ class SideTree {
   const Volume& volume() const { return volume_; }
 
   // A path's inode.  No symlink is followed: what lies below one is not there.
-  Result<std::optional<InodeNumber>> find(const std::string& path);
+  Result<std::optional<InodeNumber>> find(const std::string& path) {
+    return find_below(kRootDirectory, path);
+  }
+  // The same of a path that begins in this directory; of "" it is the directory itself.
+  Result<std::optional<InodeNumber>> find_below(InodeNumber top, const std::string& path);
   // A name of a directory; nothing also where the inode is no directory.
   Result<std::optional<InodeNumber>> child(InodeNumber directory, const std::string& name);
   Result<const LowerNames::Names*> names_of(InodeNumber directory) { return names_.of(directory); }

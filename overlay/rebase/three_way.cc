@@ -158,7 +158,10 @@ Result<void> RebaseComparison::settle_row(const std::string& path) {
   RebaseRow& row = found->second;
   if (row.has_only_times() && !row.is_taken) {
     UNIONFS_ASSIGN(const bool is_there, has_of_type(row.change.below_path, row.change.below));
-    if (!is_there) {
+    if (row.is_done) {
+      return {};  // with a directory that was settled for that
+    }
+    if (!is_there && !row.is_taken) {
       row.is_done = true;  // times make no conflict
       drop(row);
       return {};
@@ -236,7 +239,7 @@ void RebaseComparison::add_staying_names() {
 }
 
 Result<bool> RebaseComparison::has_of_type(const std::string& base_path, InodeNumber base) {
-  UNIONFS_ASSIGN(const auto theirs, theirs_.find(base_path));
+  UNIONFS_ASSIGN(const auto theirs, theirs_of(base_path));
   if (!theirs) {
     return false;
   }

@@ -30,7 +30,7 @@ Where the rules leave something open, this is what a user would expect:
 import fields
 from identity import Identity, may_be_same
 from plan import Conflict, Expected, Plan
-from trees import equal, name_of, parent_of
+from trees import Tree, equal, name_of, parent_of
 
 EDIT_EDIT, EDIT_DELETE, DELETE_EDIT = "edit/edit", "edit/delete", "delete/edit"
 ADD_ADD, METADATA, TYPE = "add/add", "metadata", "type"
@@ -49,6 +49,7 @@ class Model:
         self.beside = {}  # inodes of the layer's files that lie beside N's: possible names
         self.result_of = {}  # merged path -> resulting path, if it is another one
         self.loose = set()  # directories in which a conflict was decided
+        self.put_moved_alike_back()
         self.root()
         for path, out in self.links:
             self.link(path, out)
@@ -58,6 +59,21 @@ class Model:
         self.loosen_times()
         if any(path and parent_of(path) not in self.plan.tree for path in self.plan.tree):
             self.plan.leave_open("a name without its directory")
+
+    def put_moved_alike_back(self):
+        """N, as if it had left where they were those directories that both have moved alike."""
+        for path, source in sorted(self.identity.moved.items(), key=lambda one: one[1].count("/")):
+            at = self.identity.at(path)
+            if at is None or not self.new.is_directory(at) or not self.is_moved_alike(source, at) \
+                    or not self.new.is_directory(parent_of(source)):
+                continue
+            nodes = {}
+            for place, node in self.new.nodes.items():
+                is_in = f"{place}/".startswith(f"{at}/")
+                nodes[source + place[len(at):] if is_in else place] = node
+            self.new = Tree(nodes)
+            # N has changed names in both.
+            self.loose |= {parent_of(path), self.identity.location.get(parent_of(source))}
 
     # What is told and written
 
@@ -433,7 +449,7 @@ class Model:
     def put_moved_alike(self, path, at, out):
         ours, theirs = self.merged.get(path), self.new.get(at)
         if ours.is_directory:
-            self.plan.leave_open("a directory that both moved, and the layer changed")
+            self.plan.leave_open("a directory that both moved out of one that N has no more")
         else:
             times = fields.merge_inodes(self.old.get(self.source_of(path)), ours, theirs, True).times
             self.put_merged_file(path, out, ours, theirs, times)

@@ -252,6 +252,17 @@ row("directory-moved-and-added-to-alike", "mkdir -p d/s; echo b >d/x; echo b >d/
             "time e": 1600000000, "time e/s": 1600000000})
 row("directory-moved-alike", "mkdir d; echo b >d/x; echo b >d/y", "mv d e; echo o >e/y", "mv d e",
     result={"e": None, "e/x": "b", "e/y": "o"})
+row("directory-moved-alike-and-emptied",
+    "mkdir -p d/s; echo b >d/x; echo b >d/y; echo b >d/z; echo b >d/s/x; mkdir d/t; echo b >d/t/y",
+    "mv d e; rm e/y; rm -r e/s; mv e/z g; mv e/t t; touch -d @1500000000 e/x", "mv d e",
+    result={"e": None, "e/x": "b", "time e/x": 1500000000, "g": "b", "t": None, "t/y": "b"})
+row("directory-moved-alike-and-emptied-of-what-theirs-changed",
+    "mkdir d; echo b >d/x; echo b >d/y; echo b >d/z", "mv d e; rm e/y; mv e/x g",
+    "mv d e; echo t >e/y", [("rename/delete", "e"), ("rename/delete", "g")],
+    with_ours={"e": None, "e/z": "b", "g": "b"},
+    with_theirs={"e": None, "e/x": "b", "e/y": "t", "e/z": "b"},
+    with_both={"e": None, "e/x": "b", "e/y": "t", "e/z": "b", "e.ours": None, "e.ours/z": "b",
+               "g": "b"})
 row("directory-moved-to-another-directory-of-theirs", "mkdir d; echo b >d/x", "mv d e",
     "rm -r d; mkdir e; echo t >e/z", [("rename/delete", "e")],
     with_ours={"e": None, "e/x": "b"}, with_theirs={"e": None, "e/z": "t"},
