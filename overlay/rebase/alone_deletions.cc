@@ -163,8 +163,10 @@ Result<bool> AloneComparison::must_be_theirs(const RebaseUnit& unit) {
     UNIONFS_ASSIGN(const auto ours, ours_.find(path));
     has_any = has_any || theirs;
     if (theirs) {
-      UNIONFS_ASSIGN(const bool is_proven,
-                     ours ? is_proven_in_place(*ours, theirs) : Result<bool>(false));
+      // Also where ours has another file, which got the number.
+      UNIONFS_ASSIGN(const bool is_proven, ours == theirs && layer_.may_be_of_old(*ours)
+                                               ? layer_.is_as_recorded(*ours)
+                                               : Result<bool>(false));
       UNIONFS_ASSIGN(const bool is_known, is_proven ? know(*ours) : Result<bool>(false));
       are_proven = are_proven && is_known;
     } else {

@@ -210,7 +210,7 @@ Result<void> AloneComparison::settle_directory_times() {
     if (!directory.theirs || !directory.id || !changed.contains(*directory.id)) {
       continue;
     }
-    UNIONFS_ASSIGN(const bool is_proven, are_names_proven(directory));
+    UNIONFS_ASSIGN(const bool is_proven, are_old_names_proven(directory));
     UNIONFS_ASSIGN(const SharedState ours, ours_.state(directory.ours));
     UNIONFS_ASSIGN(const SharedState theirs, theirs_.state(*directory.theirs));
     FileState& state = builder_.file(*directory.id).state;

@@ -29,7 +29,9 @@ OPERATIONS=${OPERATIONS:-3000}
 CONNECTIONS=${CONNECTIONS:-4}
 BLOCK_RANDOM_IO=${BLOCK_RANDOM_IO:-$BUILD_DIR/tests/block/block-random-io}
 # A run that takes longer hangs; it is told before the whole test is cut off.
-RUN_TIMEOUT=${RUN_TIMEOUT:-$((200 + OPERATIONS / 30))}
+slowness=1
+[ -z "${SANITIZE_PRELOAD:-}" ] || slowness=4
+RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + OPERATIONS / 30) * slowness))}
 
 require mke2fs e2fsck resize2fs nbdkit sha256sum timeout
 [ -x "$BLOCK_RANDOM_IO" ] || fail "there is no program $BLOCK_RANDOM_IO"
@@ -51,6 +53,7 @@ random_io() {
 # both deaths, so that each server must die after the client has come to it.
 random_io_through_kills() {
     local client status=0 deaths
+    : >"$WORK/client.log"
     random_io 3 --resume --reconnect 60 --until-reconnections 2 >"$WORK/client.log" &
     client=$!
     for deaths in 0 1; do

@@ -30,7 +30,9 @@ CREATIONS=${CREATIONS:-8}
 CONNECTIONS=${CONNECTIONS:-4}
 BLOCK_KILL_ROUNDS=${BLOCK_KILL_ROUNDS:-$BUILD_DIR/tests/block/block-kill-rounds}
 # A run that takes longer hangs; it is told before the whole test is cut off.
-RUN_TIMEOUT=${RUN_TIMEOUT:-$((200 + ROUNDS * 15))}
+slowness=1
+[ -z "${SANITIZE_PRELOAD:-}" ] || slowness=4
+RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + ROUNDS * 15) * slowness))}
 
 require mke2fs e2fsck resize2fs nbdkit nbdinfo sha256sum timeout
 [ -x "$BLOCK_KILL_ROUNDS" ] || fail "there is no program $BLOCK_KILL_ROUNDS"

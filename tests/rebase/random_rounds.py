@@ -247,12 +247,16 @@ class Round:
             report = json.loads(done.stdout)
             conflicts = {path_of(one).rstrip("/"): one["resolution"]
                          for one in report["conflicts"]}
-            open_paths = [path for path, decided in conflicts.items() if decided is None]
+            open_paths = {path_of(one) or "/" for one in report["conflicts"]
+                          if one["resolution"] is None}
+            if open_paths & set(command):
+                yield f"decided, and still open: {sorted(open_paths & set(command))}"
+                return
             if policy != "fail" and (done.returncode == 3) != bool(open_paths):
                 yield f"exit status {done.returncode}, and open are {open_paths}"
                 return
-            for path in open_paths:
-                command += ["--theirs", path or "/"]
+            for path in sorted(open_paths):
+                command += ["--theirs", path]
         if policy == "fail":
             counts["needs-old"] += len(conflicts)
         if done.returncode:
