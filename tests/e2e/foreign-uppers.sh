@@ -86,7 +86,7 @@ expect() {
     mkdir result/union
     python3 "$trees" merge below above "$3" result/union
     dump result/union >"$4"
-    umount result below above
+    umount_images result below above
 }
 
 # run_case NAME LOWER UPPER MARKS SERVE-ARGS...

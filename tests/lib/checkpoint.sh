@@ -132,7 +132,7 @@ copy_layer() { check_layer_clean "$upper" "$layer"; }
 compare_to_plain() {
     mount -t ext2 -o loop,ro "$plain" "$place"
     "$FS_TREE" "$place" >"$WORK/plain.tree"
-    umount "$place"
+    umount_images "$place"
     same_files "$WORK/plain.tree" "$WORK/$1.tree" "the tree is not the plain copy's ($1)"
 }
 

@@ -290,6 +290,24 @@ unmount_merged() {
     detach "$name"
 }
 
+# umount_images PLACE... - of images that were mounted by `mount -o loop`. Who mounts one again
+# while somebody still looks at its device, be it another test that lists all of them, gets that
+# device as it was: read-only, if it was.
+umount_images() {
+    local place device backing file deadline
+    for place in "$@"; do
+        device=$(findmnt -n -o SOURCE --mountpoint "$place")
+        backing=/sys/block/${device#/dev/}/loop/backing_file
+        file=$(<"$backing")
+        umount "$place"
+        deadline=$((SECONDS + 30))
+        while [ "$(cat "$backing" 2>/dev/null)" = "$file" ]; do
+            [ "$SECONDS" -lt "$deadline" ] || fail "umount_images: $device keeps $file"
+            sleep 0.02
+        done
+    done
+}
+
 # save_image NAME FILE - the export's bytes in a sparse file.
 save_image() {
     rm -f -- "$2"
