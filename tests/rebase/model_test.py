@@ -5,9 +5,11 @@
 import dataclasses
 import unittest
 
+from identity import Identity
 from model import rebase
 from random_rounds import compare_conflicts, compare_trees
 from trees import Node, Tree
+from without_old_model import WithoutOldJudge
 
 POLICIES = ("fail", "ours", "theirs", "both")
 
@@ -416,6 +418,57 @@ class TheComparison(unittest.TestCase):
         self.assertEqual(len(list(compare_conflicts(plan, [], "ours"))), 1)
         for key, value in [("class", "edit/edit"), ("path", "/g"), ("resolution", None)]:
             self.assertNotEqual(list(compare_conflicts(plan, [{**told, key: value}], "ours")), [])
+
+
+class WithoutOld(unittest.TestCase):
+    """The judge of a rebase without O must complain."""
+
+    def complaints(self, old, merged, new, result, conflicts=None, of_fields=(), notes=()):
+        judge = WithoutOldJudge(Identity(old, merged), new, conflicts or {}, set(of_fields),
+                                set(notes))
+        return list(judge.complaints(result))
+
+    def test_only_the_layer_changed_it(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree(f=file("1", 31))
+        self.assertEqual(self.complaints(*sides, sides[1]), [])
+        self.assertEqual(len(self.complaints(*sides, sides[2])), 1)
+        self.assertEqual(len(self.complaints(*sides, tree())), 1)
+
+    def test_the_layer_has_not_changed_it(self):
+        sides = tree(f=file("1", 11)), tree(f=file("1", 11)), tree(f=file("3", 31))
+        self.assertEqual(self.complaints(*sides, sides[2]), [])
+        self.assertEqual(len(self.complaints(*sides, sides[1])), 1)
+
+    def test_both_changed_it(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree(f=file("3", 31))
+        for result in sides[1:]:
+            self.assertEqual(len(self.complaints(*sides, result)), 1)
+        self.assertEqual(self.complaints(*sides, sides[2], {"/f": "theirs"}), [])
+        self.assertEqual(self.complaints(*sides, sides[1], {"/f": "ours"}), [])
+        self.assertEqual(len(self.complaints(*sides, sides[1], {"/f": "theirs"})), 1)
+
+    def test_both(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree(f=file("3", 31))
+        both = dict(sides[2].nodes)
+        self.assertEqual(len(self.complaints(*sides, Tree(both), {"/f": "both"})), 1)
+        both["/f.ours"] = file("2", 40)
+        self.assertEqual(self.complaints(*sides, Tree(both), {"/f": "both"}), [])
+        both["/f.ours"] = file("3", 40)
+        self.assertEqual(len(self.complaints(*sides, Tree(both), {"/f": "both"})), 1)
+
+    def test_a_mixture(self):
+        sides = tree(f=file("11", 11)), tree(f=file("22", 11)), tree(f=file("33", 31))
+        found = self.complaints(*sides, tree(f=file("23", 31)), {"/f": "ours"})
+        self.assertIn("/f: its bytes are neither ours nor theirs", found)
+
+    def test_fields_of_a_directory_cover_nothing_below(self):
+        sides = (tree(d_f=file("1", 11)), tree(d_f=file("2", 11)), tree(d_f=file("3", 31)))
+        self.assertEqual(self.complaints(*sides, sides[2], {"/d": "theirs"}), [])
+        self.assertEqual(len(self.complaints(*sides, sides[2], {"/d": "theirs"}, ["/d"])), 1)
+
+    def test_the_root_covers_nothing_below(self):
+        sides = tree(f=file("1", 11)), tree(f=file("2", 11)), tree(f=file("3", 31))
+        self.assertEqual(len(self.complaints(*sides, sides[2], {"": "theirs"})), 1)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ covers whether the result R is what a rebase with the old lower would give, and 
 whether its bytes are those of one side: never a mixture.
 """
 
+from fields import beside
 from identity import may_be_same
-from trees import equal, parent_of
+from trees import equal, name_of, parent_of
 
 
 def same(one, other):
@@ -60,7 +61,7 @@ class WithoutOldJudge:
         trees = (self.old, self.merged, self.new, result)
         for path in sorted(set().union(*(tree.nodes for tree in trees))):
             if path in self.conflicts:
-                yield from self.judge_decided(path, result.get(path))
+                yield from self.judge_decided(path, result.get(path), result)
             elif not self.is_covered(path) and not self.is_beside(path):
                 yield from self.judge_path(path, result.get(path))
         yield from self.mixtures(result)
@@ -74,14 +75,26 @@ class WithoutOldJudge:
             path = parent_of(path)
         return False
 
-    def judge_decided(self, path, found):
-        sides = {"ours": self.merged.get(path), "theirs": self.new.get(path)}
-        wanted = sides.get(self.conflicts[path])
-        if any(one is not None and one.is_directory for one in (*sides.values(), found)):
+    def judge_decided(self, path, found, result):
+        ours, theirs = self.merged.get(path), self.new.get(path)
+        if any(one is not None and one.is_directory for one in (ours, theirs, found)):
             return  # of a directory only the names that are in conflict are decided
-        if self.conflicts[path] in sides and not same(wanted, found):
-            yield (f"{path}: decided for {self.conflicts[path]}, but it is {describe(found)}, not "
+        decision = self.conflicts[path]
+        wanted = ours if decision == "ours" or decision == "both" and theirs is None else theirs
+        if not same(wanted, found):
+            yield (f"{path}: decided for {decision}, but it is {describe(found)}, not "
                    f"{describe(wanted)}")
+        if decision == "both" and ours is not None and theirs is not None \
+                and not any(same(beside(ours), one) for one in self.copies_of(path, result)):
+            yield f"{path}: ours is not beside it"
+
+    def copies_of(self, path, result):
+        """What lies beside any name of the file: one copy is for all of them."""
+        for name in self.merged.paths_of[self.merged.get(path).inode]:
+            directory = parent_of(name)
+            for other in result.names_in(directory):
+                if other.startswith(name_of(name) + ".ours"):
+                    yield result.get(f"{directory}/{other}")
 
     def judge_path(self, path, found):
         old, ours, theirs = self.old.get(path), self.merged.get(path), self.new.get(path)

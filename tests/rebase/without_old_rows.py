@@ -150,6 +150,9 @@ row("setuid-in-a-directory-beside", "echo b >f",
           "mode l": 0o4755})
 row("never-a-database", "echo b >x.db; echo b >x.db-wal", "echo o >x.db-wal", "echo t >x.db",
     ["x.db"], ["x.db"], theirs={"x.db": "t", "x.db-wal": "b"})
+row("never-a-database-written-anew", "echo b >x.db; echo b >x.db-wal",
+    make_with_number_of("x.db", "x.db") + "; " + make_with_number_of("x.db-wal", "x.db-wal"), "",
+    ["x.db"], theirs={"x.db": "b", "x.db-wal": "b"}, proven={"x.db": "o", "x.db-wal": "o"})
 row("never-a-database-directory", "mkdir d; echo 14 >d/PG_VERSION; echo b >d/1", "echo o >d/1",
     "echo t >d/2", ["d"], ["d"],
     theirs={"d": None, "d/PG_VERSION": "14", "d/1": "b", "d/2": "t"})
