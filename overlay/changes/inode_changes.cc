@@ -59,9 +59,12 @@ class BlockPairs {
 
   Result<void> read(const Volume& image, std::optional<BlockNumber> first, uint64_t count,
                     std::vector<std::byte>& bytes) const {
-    bytes.assign(count * block_size_, std::byte{0});
-    return first && count > 0 ? image.image().read(image.layout().offset_of(*first), bytes)
-                              : Result<void>();
+    bytes.resize(count * block_size_);
+    if (first && count > 0) {
+      return image.image().read(image.layout().offset_of(*first), bytes);
+    }
+    std::fill(bytes.begin(), bytes.end(), std::byte{0});
+    return {};
   }
 
   const ChangeSources& from_;

@@ -150,7 +150,7 @@ Result<void> Synthesis::inode_table(const FixedRange& range, BlockNumber block, 
   if (geometry_.is_appended(range.group)) {
     std::fill(out.begin(), out.end(), std::byte{0});
   } else {
-    UNIONFS_TRY(below_.volume().image().read(block.value() * merged.block_size_bytes + skip, out));
+    UNIONFS_TRY(below_.volume().image().read(merged.offset_of(block) + skip, out));
   }
   const uint64_t first_slot =
       (block - range.blocks.begin) * merged.inodes_per_block() + skip / merged.inode_size_bytes;

@@ -47,7 +47,6 @@ Result<ResultDirectory*> RebaseComparison::directory_at(const std::string& path)
   directory.path = path;
   directory.ours_path = path;
   directory.ours = *inode;
-  directory.is_alike = parent->is_alike;
   directory.is_settling = true;
   UNIONFS_TRY(settle_directory(directory, *parent, name, change));
   directory.is_settling = false;
@@ -71,11 +70,12 @@ Result<void> RebaseComparison::settle_directory(ResultDirectory& directory, Resu
     }
     return {};
   }
-  if (row != nullptr && row->change.kind == ChangeKind::kAdded) {
-    return settle_new_directory(directory, parent, name, *row);
-  }
   if (row != nullptr && row->change.kind == ChangeKind::kRenamed) {
     return settle_moved_directory(directory, parent, name, *row);
+  }
+  directory.is_alike = parent.is_alike;
+  if (row != nullptr && row->change.kind == ChangeKind::kAdded) {
+    return settle_new_directory(directory, parent, name, *row);
   }
   return settle_kept_directory(directory, parent, name, row);
 }
@@ -142,7 +142,6 @@ Result<void> RebaseComparison::settle_moved_directory(ResultDirectory& directory
   const Change& change = row.change;
   directory.base_path = change.below_path;
   directory.base = change.below;
-  directory.is_alike = false;
   UNIONFS_ASSIGN(std::optional<InodeNumber> theirs, theirs_of(change.below_path));
   UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
   std::optional<InodeNumber> base;
@@ -225,7 +224,6 @@ Result<void> RebaseComparison::leave_directory(ResultDirectory& directory, Rebas
   directory.is_open = row.is_open;
   directory.base_path = row.change.below_path;
   directory.base = row.change.below;
-  directory.is_alike = false;
   UNIONFS_ASSIGN(const auto theirs, theirs_of(row.change.below_path));
   UNIONFS_ASSIGN(const bool is_there, theirs ? theirs_.is_directory(*theirs) : Result<bool>(false));
   if (!is_there) {

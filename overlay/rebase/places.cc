@@ -49,6 +49,8 @@ Result<std::optional<InodeNumber>> RebaseComparison::holder_at(ResultDirectory& 
   return std::optional<InodeNumber>();
 }
 
+// Whether both have moved a directory above is known once its row is settled; one that is being
+// settled, or waits for such, counts as not.
 Result<std::optional<InodeNumber>> RebaseComparison::theirs_of(const std::string& base_path) {
   for (std::string above = split_path(base_path).first; !above.empty();
        above = split_path(above).first) {

@@ -10,6 +10,9 @@ MERGED_MIB=${MERGED_MIB:-320}
 STAND_IN=${STAND_IN:-}
 LOWER_SIZE=$((48 << 20))
 IMAGES=()
+# How many times as long a run may take.
+SLOWNESS=${SANITIZE_PRELOAD:+4}
+SLOWNESS=${SLOWNESS:-1}
 
 # make_images BLOCK_SIZE - a lower full of files, no upper; IMAGES is what to serve.
 make_images() {

@@ -29,9 +29,7 @@ OPERATIONS=${OPERATIONS:-3000}
 CONNECTIONS=${CONNECTIONS:-4}
 BLOCK_RANDOM_IO=${BLOCK_RANDOM_IO:-$BUILD_DIR/tests/block/block-random-io}
 # A run that takes longer hangs; it is told before the whole test is cut off.
-slowness=1
-[ -z "${SANITIZE_PRELOAD:-}" ] || slowness=4
-RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + OPERATIONS / 30) * slowness))}
+RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + OPERATIONS / 30) * SLOWNESS))}
 
 require mke2fs e2fsck resize2fs nbdkit sha256sum timeout
 [ -x "$BLOCK_RANDOM_IO" ] || fail "there is no program $BLOCK_RANDOM_IO"

@@ -30,9 +30,7 @@ CREATIONS=${CREATIONS:-8}
 CONNECTIONS=${CONNECTIONS:-4}
 BLOCK_KILL_ROUNDS=${BLOCK_KILL_ROUNDS:-$BUILD_DIR/tests/block/block-kill-rounds}
 # A run that takes longer hangs; it is told before the whole test is cut off.
-slowness=1
-[ -z "${SANITIZE_PRELOAD:-}" ] || slowness=4
-RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + ROUNDS * 15) * slowness))}
+RUN_TIMEOUT=${RUN_TIMEOUT:-$(((200 + ROUNDS * 15) * SLOWNESS))}
 
 require mke2fs e2fsck resize2fs nbdkit nbdinfo sha256sum timeout
 [ -x "$BLOCK_KILL_ROUNDS" ] || fail "there is no program $BLOCK_KILL_ROUNDS"

@@ -30,27 +30,15 @@ kept=(730590 730078 730404 730122 730171 730329 730116 730446 730515 730501 7410
     920323)
 seed=1 rounds=${REBASE_ROUNDS:-12} seeds=()
 while [ $# -gt 0 ]; do
-    if [ "$1" = --kept ]; then
-        seeds=("${kept[@]}")
-        shift
-        continue
-    fi
-    if [ "$1" = --remake ]; then
-        export REBASE_REMAKE=1
-        shift
-        continue
-    fi
-    if [ "$1" = --without-old ]; then
-        export REBASE_WITHOUT_OLD=1
-        shift
-        continue
-    fi
     case $1 in
-    --seed) seed=$2 ;;
-    --rounds) rounds=$2 ;;
+    --kept) seeds=("${kept[@]}") ;;
+    --remake) export REBASE_REMAKE=1 ;;
+    --without-old) export REBASE_WITHOUT_OLD=1 ;;
+    --seed) seed=$2 && shift ;;
+    --rounds) rounds=$2 && shift ;;
     *) fail "unknown argument $1" ;;
     esac
-    shift 2
+    shift
 done
 
 require mke2fs e2fsck debugfs nbdkit python3

@@ -36,9 +36,8 @@ class WithoutOldJudge:
         at = self.identity.at(path) if path in self.merged.nodes else None
         found.update([at] if at is not None else [])
         found.update(self.old_to_merged.get(path, ()))
-        for source, target in self.identity.moved.items():
-            found.update([target] if target == path else [])
-            found.update([target] if source == path else [])
+        if path in self.identity.moved:
+            found.add(self.identity.moved[path])
         return found
 
     def is_covered(self, path):

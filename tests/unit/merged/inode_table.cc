@@ -13,7 +13,7 @@ using namespace unionfs::testing;
 
 namespace {
 
-// Whether each part of so many bytes is what the block has there, by the inode table's blocks.
+// How many parts of so many bytes are not what their block of the inode table has there.
 uint64_t parts_unlike_their_block(const Disk& disk, uint32_t part_bytes, uint32_t first_bytes) {
   const Geometry& geometry = disk.geometry();
   const uint32_t block_bytes = geometry.merged().block_size_bytes;
